@@ -1,0 +1,1 @@
+"""The agents of one campaign: each reads records, acts, and writes records."""

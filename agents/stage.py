@@ -1,0 +1,153 @@
+"""The life of one stage of a candidate, shared by every agent that works through a queue.
+
+A worker hears that a queue has work and calls `work`. It leases up to a batch of candidates in the
+state that the stage takes, hands them to `Stage.process`, and commits every outcome as soon as it is
+yielded, by compare-and-set on (state, fencing token). While the stage computes, a thread renews the
+leases; a candidate whose lease was lost meanwhile is refused at the commit and left to its new owner.
+Execution is therefore at least once, and the effect exactly once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from db import candidates as candidate_records
+from db.candidates import StaleLease
+from db.documents import Candidate
+from db.states import State
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one candidate in one stage.
+
+    Attributes:
+        candidate_id: Which candidate.
+        to: The state it moves to; REJECTED and FAILED need a reason.
+        updates: Candidate fields (dotted names allowed) to plain JSON values.
+        predictions: Prediction records to append.
+        reason: Snake-case name of a rule for REJECTED, the error's text for FAILED.
+        detail: The numbers behind the reason.
+        inputs: Hashes and versions for the history.
+    """
+
+    candidate_id: str
+    to: State
+    updates: dict[str, Any] = field(default_factory=dict)
+    predictions: list[dict[str, Any]] = field(default_factory=list)
+    reason: str | None = None
+    detail: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
+
+
+class Stage(ABC):
+    """Moves candidates out of one state.
+
+    Attributes:
+        name: Name of the stage, as in the worker's log.
+        agent: Name written into the candidates' history.
+        takes: The state of the candidates it works on.
+        batch: Most candidates leased at once.
+        lease_seconds: How long a lease lasts without renewal.
+    """
+
+    name: str
+    agent: str
+    takes: State
+    batch: int
+    lease_seconds: int
+
+    @abstractmethod
+    def process(self, candidates: Sequence[Candidate]) -> Iterator[Outcome]:
+        """Compute the outcome of each candidate.
+
+        Called by `work` with leased candidates. It may read the database but never writes: `work`
+        commits what it yields. It yields an outcome as soon as one is known, one for each candidate;
+        a crystal that cannot be computed is an outcome too (REJECTED or FAILED), never an exception.
+        """
+
+
+class _Renewal:
+    """Renews the leases of a batch until it is stopped; remembers nothing that must survive."""
+
+    def __init__(self, leased: dict[str, int], owner: str, seconds: int) -> None:
+        self._leased = dict(leased)
+        self._owner = owner
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lease-renewal", daemon=True)
+
+    def __enter__(self) -> _Renewal:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def done(self, candidate_id: str) -> None:
+        with self._lock:
+            self._leased.pop(candidate_id, None)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._seconds / 3):
+            with self._lock:
+                leased = dict(self._leased)
+            if leased:
+                held = candidate_records.renew(leased, self._owner, self._seconds)
+                for lost in set(leased) - held:
+                    log.warning("lost the lease of %s; its result will be refused", lost)
+                    self.done(lost)
+
+
+def work(stage: Stage, campaign: str, owner: str) -> int:
+    """Work through everything a stage can lease now.
+
+    Args:
+        stage: The stage.
+        campaign: Name of the campaign.
+        owner: Name of this worker, unique among all processes.
+
+    Returns:
+        Number of outcomes committed.
+    """
+    committed = 0
+    while True:
+        batch = candidate_records.lease(
+            campaign, stage.takes, owner, stage.batch, stage.lease_seconds
+        )
+        if not batch:
+            return committed
+        tokens = {candidate.id: candidate.token for candidate in batch}
+        with _Renewal(tokens, owner, stage.lease_seconds) as renewal:
+            for outcome in stage.process(batch):
+                renewal.done(outcome.candidate_id)
+                committed += _commit(stage, outcome, tokens[outcome.candidate_id])
+
+
+def _commit(stage: Stage, outcome: Outcome, token: int) -> int:
+    try:
+        candidate_records.transition(
+            outcome.candidate_id,
+            source=stage.takes,
+            to=outcome.to,
+            token=token,
+            agent=stage.agent,
+            updates=outcome.updates,
+            predictions=outcome.predictions,
+            reason=outcome.reason,
+            detail=outcome.detail,
+            inputs=outcome.inputs,
+        )
+    except StaleLease as error:
+        log.warning("%s: %s", stage.name, error)
+        return 0
+    return 1
