@@ -1,0 +1,1 @@
+"""Proposers: which codes to decode next."""

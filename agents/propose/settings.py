@@ -1,0 +1,156 @@
+"""Settings of the proposers, checked before a campaign starts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FitnessKind = Literal["formation_energy", "total_energy"]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class GeneticSettings(_Settings):
+    """The genetic algorithm of Qiu et al. (2025), doi 10.1038/s41524-025-01613-6.
+
+    Args:
+        population: Size of a generation, the survivors included.
+        generations: Generations of one episode, the first population included.
+        parents: How many of the best are parents.
+        survivors: How many of the best survive unchanged.
+        crossover: Chance per gene that a child takes it from its second parent.
+        mutation: Chance per gene that a child's gene is redrawn, uniform over the code's range.
+        initial: First population: ``random`` draws every gene uniformly (the paper), ``donor``
+            takes each gene from a random training crystal with as many species.
+        distinct: Redraw children that equal another one of the same generation.
+    """
+
+    kind: Literal["genetic"] = "genetic"
+    population: int = Field(default=64, ge=2, le=4096)
+    generations: int = Field(default=10, ge=1)
+    parents: int = Field(default=12, ge=2)
+    survivors: int = Field(default=1, ge=0)
+    crossover: float = Field(default=0.5, ge=0, le=1)
+    mutation: float = Field(default=0.4, ge=0, le=1)
+    initial: Literal["random", "donor"] = "random"
+    distinct: bool = True
+
+    @model_validator(mode="after")
+    def _fit_into_population(self) -> Self:
+        if self.parents > self.population:
+            raise ValueError(
+                f"parents is {self.parents} but the population has only {self.population}: "
+                "lower parents or raise population"
+            )
+        if self.survivors >= self.population:
+            raise ValueError(
+                f"survivors is {self.survivors}, which leaves no child in a population of "
+                f"{self.population}: lower survivors"
+            )
+        return self
+
+
+class TPESettings(_Settings):
+    """Optuna's tree-structured Parzen estimator over one categorical per gene.
+
+    Args:
+        batch: Proposals of one generation.
+        generations: Generations of one episode.
+        startup: Results needed before the estimator replaces uniform draws.
+        ei_candidates: Draws among which the estimator picks each proposal.
+    """
+
+    kind: Literal["optuna_tpe"] = "optuna_tpe"
+    batch: int = Field(default=64, ge=1, le=4096)
+    generations: int = Field(default=10, ge=1)
+    startup: int = Field(default=64, ge=1)
+    ei_candidates: int = Field(default=24, ge=1)
+
+
+class RandomSettings(_Settings):
+    """Uniform random genes: the plain yardstick.
+
+    Args:
+        batch: Proposals of one generation.
+        generations: Generations of one episode.
+    """
+
+    kind: Literal["random"] = "random"
+    batch: int = Field(default=64, ge=1, le=4096)
+    generations: int = Field(default=10, ge=1)
+
+
+class DonorSettings(_Settings):
+    """Genes recombined from training crystals with as many species: the honest yardstick.
+
+    Args:
+        batch: Proposals of one generation.
+        generations: Generations of one episode.
+    """
+
+    kind: Literal["donor"] = "donor"
+    batch: int = Field(default=64, ge=1, le=4096)
+    generations: int = Field(default=10, ge=1)
+
+
+ProposerSettings = Annotated[
+    GeneticSettings | TPESettings | RandomSettings | DonorSettings, Field(discriminator="kind")
+]
+
+
+class BaseSettings(_Settings):
+    """Which training crystals may be the base of an episode.
+
+    Args:
+        max_atoms: Largest number of atoms; None for any.
+        min_species: Smallest number of distinct elements.
+        max_species: Largest number of distinct elements; None for any.
+    """
+
+    max_atoms: int | None = Field(default=None, ge=1)
+    min_species: int = Field(default=1, ge=1)
+    max_species: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _refuse_empty(self) -> Self:
+        if self.max_species is not None and self.max_species < self.min_species:
+            raise ValueError(
+                f"max_species is {self.max_species}, below min_species {self.min_species}: "
+                "no base crystal could be drawn"
+            )
+        return self
+
+
+class FitnessSettings(_Settings):
+    """What the proposers minimise.
+
+    Args:
+        kind: ``formation_energy`` (eV/atom, the paper's Methods) or ``total_energy`` (eV of the
+            cell, the paper's Fig. 3f; bigger cells win).
+        penalty: Fitness of a candidate without a valid energy: it could not be decoded, was
+            rejected before its evaluation, or failed. In the unit of ``kind``.
+    """
+
+    kind: FitnessKind = "formation_energy"
+    penalty: float = Field(default=10.0, ge=0)
+
+
+class ProposeSettings(_Settings):
+    """Everything about proposing.
+
+    Args:
+        proposers: The proposers asked in every round; their order is their slot.
+        base: Which base crystals may be drawn.
+        fitness: What is minimised.
+        max_redraws: How often one proposal that repeats another of its generation is redrawn.
+    """
+
+    proposers: tuple[ProposerSettings, ...] = Field(
+        default=(GeneticSettings(), TPESettings()), min_length=1
+    )
+    base: BaseSettings = BaseSettings()
+    fitness: FitnessSettings = FitnessSettings()
+    max_redraws: int = Field(default=50, ge=0)
