@@ -1,0 +1,1 @@
+"""Campaign files and model configurations that come with the package."""

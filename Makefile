@@ -1,0 +1,55 @@
+# discovery: `make run` runs the quickstart campaign, `make test` runs the tests.
+# Both install everything into .venv first, where that is not done yet.
+
+PYTHON  ?= $(shell command -v python3.11 || echo python3)
+VENV    := .venv
+BIN     := $(VENV)/bin
+PIP     := $(BIN)/python -m pip
+STAMP   := $(VENV)/.installed
+APT     := libxc-dev libopenblas-dev libfftw3-dev libcurl4 g++ make
+
+export OMP_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
+.PHONY: setup run test test-unit test-campaign test-chaos test-long lint clean
+
+setup: $(STAMP)
+
+# torch comes first: whatever is asked for before it may bring another build of it.
+$(STAMP): pyproject.toml constraints.txt tools/system-packages.sh
+	@sh tools/system-packages.sh $(APT)
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || sh tools/system-packages.sh python3 python3-venv python3-dev
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --quiet --upgrade pip
+	@$(PIP) install --quiet "$$(grep '^torch==' constraints.txt)"
+	CC=g++ CXX=g++ $(PIP) install --quiet --constraint constraints.txt --editable '.[embedded,dft,dev]'
+	@$(PIP) check
+	@touch $@
+
+run: setup
+	@$(BIN)/discovery run --campaign quickstart
+
+test: setup
+	@$(BIN)/python -m pytest tests -m "not long" --durations 15
+
+test-unit: setup
+	@$(BIN)/python -m pytest tests -m "not campaign and not chaos and not long"
+
+test-campaign: setup
+	@$(BIN)/python -m pytest tests -m "campaign and not long"
+
+test-chaos: setup
+	@$(BIN)/python -m pytest tests -m "chaos and not long"
+
+test-long: setup
+	@$(BIN)/python -m pytest tests -m "long" --timeout 3600
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) .discovery

@@ -1,0 +1,180 @@
+"""Campaign files: what a person may write, checked before anything starts."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agents.learn.settings import LearnSettings
+from agents.propose.settings import ProposeSettings
+from agents.relax.settings import RelaxSettings
+from agents.screen.settings import ScreenSettings
+from agents.targets import Window
+from agents.verify.settings import VerifySettings
+
+
+class ConfigError(ValueError):
+    """A campaign file that cannot be used; the text names the key, the value and the fix."""
+
+    exit_code = 2
+
+
+class Budget(BaseModel):
+    """When the campaign ends; whatever is reached first.
+
+    Args:
+        rounds: How often every proposer is asked.
+        max_candidates: Most candidates proposed.
+        max_minutes: Wall time of one ``discovery run``; the next run continues.
+        max_hits: Verified hits after which nothing more is proposed or submitted.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rounds: int = Field(default=1, ge=1)
+    max_candidates: int | None = Field(default=None, ge=1)
+    max_minutes: float | None = Field(default=None, gt=0)
+    max_hits: int | None = Field(default=None, ge=1)
+
+
+class CampaignConfig(BaseModel):
+    """One campaign, composed of the settings of its agents."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    description: str = ""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    generator: str
+    targets: tuple[Window, ...] = Field(min_length=1)
+    budget: Budget = Budget()
+    propose: ProposeSettings
+    relax: RelaxSettings = RelaxSettings()
+    screen: ScreenSettings = ScreenSettings()
+    verify: VerifySettings = VerifySettings()
+    learn: LearnSettings = LearnSettings()
+
+    def record(self) -> dict[str, Any]:
+        """Return plain JSON values, as written into the campaign's record."""
+        return self.model_dump(mode="json")
+
+
+def shipped_campaigns() -> list[str]:
+    """Return the names of the campaigns that come with the package, sorted."""
+    folder = resources.files("configs") / "campaigns"
+    return sorted(
+        entry.name.removesuffix(".yaml")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".yaml")
+    )
+
+
+def load_campaign(name_or_file: str) -> CampaignConfig:
+    """Read a campaign by its shipped name or from a YAML file.
+
+    Args:
+        name_or_file: ``quickstart`` or a path ending in .yaml or .yml.
+
+    Returns:
+        The checked configuration.
+
+    Raises:
+        ConfigError: Unknown name, unreadable file, unknown key, impossible value.
+    """
+    if name_or_file.endswith((".yaml", ".yml")):
+        path = Path(name_or_file)
+        if not path.is_file():
+            raise ConfigError(f"there is no campaign file {path}")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the campaign file {path} cannot be read: {error}") from error
+        return parse_campaign(text, source=str(path))
+    known = shipped_campaigns()
+    if name_or_file not in known:
+        near = difflib.get_close_matches(name_or_file, known, n=1)
+        guess = f" Did you mean {near[0]}?" if near else ""
+        raise ConfigError(
+            f"unknown campaign {name_or_file!r}: known are {', '.join(known)}, "
+            f"or give the path of a .yaml file.{guess}"
+        )
+    resource = resources.files("configs") / "campaigns" / f"{name_or_file}.yaml"
+    return parse_campaign(resource.read_text(encoding="utf-8"), source=name_or_file)
+
+
+def parse_campaign(text: str, *, source: str) -> CampaignConfig:
+    """Check the text of a campaign file.
+
+    Args:
+        text: YAML.
+        source: What to call it in an error.
+
+    Raises:
+        ConfigError: It is no YAML mapping, or a key or value is wrong.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = " ".join(str(error).split())
+        raise ConfigError(f"campaign {source}: not valid YAML ({where})") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"campaign {source}: expected a mapping of keys, got {content!r:.80}")
+    return from_record(content, source=source)
+
+
+def from_record(content: Mapping[str, Any], *, source: str) -> CampaignConfig:
+    """Check plain values, from a file or from a campaign's record.
+
+    Raises:
+        ConfigError: A key or value is wrong; every fault is named in one sentence.
+    """
+    try:
+        return CampaignConfig.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"campaign {source}: {_faults(error)}") from error
+
+
+def _faults(error: ValidationError) -> str:
+    sentences = []
+    for fault in error.errors():
+        key = ".".join(str(part) for part in fault["loc"]) or "(top level)"
+        if fault["type"] == "extra_forbidden":
+            known = _keys_beside(fault["loc"])
+            near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
+            advice = f"did you mean {near[0]}?" if near else "remove it"
+            sentences.append(f"unknown key {key}: {advice}")
+        elif fault["type"] == "missing":
+            sentences.append(f"the key {key} is missing")
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            shown = "" if isinstance(fault["input"], dict) else f" (got {fault['input']!r:.60})"
+            sentences.append(f"{key}: {message}{shown}")
+    return "; ".join(sentences)
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    model: Any = CampaignConfig
+    for part in location[:-1]:
+        fields = getattr(model, "model_fields", {})
+        if part not in fields:
+            return []
+        model = fields[part].annotation
+    return list(getattr(model, "model_fields", {}))
+
+
+def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Name the dotted keys whose values differ between two records."""
+    keys = []
+    for key in sorted(set(old) | set(new)):
+        left, right = old.get(key), new.get(key)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            keys += differing_keys(left, right, f"{prefix}{key}.")
+        elif left != right:
+            keys.append(f"{prefix}{key}")
+    return keys
