@@ -1,0 +1,107 @@
+"""Settings of the relaxation agent."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class RelaxSettings(BaseModel):
+    """How decoded crystals are evaluated, relaxed and accepted.
+
+    Units: eV, Å, eV/Å, GPa, seconds. The acceptance rule and its numbers are those of VQCrystal
+    (doi 10.1038/s41524-025-01613-6, Methods) except where a field says otherwise.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    potential: str = Field(
+        "auto", description='"auto" (CHGNet), a potential\'s name, or a directory'
+    )
+    device: str = Field("cpu", description="torch device of the potential")
+
+    # Relaxation
+    optimizer: Literal["fire", "lbfgs"] = "fire"
+    max_steps: int = Field(100, ge=0, description="optimiser steps at most")
+    fmax: float = Field(0.03, gt=0, description="stop below this force, eV/Å (the paper: 0.04)")
+    stress_max: float = Field(
+        0.5, gt=0, description="stop only when every stress component is off by less than this, GPa"
+    )
+    pressure: float = Field(0.0, description="external pressure, GPa")
+    relax_cell: bool = True
+    volume_scan: bool = Field(False, description="start from the best of a few scaled volumes")
+    volume_scan_scales: tuple[float, ...] = Field(
+        (0.8, 0.9, 1.0, 1.12, 1.25), description="volume factors tried by the scan"
+    )
+    seconds_per_structure: float = Field(120.0, gt=0, description="wall-clock limit of one crystal")
+
+    # Acceptance after relaxation
+    accept_max_force: float = Field(0.05, gt=0, description="largest force on an atom, eV/Å")
+    formation_energy_max: float = Field(0.0, description="for compounds, eV/atom")
+    elemental_max_above_reference: float = Field(
+        0.5, ge=0, description="for one-element crystals: above the reference phase, eV/atom"
+    )
+
+    # Guards against broken decodes and exploited potentials
+    formation_energy_min: float = Field(
+        -5.0, lt=0, description="below this the potential is exploited, not obeyed, eV/atom"
+    )
+    min_distance: float = Field(0.5, gt=0, description="shortest interatomic distance allowed, Å")
+    volume_per_atom_min: float = Field(2.0, gt=0, description="Å^3")
+    volume_per_atom_max: float = Field(100.0, gt=0, description="Å^3")
+    volume_ratio_min: float = Field(0.3, gt=0, le=1, description="relaxed over decoded volume")
+    volume_ratio_max: float = Field(3.0, ge=1, description="relaxed over decoded volume")
+
+    # Work sharing
+    evaluate_batch: int = Field(64, ge=1, description="crystals leased and evaluated at once")
+    relax_batch: int = Field(4, ge=1, description="crystals leased at once for relaxation")
+    lease_seconds: float = Field(300.0, gt=0)
+    max_per_generation: int | None = Field(
+        None, ge=1, description="relax only so many of a generation, lowest formation energy first"
+    )
+    max_unrelaxed_formation_energy: float | None = Field(
+        None, description="do not relax crystals above this decoded formation energy, eV/atom"
+    )
+
+    @model_validator(mode="after")
+    def _check_ranges(self) -> RelaxSettings:
+        if self.volume_per_atom_min >= self.volume_per_atom_max:
+            raise ValueError(
+                f"volume_per_atom_min {self.volume_per_atom_min} must be below "
+                f"volume_per_atom_max {self.volume_per_atom_max} (Å^3)"
+            )
+        if self.formation_energy_min >= self.formation_energy_max:
+            raise ValueError(
+                f"formation_energy_min {self.formation_energy_min} must be below "
+                f"formation_energy_max {self.formation_energy_max} (eV/atom)"
+            )
+        if self.fmax > self.accept_max_force:
+            raise ValueError(
+                f"fmax {self.fmax} must not exceed accept_max_force {self.accept_max_force} "
+                "(eV/Å): otherwise the optimiser stops before the crystal can be accepted"
+            )
+        if not self.volume_scan_scales or any(s <= 0 for s in self.volume_scan_scales):
+            raise ValueError(f"volume_scan_scales {self.volume_scan_scales} must be positive")
+        return self
+
+    @property
+    def potential_name(self) -> str:
+        """The potential that "auto" stands for, or the one named."""
+        return "chgnet" if self.potential == "auto" else self.potential
+
+    def relaxation_record(self) -> dict[str, Any]:
+        """Return the settings that decide the outcome of a relaxation, as plain JSON values."""
+        return self.model_dump(
+            mode="json",
+            include={
+                "optimizer",
+                "max_steps",
+                "fmax",
+                "stress_max",
+                "pressure",
+                "relax_cell",
+                "volume_scan",
+                "volume_scan_scales",
+            },
+        )
