@@ -1,0 +1,23 @@
+"""What can go wrong with a generator, as errors that say what to do."""
+
+from __future__ import annotations
+
+
+class UnencodableCrystal(ValueError):
+    """A crystal the generator cannot turn into codes (size, number of species, element)."""
+
+
+class MissingCheckpoint(ValueError):
+    """A checkpoint name or path that does not exist."""
+
+
+class CorruptCheckpoint(ValueError):
+    """A checkpoint whose files do not belong together or are damaged."""
+
+
+class MissingDataset(ValueError):
+    """A data set file that is not there."""
+
+
+class InvalidConfig(ValueError):
+    """A training configuration that cannot be used."""
