@@ -1,0 +1,120 @@
+"""What a campaign may say about its screens."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+KNOWN_MODELS = ("megnet", "head")
+"""Property models that can be named in `ScreenSettings.models`."""
+
+_SYMBOLS = frozenset(
+    re.findall(
+        "[A-Z][a-z]?",
+        "HHeLiBeBCNOFNeNaMgAlSiPSClArKCaScTiVCrMnFeCoNiCuZnGaGeAsSeBrKrRbSrYZrNbMoTcRuRhPdAgCdInSn"
+        "SbTeIXeCsBaLaCePrNdPmSmEuGdTbDyHoErTmYbLuHfTaWReOsIrPtAuHgTlPbBiPoAtRnFrRaAcThPaUNpPuAmCm"
+        "BkCfEsFmMdNoLrRfDbSgBhHsMtDsRgCnNhFlMcLvTsOg",
+    )
+)
+
+
+class MatcherSettings(BaseModel):
+    """Tolerances of pymatgen's StructureMatcher; two crystals within them are the same one.
+
+    Args:
+        ltol: Relative tolerance of the cell lengths.
+        stol: Tolerance of the sites, in units of (V/N)^(1/3).
+        angle_tol: Tolerance of the cell angles, degrees.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    ltol: float = Field(default=0.3, gt=0.0, lt=1.0)
+    stol: float = Field(default=0.5, gt=0.0, lt=2.0)
+    angle_tol: float = Field(default=10.0, gt=0.0, lt=90.0)
+
+
+class ScreenSettings(BaseModel):
+    """Rules, models and tolerances of the screens.
+
+    Args:
+        min_distance: Smallest accepted distance between two atoms, periodic images included (Å).
+        smact: The SMACT rule that rejects: CDVAE's (SMACT14 oxidation states), the current strict
+            default of smact, or none. Both verdicts are stored whichever is chosen.
+        allowed_elements: If given, only these elements may occur.
+        forbidden_elements: Elements that may not occur.
+        exclude_lanthanides: Reject La to Lu.
+        exclude_actinides: Reject Ac to Lr.
+        max_atoms: Most atoms in the cell.
+        min_elements: Fewest distinct elements.
+        max_elements: Most distinct elements.
+        models: Property models to ask; ``auto`` takes those that are found and says which are not.
+        consensus: ``gate`` rejects a crystal when any model of a property puts it outside a target
+            window; ``rank`` only records the verdicts.
+        min_p_gap: With ``gate`` and a gap window above zero: smallest accepted probability that the
+            gap is not zero, where a classifier gives one.
+        gate_ignores_levels: Levels of theory whose numbers do not mean what the windows mean.
+            Perov-5's own formation energies are relative to a pool of compounds, not to elements.
+        matcher: When two crystals count as the same.
+        reject_training_duplicates: Reject what matches a training crystal; False only records it.
+        reject_campaign_duplicates: Reject what matches an earlier candidate of the campaign.
+        megnet_batch: Crystals in one pass through MEGNet.
+        batch: Candidates leased at once.
+        lease_seconds: How long a lease lasts without renewal (s).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    min_distance: float = Field(default=0.5, ge=0.0, le=5.0)
+    smact: Literal["cdvae", "strict", "off"] = "cdvae"
+    allowed_elements: tuple[str, ...] | None = None
+    forbidden_elements: tuple[str, ...] = ()
+    exclude_lanthanides: bool = False
+    exclude_actinides: bool = False
+    max_atoms: int = Field(default=64, ge=1)
+    min_elements: int = Field(default=1, ge=1)
+    max_elements: int = Field(default=8, ge=1)
+    models: Literal["auto"] | tuple[Literal["megnet", "head"], ...] = "auto"
+    consensus: Literal["rank", "gate"] = "rank"
+    min_p_gap: float = Field(default=0.5, ge=0.0, le=1.0)
+    gate_ignores_levels: tuple[str, ...] = ("castelli2012",)
+    matcher: MatcherSettings = MatcherSettings()
+    reject_training_duplicates: bool = True
+    reject_campaign_duplicates: bool = True
+    megnet_batch: int = Field(default=64, ge=1)
+    batch: int = Field(default=32, ge=1, le=1024)
+    lease_seconds: int = Field(default=120, ge=3)
+
+    @field_validator("allowed_elements", "forbidden_elements")
+    @classmethod
+    def _refuse_unknown_elements(cls, symbols: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        unknown = sorted(set(symbols or ()) - _SYMBOLS)
+        if unknown:
+            raise ValueError(f"not chemical symbols: {', '.join(unknown)}")
+        return symbols
+
+    @field_validator("models")
+    @classmethod
+    def _refuse_repeated_models(
+        cls, models: Literal["auto"] | tuple[str, ...]
+    ) -> Literal["auto"] | tuple[str, ...]:
+        if models != "auto" and len(set(models)) != len(models):
+            raise ValueError(f"a model is named twice in models: {', '.join(models)}")
+        return models
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> Self:
+        if self.min_elements > self.max_elements:
+            raise ValueError(
+                f"min_elements {self.min_elements} is above max_elements {self.max_elements}"
+            )
+        if self.allowed_elements is not None:
+            left = set(self.allowed_elements) - set(self.forbidden_elements)
+            if len(left) < self.min_elements:
+                raise ValueError(
+                    f"only {len(left)} elements are allowed and not forbidden, but min_elements is "
+                    f"{self.min_elements}: widen allowed_elements or lower min_elements"
+                )
+        return self

@@ -1,0 +1,194 @@
+"""Cheap rules: distances, charge neutrality, elements and sizes. No trained model is asked here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from agents.screen.settings import ScreenSettings
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+_IMAGES = np.array(list(product((-1, 0, 1), repeat=3)), dtype=float)
+_HOME = int(np.flatnonzero((_IMAGES == 0).all(axis=1))[0])
+_LANTHANIDES = range(57, 72)
+_ACTINIDES = range(89, 104)
+
+
+def min_distance(structure: Structure) -> float:
+    """Find the shortest distance between two atoms, periodic images of an atom included.
+
+    In a Minkowski-reduced cell the nearest image of a wrapped difference vector lies in the 27
+    cells around the origin, so those are enough for any cell, however skewed.
+
+    Args:
+        structure: A crystal with at least one atom.
+
+    Returns:
+        The distance in Å; for one atom it is the shortest lattice vector.
+
+    Raises:
+        ValueError: The cell has no volume or a coordinate is not finite.
+    """
+    from ase.geometry import minkowski_reduce
+
+    cell = np.asarray(structure.lattice.matrix, dtype=float)
+    cartesian = np.asarray(structure.cart_coords, dtype=float)
+    if not (np.isfinite(cell).all() and np.isfinite(cartesian).all()):
+        raise ValueError(
+            "the cell or a coordinate is not a finite number: decode or relax it again"
+        )
+    if abs(np.linalg.det(cell)) < 1e-6:
+        raise ValueError(f"the cell has no volume ({abs(np.linalg.det(cell)):.2e} Å^3)")
+    reduced, _ = minkowski_reduce(cell)
+    fractional = cartesian @ np.linalg.inv(reduced)
+    shortest = float(np.linalg.norm(reduced, axis=1).min())  # an atom and its own image
+    images = _IMAGES @ reduced  # (27, 3)
+    for i in range(len(fractional) - 1):
+        difference = fractional[i + 1 :] - fractional[i]
+        difference -= np.round(difference)
+        vectors = (difference @ reduced)[:, None, :] + images[None, :, :]  # (n, 27, 3)
+        shortest = min(shortest, float(np.sqrt((vectors**2).sum(-1).min())))
+    return shortest
+
+
+@dataclass(frozen=True)
+class SmactVerdict:
+    """What the two SMACT rules say of one composition.
+
+    Attributes:
+        cdvae: CDVAE's rule: SMACT14 oxidation states; pure elements and alloys of metals pass.
+        strict: The default of smact 4: oxidation states seen at least three times in the ICSD of
+            2024; pure elements and alloys of metals pass here too.
+        applicable: False for one element, where charge neutrality says nothing.
+    """
+
+    cdvae: bool
+    strict: bool
+    applicable: bool
+
+
+@lru_cache(maxsize=100_000)
+def smact_verdict(formula: str) -> SmactVerdict:
+    """Judge a composition by charge neutrality and electronegativity.
+
+    CDVAE (arXiv 2110.06197) used the oxidation states that smact now calls ``smact14``; each element
+    has one oxidation state in the whole crystal, so Fe3O4 fails both rules. An element without an
+    electronegativity (Pm, He) fails.
+
+    Args:
+        formula: Reduced formula.
+
+    Returns:
+        Both verdicts; remembered, so a search may ask again at no cost.
+
+    Raises:
+        ValueError: The formula cannot be read.
+    """
+    from pymatgen.core import Composition
+    from smact.screening import smact_validity
+
+    composition = Composition(formula)
+    if any(abs(amount - round(amount)) > 1e-8 for amount in composition.values()):
+        raise ValueError(f"{formula} has a fractional amount: SMACT judges ordered crystals only")
+    return SmactVerdict(
+        cdvae=bool(smact_validity(composition, oxidation_states_set="smact14")),
+        strict=bool(smact_validity(composition)),
+        applicable=len(composition) > 1,
+    )
+
+
+@dataclass(frozen=True)
+class Validity:
+    """All numbers behind the cheap rules, whichever of them a campaign applies.
+
+    Attributes:
+        formula: Reduced formula.
+        n_atoms: Atoms in the cell.
+        n_elements: Distinct elements.
+        min_distance: Shortest distance, images included (Å).
+        volume_per_atom: Å^3.
+        smact_cdvae: Verdict of CDVAE's SMACT rule.
+        smact_strict: Verdict of smact's current default.
+        smact_applicable: False for one element.
+        lanthanides: Those that occur.
+        actinides: Those that occur.
+        not_allowed: Elements outside the campaign's choice.
+        failed: Names of the rules that fail, in the order in which they are applied.
+    """
+
+    formula: str
+    n_atoms: int
+    n_elements: int
+    min_distance: float
+    volume_per_atom: float
+    smact_cdvae: bool
+    smact_strict: bool
+    smact_applicable: bool
+    lanthanides: tuple[str, ...]
+    actinides: tuple[str, ...]
+    not_allowed: tuple[str, ...]
+    failed: tuple[str, ...]
+
+    @property
+    def valid(self) -> bool:
+        """True where no rule fails."""
+        return not self.failed
+
+    def record(self) -> dict[str, Any]:
+        """Return plain JSON values, with ``valid``."""
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return {**plain, "valid": self.valid}
+
+
+def judge(structure: Structure, settings: ScreenSettings) -> Validity:
+    """Apply every cheap rule to a crystal.
+
+    Args:
+        structure: Decoded or relaxed crystal.
+        settings: Which rules the campaign applies, and their limits.
+
+    Returns:
+        The numbers and the names of the rules that fail: ``min_distance``, ``n_atoms``,
+        ``n_elements``, ``elements``, ``lanthanide``, ``actinide``, ``smact``.
+
+    Raises:
+        ValueError: The cell is degenerate or a coordinate is not finite.
+    """
+    elements = sorted(structure.composition.elements)
+    symbols = [element.symbol for element in elements]
+    formula = structure.composition.reduced_formula
+    verdict = smact_verdict(formula)
+    shortest = min_distance(structure)
+    lanthanides = tuple(e.symbol for e in elements if e.Z in _LANTHANIDES)
+    actinides = tuple(e.symbol for e in elements if e.Z in _ACTINIDES)
+    allowed = set(symbols if settings.allowed_elements is None else settings.allowed_elements)
+    not_allowed = tuple(s for s in symbols if s not in allowed - set(settings.forbidden_elements))
+    passes = {
+        "min_distance": shortest > settings.min_distance,
+        "n_atoms": len(structure) <= settings.max_atoms,
+        "n_elements": settings.min_elements <= len(elements) <= settings.max_elements,
+        "elements": not not_allowed,
+        "lanthanide": not (settings.exclude_lanthanides and lanthanides),
+        "actinide": not (settings.exclude_actinides and actinides),
+        "smact": {"cdvae": verdict.cdvae, "strict": verdict.strict, "off": True}[settings.smact],
+    }
+    return Validity(
+        formula=formula,
+        n_atoms=len(structure),
+        n_elements=len(elements),
+        min_distance=shortest,
+        volume_per_atom=float(structure.volume) / len(structure),
+        smact_cdvae=verdict.cdvae,
+        smact_strict=verdict.strict,
+        smact_applicable=verdict.applicable,
+        lanthanides=lanthanides,
+        actinides=actinides,
+        not_allowed=not_allowed,
+        failed=tuple(name for name, passed in passes.items() if not passed),
+    )
