@@ -10,7 +10,9 @@ Execution is therefore at least once, and the effect exactly once.
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -108,29 +110,31 @@ class _Renewal:
                     self.done(lost)
 
 
-def work(stage: Stage, campaign: str, owner: str) -> int:
-    """Work through everything a stage can lease now.
+def work(stage: Stage, campaign: str, owner: str, *, deadline: float = math.inf) -> int:
+    """Work through what a stage can lease now.
 
     Args:
         stage: The stage.
         campaign: Name of the campaign.
         owner: Name of this worker, unique among all processes.
+        deadline: No batch is leased after this reading of `time.monotonic`.
 
     Returns:
         Number of outcomes committed.
     """
     committed = 0
-    while True:
+    while time.monotonic() < deadline:
         batch = candidate_records.lease(
             campaign, stage.takes, owner, stage.batch, stage.lease_seconds
         )
         if not batch:
-            return committed
+            break
         tokens = {candidate.id: candidate.token for candidate in batch}
         with _Renewal(tokens, owner, stage.lease_seconds) as renewal:
             for outcome in stage.process(batch):
                 renewal.done(outcome.candidate_id)
                 committed += _commit(stage, outcome, tokens[outcome.candidate_id])
+    return committed
 
 
 def _commit(stage: Stage, outcome: Outcome, token: int) -> int:

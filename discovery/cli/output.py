@@ -1,0 +1,41 @@
+"""How commands speak: one JSON document on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from typing import Any
+
+
+class UsageError(ValueError):
+    """The command was called in a way that cannot work."""
+
+    exit_code = 2
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document and nothing else on stdout.
+
+    Args:
+        document: Plain values; times become ISO 8601 strings.
+    """
+    json.dump(document, sys.stdout, indent=2, default=_plain, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} has no JSON form: {value!r:.80}")
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Send the logs of this process to stderr."""
+    logging.basicConfig(
+        stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for noisy in ("matplotlib", "pymatgen", "launchpad", "rocket.launcher", "optuna"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,126 @@
+"""What one worker process needs for a campaign, each part loaded once and only when used."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from functools import cached_property, lru_cache
+from typing import Any
+
+from agents.stage import Stage
+from db import campaigns
+from db.connection import connect_worker
+from discovery.config import CampaignConfig, from_record
+
+
+class VersionChanged(RuntimeError):
+    """A part on this machine is not the one the campaign was started with."""
+
+
+class Runtime:
+    """The parts of one campaign in one process.
+
+    Args:
+        campaign: Name of the campaign; its record must exist.
+        device: Overrides the torch device of the potential, for instance ``cuda:0``.
+    """
+
+    def __init__(self, campaign: str, device: str | None = None) -> None:
+        record = campaigns.load(campaign)
+        self.campaign = campaign
+        self.config: CampaignConfig = from_record(record.config, source=campaign)
+        self.resolved: dict[str, Any] = record.resolved
+        self.device = device or self.resolved["potential"]["device"]
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+    @cached_property
+    def generator(self) -> Any:
+        """The generator, refused if its version is not the recorded one."""
+        from model.generator import Generator
+
+        generator = Generator.load(self.config.generator)
+        self._check("generator", self.resolved["generator"]["version"], generator.version)
+        return generator
+
+    @cached_property
+    def potential(self) -> Any:
+        """The potential, past its sanity gate."""
+        from agents.relax import load_potential
+
+        potential = load_potential(self.resolved["potential"]["name"], device=self.device)
+        self._check("potential", self.resolved["potential"]["level"], potential.level)
+        return potential
+
+    @cached_property
+    def references(self) -> Any:
+        """Elemental reference energies of the potential."""
+        from agents.relax.references import ElementalReferences
+
+        references = ElementalReferences.load(self.potential)
+        self._check("reference table", self.resolved["potential"]["references"], references.digest)
+        return references
+
+    @cached_property
+    def screen_models(self) -> Any:
+        """The property models that the campaign was started with."""
+        from agents.screen.models import load_models
+
+        return load_models(self.resolved["screens"])
+
+    def stage(self, name: str) -> Stage:
+        """Build a stage; its models are shared by all of this process.
+
+        Args:
+            name: ``evaluate``, ``prescreen``, ``relax`` or ``screen``.
+        """
+        return _STAGES[name](self)
+
+    def _check(self, part: str, recorded: str, found: str) -> None:
+        if recorded != found:
+            raise VersionChanged(
+                f"campaign {self.campaign} was started with {part} {recorded}, but this machine has "
+                f"{found}: install the recorded one or start a campaign with another name"
+            )
+
+
+def _evaluate(here: Runtime) -> Stage:
+    from agents.relax.stage import EvaluateStage
+
+    return EvaluateStage(here.potential, here.references, here.config.relax)
+
+
+def _relax(here: Runtime) -> Stage:
+    from agents.relax.stage import RelaxStage
+
+    return RelaxStage(here.potential, here.references, here.config.relax)
+
+
+def _prescreen(here: Runtime) -> Stage:
+    from agents.screen.stage import PrescreenStage
+
+    return PrescreenStage(here.config.screen)
+
+
+def _screen(here: Runtime) -> Stage:
+    from agents.learn.event import live_head
+    from agents.screen.stage import ScreenStage
+
+    head, _ = live_head(here.campaign, here.generator)
+    return ScreenStage(
+        here.config.screen, here.screen_models, here.generator, head, here.config.targets
+    )
+
+
+_STAGES = {"evaluate": _evaluate, "prescreen": _prescreen, "relax": _relax, "screen": _screen}
+
+
+@lru_cache(maxsize=4)
+def runtime(campaign: str) -> Runtime:
+    """Return this process's runtime of a campaign, connecting to the database on first use.
+
+    The database and its name come from ``$DISCOVERY_DB_URI`` and ``$DISCOVERY_DB_NAME``, which
+    whoever started this worker has set.
+    """
+    connect_worker(os.environ["DISCOVERY_DB_URI"], os.environ["DISCOVERY_DB_NAME"])
+    return Runtime(campaign, device=os.environ.get("DISCOVERY_DEVICE"))

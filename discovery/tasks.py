@@ -1,0 +1,74 @@
+"""The Celery tasks. Each is a hint that a queue of a campaign has work; leases say who does what."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from discovery.celery_app import app
+
+log = logging.getLogger(__name__)
+
+STAGES = {
+    "evaluate": ("evaluate", "prescreen"),
+    "relax": ("relax",),
+    "screen": ("screen",),
+}
+
+TURN_SECONDS = 20.0
+"""How long one message keeps a worker; then the other queues have a chance."""
+
+
+def work_queue(queue: str, campaign: str) -> int:
+    """Lease and work through the stages of one queue.
+
+    Args:
+        queue: ``evaluate``, ``relax`` or ``screen``.
+        campaign: Name of the campaign.
+
+    Returns:
+        Number of outcomes committed.
+    """
+    from agents.stage import work
+    from discovery.runtime import runtime
+
+    here = runtime(campaign)
+    deadline = time.monotonic() + TURN_SECONDS
+    committed = sum(
+        work(here.stage(name), campaign, here.owner, deadline=deadline) for name in STAGES[queue]
+    )
+    log.info("%s of %s: %d outcomes", queue, campaign, committed)
+    return committed
+
+
+@app.task(name="discovery.evaluate")
+def evaluate(campaign: str) -> int:
+    """Evaluate decoded crystals and apply the cheap rules."""
+    return work_queue("evaluate", campaign)
+
+
+@app.task(name="discovery.relax")
+def relax(campaign: str) -> int:
+    """Relax the crystals that were dispatched for it."""
+    return work_queue("relax", campaign)
+
+
+@app.task(name="discovery.screen")
+def screen(campaign: str) -> int:
+    """Screen relaxed crystals."""
+    return work_queue("screen", campaign)
+
+
+@app.task(name="discovery.learn")
+def learn(campaign: str) -> str:
+    """Fine-tune the property head if enough was learned since last time."""
+    from agents.learn.event import learn as learning_event
+    from discovery.runtime import runtime
+
+    here = runtime(campaign)
+    report = learning_event(campaign, here.generator, here.config.learn, here.config.seed)
+    log.info("learning event of %s: %s", campaign, report)
+    return str(report)
+
+
+TASKS = {"evaluate": evaluate, "relax": relax, "screen": screen, "learn": learn}
