@@ -1,0 +1,81 @@
+"""The interface of a DFT code, and the identity of a calculation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from agents.verify.presets import DFTSettings, preset
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+Kind = Literal["compound", "reference"]
+
+
+class Availability(NamedTuple):
+    """Whether a code can be used on this machine, and what to do if not."""
+
+    ok: bool
+    reason: str
+
+
+class DFTBackend(ABC):
+    """A DFT code that turns a crystal into total energy and band gap.
+
+    The life of a backend: the campaign resolves ``auto`` to a backend once and writes its name,
+    version and level into the campaign record (``available``, ``settings``, ``level``). At each
+    choice of candidates ``unsupported`` and ``estimate_core_seconds`` are asked for every crystal
+    of the pool and every missing elemental reference (``reference``): they must be cheap and must
+    not run the code. A chosen calculation is identified by ``calculation_spec`` and run later, in
+    another process and maybe on another machine: there only ``command`` is called, and the
+    process it names reads one JSON file and writes another, atomically.
+
+    A backend holds no state. It never touches the database, and it never changes its answer for
+    the same crystal, settings and version, because calculations are cached by their hash for ever.
+    """
+
+    name: str
+
+    @property
+    @abstractmethod
+    def version(self) -> str:
+        """Version of the code and whatever else of it changes results."""
+
+    @abstractmethod
+    def available(self) -> Availability:
+        """Say whether calculations can be run here; called before a campaign starts."""
+
+    @abstractmethod
+    def unsupported(self, elements: Iterable[str], settings: DFTSettings) -> str | None:
+        """Say why crystals with these elements cannot be computed; None where they can be."""
+
+    @abstractmethod
+    def estimate_core_seconds(self, structure: Structure, settings: DFTSettings) -> float:
+        """Estimate the cost of one calculation on one core, s; infinite where unsupported."""
+
+    @abstractmethod
+    def reference(self, element: str) -> Structure:
+        """Return the reference phase of an element; gases are molecules in a box.
+
+        Raises:
+            ValueError: There is none for this element.
+        """
+
+    @abstractmethod
+    def command(self, input_file: Path, output_file: Path) -> list[str]:
+        """Return the command that runs the calculation described by ``input_file``.
+
+        Called in the launcher, just before the process is started. The process writes
+        ``output_file`` only when it has an answer: a result, or an error it can explain.
+        """
+
+    def settings(self, name: str) -> DFTSettings:
+        """Return the settings of a preset."""
+        return preset(name)
+
+    def level(self, settings: DFTSettings) -> str:
+        """Name the level of theory, for instance ``gpaw-26.7.0-pbe-fast``."""
+        return f"{self.name}-{self.version}-{settings.xc.lower()}-{settings.preset}"

@@ -1,0 +1,81 @@
+"""Settings of the verification agent."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class VerifySettings(BaseModel):
+    """Which candidates are verified by DFT, how many, and at which settings.
+
+    Units: seconds, eV. The control arm is SCIENCE §4: without calls drawn at random from the same
+    pool no acceleration can be claimed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backend: Literal["auto", "gpaw", "none"] = Field(
+        "auto", description='"auto" is GPAW where it is installed; "none" verifies nothing'
+    )
+    preset: Literal["fast", "standard"] = Field("fast", description="named set of DFT settings")
+
+    # Budget
+    max_submitted: int = Field(8, ge=0, description="candidates sent to DFT at most")
+    max_completed: int = Field(3, ge=0, description="stop after so many candidates with a result")
+    max_concurrent: int = Field(3, ge=1, description="candidates at the DFT code at the same time")
+    min_pool: int = Field(
+        8, ge=1, description="wait for so many screened candidates before the first choice"
+    )
+
+    # Choice
+    acquisition: Literal["cheapest", "window"] = Field(
+        "cheapest",
+        description='"cheapest": inside the predicted windows first, then by estimated cost; '
+        '"window": by the distance of the predictions to the windows, then by cost',
+    )
+    control_share: float = Field(
+        0.2, ge=0, lt=1, description="share of the calls drawn at random from the same pool"
+    )
+    consensus: tuple[str, ...] = Field(
+        (), description="models whose predictions count in the choice; empty: every model"
+    )
+    max_core_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="calculations estimated above this are not chosen; None: 0.6 of the timeout",
+    )
+
+    # Running
+    timeout_seconds: float = Field(180.0, gt=0, description="wall-clock limit of one calculation")
+    launchers: int = Field(1, ge=0, description="launcher processes started by the campaign")
+    nice: int = Field(5, ge=0, le=19, description="niceness of the DFT processes")
+    ping_seconds: float = Field(5.0, gt=0, description="a running launcher reports this often")
+    lost_seconds: float = Field(
+        60.0, gt=0, description="a launcher silent for so long is taken for dead"
+    )
+    max_launches: int = Field(
+        2, ge=1, description="launches of one calculation, lost ones included"
+    )
+
+    @model_validator(mode="after")
+    def _check_ranges(self) -> VerifySettings:
+        if self.lost_seconds < 3 * self.ping_seconds:
+            raise ValueError(
+                f"lost_seconds {self.lost_seconds:g} must be at least three times ping_seconds "
+                f"{self.ping_seconds:g}: otherwise living launchers are taken for dead"
+            )
+        if self.max_completed > self.max_submitted:
+            raise ValueError(
+                f"max_completed {self.max_completed} exceeds max_submitted {self.max_submitted}: "
+                "so many results can never come back"
+            )
+        return self
+
+    @property
+    def affordable_core_seconds(self) -> float:
+        """Largest estimated cost of one calculation that is still chosen, s."""
+        if self.max_core_seconds is not None:
+            return self.max_core_seconds
+        return 0.6 * self.timeout_seconds
