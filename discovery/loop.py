@@ -1,0 +1,230 @@
+"""The long-running loop of a campaign.
+
+One tick = propose → dispatch relaxations → hint the workers → select for DFT → submit and collect → learn.
+Each step reads the database and is idempotent; nothing that matters lives in this process, so the loop
+may be killed at any line and started again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from db import campaigns, candidates
+from db.connection import Session
+from db.states import State
+from discovery.dispatch import dispatch_relaxations
+from discovery.runtime import Runtime
+from discovery.verification import Verification
+
+log = logging.getLogger(__name__)
+
+LEADER_SECONDS = 60
+HINT_SECONDS = 3.0
+"""How often the workers hear that a queue has work; an unheard hint expires."""
+
+STATES_OF_QUEUE = {
+    "evaluate": (State.PROPOSED, State.EVALUATED),
+    "relax": (State.RELAXING,),
+    "screen": (State.RELAXED,),
+}
+BEFORE_SCREENED = (
+    State.PROPOSED,
+    State.EVALUATED,
+    State.PRESCREENED,
+    State.RELAXING,
+    State.RELAXED,
+)
+
+
+class AlreadyLed(RuntimeError):
+    """Another process leads this campaign."""
+
+
+@dataclass
+class Tick:
+    """What one tick saw, for the live view and for the decision to stop.
+
+    Attributes:
+        counts: Candidates per state.
+        round: Number of the round last proposed, from 1; 0 before the first.
+        waiting_for: What the campaign waits for, in words.
+        finished: Reason why the campaign is over, else None.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    round: int = 0
+    waiting_for: list[str] = field(default_factory=list)
+    finished: str | None = None
+
+
+class CampaignLoop:
+    """Leads one campaign.
+
+    Args:
+        runtime: The campaign's parts in this process.
+        session: The database connection.
+        max_candidates: Overrides the campaign's own limit.
+    """
+
+    def __init__(
+        self, runtime: Runtime, session: Session, *, max_candidates: int | None = None
+    ) -> None:
+        self.runtime = runtime
+        self.session = session
+        self.config = runtime.config
+        self.name = runtime.campaign
+        self.max_candidates = max_candidates or self.config.budget.max_candidates
+        self.verification = Verification(runtime, session)
+        self._token: int | None = None
+        self._renewed = 0.0
+        self._hinted: dict[str, float] = {}
+
+    def run(
+        self,
+        *,
+        max_seconds: float | None = None,
+        interval: float = 0.5,
+        on_tick: Callable[[Tick], None] = lambda tick: None,
+    ) -> str:
+        """Tick until the campaign is over.
+
+        Args:
+            max_seconds: Wall time after which the campaign stops; the next run continues it.
+            interval: Pause between ticks (s).
+            on_tick: Called after every tick, for the view.
+
+        Returns:
+            The campaign's state: ``complete``, or ``stopped`` when the time was over.
+
+        Raises:
+            AlreadyLed: Another process leads the campaign.
+        """
+        deadline = None if max_seconds is None else time.monotonic() + max_seconds
+        self._take_the_lead()
+        try:
+            while True:
+                tick = self.tick()
+                on_tick(tick)
+                if tick.finished:
+                    campaigns.set_state(self.name, "complete", stop_reason=tick.finished)
+                    return "complete"
+                if deadline is not None and time.monotonic() > deadline:
+                    campaigns.set_state(self.name, "stopped", stop_reason="max_minutes")
+                    return "stopped"
+                time.sleep(interval)
+        finally:
+            self._resign()
+
+    def tick(self) -> Tick:
+        """Do everything that can be done now, once."""
+        self._keep_the_lead()
+        candidates.reap(self.name)
+        tick = Tick()
+        enough_hits = self._enough_hits()
+        tick.round = self._propose(tick, enough_hits)
+        dispatch_relaxations(self.name, self.config.relax)
+        tick.counts = candidates.counts(self.name)
+        self._hint_workers(tick)
+        screening_done = not any(tick.counts.get(state.value) for state in BEFORE_SCREENED)
+        proposing_done = self._proposing_done(tick, enough_hits)
+        verification_done = self.verification.step(
+            tick.counts,
+            rounds_screened=tick.round if screening_done else tick.round - 1,
+            last=proposing_done and screening_done,
+            enough_hits=enough_hits,
+            waiting_for=tick.waiting_for,
+        )
+        everything = proposing_done and screening_done and verification_done
+        learning_done = self._learn(tick, last=everything)
+        if everything and learning_done:
+            tick.finished = self._reason(tick, enough_hits)
+        return tick
+
+    def _propose(self, tick: Tick, enough_hits: bool) -> int:
+        from agents.learn.event import live_head
+        from agents.propose.episodes import ask_round, round_ready, rounds_asked
+
+        done = rounds_asked(self.name)
+        if enough_hits or done >= self.config.budget.rounds or self._full():
+            return done
+        if not round_ready(self.name, done):
+            tick.waiting_for.append("energies of the last generation")
+            return done
+        head, _ = live_head(self.name, self.runtime.generator)
+        report = ask_round(
+            self.name,
+            self.config.seed,
+            self.runtime.generator,
+            head,
+            self.config.propose,
+            done,
+            max_candidates=self.max_candidates,
+        )
+        log.info("round %d: %s", done + 1, report)
+        return done + 1
+
+    def _full(self) -> bool:
+        if self.max_candidates is None:
+            return False
+        return sum(candidates.counts(self.name).values()) >= self.max_candidates
+
+    def _proposing_done(self, tick: Tick, enough_hits: bool) -> bool:
+        return enough_hits or tick.round >= self.config.budget.rounds or self._full()
+
+    def _hint_workers(self, tick: Tick) -> None:
+        from discovery.tasks import TASKS
+
+        for queue, states in STATES_OF_QUEUE.items():
+            waiting = sum(tick.counts.get(state.value, 0) for state in states)
+            if not waiting:
+                continue
+            tick.waiting_for.append(f"{queue}: {waiting}")
+            self._hint(queue, TASKS[queue])
+
+    def _hint(self, queue: str, task: Any) -> None:
+        now = time.monotonic()
+        if now - self._hinted.get(queue, -HINT_SECONDS) >= HINT_SECONDS:
+            task.apply_async(args=[self.name], expires=4 * HINT_SECONDS)
+            self._hinted[queue] = now
+
+    def _learn(self, tick: Tick, *, last: bool) -> bool:
+        """Hint a learning event where one is due; say whether none is."""
+        from agents.learn.event import due
+        from discovery.tasks import TASKS
+
+        if not due(self.name, self.config.learn, last=last):
+            return True
+        tick.waiting_for.append("learning")
+        self._hint("learn", TASKS["learn"])
+        return False
+
+    def _enough_hits(self) -> bool:
+        most = self.config.budget.max_hits
+        return most is not None and self.verification.hits() >= most
+
+    def _reason(self, tick: Tick, enough_hits: bool) -> str:
+        if enough_hits:
+            return "max_hits"
+        if self.verification.completed() >= self.config.verify.max_completed > 0:
+            return "dft_completed"
+        return "rounds" if tick.round >= self.config.budget.rounds else "max_candidates"
+
+    def _take_the_lead(self) -> None:
+        self._token = campaigns.lead(self.name, self.runtime.owner, LEADER_SECONDS)
+        self._renewed = time.monotonic()
+
+    def _keep_the_lead(self) -> None:
+        if time.monotonic() - self._renewed < LEADER_SECONDS / 6:
+            return
+        assert self._token is not None
+        campaigns.renew_lead(self.name, self.runtime.owner, self._token, LEADER_SECONDS)
+        self._renewed = time.monotonic()
+
+    def _resign(self) -> None:
+        if self._token is not None:
+            campaigns.resign(self.name, self.runtime.owner, self._token)
+            self._token = None
