@@ -1,0 +1,44 @@
+"""From settings to a proposer."""
+
+from __future__ import annotations
+
+from agents.propose.proposer import Proposer
+from agents.propose.seeds import EpisodeSeed
+from agents.propose.settings import (
+    DonorSettings,
+    GeneticSettings,
+    ProposerSettings,
+    RandomSettings,
+    TPESettings,
+)
+from agents.propose.space import SearchSpace
+
+
+def build_proposer(
+    settings: ProposerSettings, space: SearchSpace, seed: EpisodeSeed, max_redraws: int
+) -> Proposer:
+    """Build the proposer that the settings describe.
+
+    Args:
+        settings: Settings of one proposer.
+        space: What its episode searches.
+        seed: Source of its randomness.
+        max_redraws: How often one repeated proposal is redrawn.
+    """
+    match settings:
+        case GeneticSettings():
+            from agents.propose.genetic import GeneticProposer
+
+            return GeneticProposer(space, seed, settings, max_redraws=max_redraws)
+        case TPESettings():
+            from agents.propose.optuna_tpe import TPEProposer
+
+            return TPEProposer(space, seed, settings, max_redraws=max_redraws)
+        case RandomSettings():
+            from agents.propose.random_search import RandomProposer
+
+            return RandomProposer(space, seed, settings, max_redraws=max_redraws)
+        case DonorSettings():
+            from agents.propose.random_search import DonorProposer
+
+            return DonorProposer(space, seed, settings, max_redraws=max_redraws)

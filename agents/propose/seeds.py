@@ -1,0 +1,47 @@
+"""Seeds of every random draw of the search, derived from the campaign's seed alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+_BASE, _GENERATION = 0, 1
+
+
+@dataclass(frozen=True)
+class EpisodeSeed:
+    """Where an episode's random numbers come from.
+
+    The streams are numpy `SeedSequence` children: equal keys give equal numbers on every machine
+    and in every process, and different keys give independent ones.
+
+    Attributes:
+        campaign: The campaign's seed.
+        lane: Place of the proposer in the campaign's settings.
+        episode: Number of the episode within its lane, from 0.
+    """
+
+    campaign: int
+    lane: int
+    episode: int
+
+    def base(self) -> np.random.Generator:
+        """Return the stream that draws the base crystal."""
+        return self._stream(_BASE, 0)
+
+    def generation(self, generation: int) -> np.random.Generator:
+        """Return the stream of one generation."""
+        return self._stream(_GENERATION, generation)
+
+    def record(self, generation: int) -> dict[str, Any]:
+        """Return what is needed to draw the generation again."""
+        return {"entropy": self.campaign, "spawn_key": list(self._key(_GENERATION, generation))}
+
+    def _key(self, purpose: int, generation: int) -> tuple[int, ...]:
+        return (self.lane, self.episode, purpose, generation)
+
+    def _stream(self, purpose: int, generation: int) -> np.random.Generator:
+        key = self._key(purpose, generation)
+        return np.random.default_rng(np.random.SeedSequence(self.campaign, spawn_key=key))

@@ -1,0 +1,132 @@
+"""The discrete space of one episode: the global genes around one base crystal."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.propose.settings import BaseSettings
+
+if TYPE_CHECKING:
+    from model.codes import CrystalCodes
+    from model.generator import Generator
+
+Genes = tuple[int, ...]
+
+_ENUMERABLE = 1 << 16
+_UNSEEN_DRAWS = 1000
+
+
+class NoBaseCrystal(ValueError):
+    """No training crystal of the code bank fits the campaign's restrictions."""
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """All crystals that share one base crystal's local codes.
+
+    Attributes:
+        base_id: Identifier of the base crystal in the code bank.
+        base: Its codes; the local ones stay frozen.
+        sizes: (G,) number of values of each global gene.
+        donors: (D, G) global genes of the training crystals with as many species as the base.
+    """
+
+    base_id: str
+    base: CrystalCodes
+    sizes: Genes
+    donors: NDArray[np.int64]
+
+    @property
+    def volume(self) -> int:
+        """Number of distinct points."""
+        return math.prod(self.sizes)
+
+    def uniform(self, rng: np.random.Generator) -> Genes:
+        """Draw every gene uniformly over its range."""
+        return as_genes(rng.integers(0, self.sizes))
+
+    def recombined(self, rng: np.random.Generator) -> Genes:
+        """Draw every gene from the same place of a training crystal, each from its own donor."""
+        rows = rng.integers(0, len(self.donors), size=len(self.sizes))
+        return as_genes(self.donors[rows, np.arange(len(self.sizes))])
+
+    def unseen(self, rng: np.random.Generator, seen: Collection[Genes]) -> Genes | None:
+        """Draw uniformly among the points not seen yet.
+
+        Args:
+            rng: Source of the draw.
+            seen: Points that may not be returned.
+
+        Returns:
+            A new point; None when a space small enough to enumerate is used up, or a large one
+            gives nothing new in 1000 draws.
+        """
+        for _ in range(_UNSEEN_DRAWS):
+            genes = self.uniform(rng)
+            if genes not in seen:
+                return genes
+        if self.volume > _ENUMERABLE:
+            return None
+        points = itertools.product(*(range(size) for size in self.sizes))
+        left = [point for point in points if point not in seen]
+        return left[int(rng.integers(len(left)))] if left else None
+
+
+def as_genes(values: NDArray[np.integer]) -> Genes:
+    """Return an array as a hashable tuple of plain integers."""
+    return tuple(int(value) for value in values)
+
+
+def draw_base(generator: Generator, rng: np.random.Generator, restriction: BaseSettings) -> int:
+    """Draw the base crystal of an episode from the training crystals of the code bank.
+
+    Args:
+        generator: The generator with its code bank.
+        rng: Source of the draw.
+        restriction: Which crystals may be drawn.
+
+    Returns:
+        Row number in the code bank.
+
+    Raises:
+        NoBaseCrystal: Nothing in the bank fits.
+    """
+    bank = generator.bank
+    rows = bank.rows("train")
+    fits = bank.n_species[rows] >= restriction.min_species
+    if restriction.max_species is not None:
+        fits &= bank.n_species[rows] <= restriction.max_species
+    if restriction.max_atoms is not None:
+        fits &= bank.n_atoms[rows] <= restriction.max_atoms
+    eligible = rows[fits]
+    if not len(eligible):
+        raise NoBaseCrystal(
+            f"none of the {len(rows)} training crystals of {generator.name} fits "
+            f"({restriction!r}): widen propose.base"
+        )
+    return int(rng.choice(eligible))
+
+
+def search_space(generator: Generator, row: int) -> SearchSpace:
+    """Describe the space around one crystal of the code bank.
+
+    Args:
+        generator: The generator with its code bank.
+        row: Row number of the base crystal.
+    """
+    bank = generator.bank
+    base = bank.codes(row)
+    donors = [bank.codes(int(index)).global_genes for index in bank.donors(base)]
+    return SearchSpace(
+        base_id=str(bank.ids[row]),
+        base=base,
+        sizes=tuple(generator.gene_sizes(base)),
+        donors=np.asarray(donors, dtype=np.int64),
+    )
