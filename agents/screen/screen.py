@@ -1,10 +1,11 @@
 """The interface of a trained screen, and what a campaign gets to use of them.
 
 A screen is loaded once in a worker process. Loading runs its sanity gate: known crystals must give
-known values, or the screen is refused. Afterwards `Screen.predict` is called with batches of relaxed
-(or decoded) crystals, any number of times, in any order; it keeps no state between calls and the
-answer for a crystal does not depend on its neighbours in the batch. A crystal that the model cannot
-take is answered by a `Refusal` with the reason, never by an exception and never by a made-up number.
+known values, or the screen is refused. Afterwards `Screen.predict` is called with batches of
+relaxed (or decoded) crystals, any number of times, in any order; it keeps no state between calls
+and the answer for a crystal does not depend on its neighbours in the batch. A crystal that the
+model cannot take is answered by a `Refusal` with the reason, never by an exception and never by a
+made-up number.
 """
 
 from __future__ import annotations

@@ -77,9 +77,9 @@ class SmactVerdict:
 def smact_verdict(formula: str) -> SmactVerdict:
     """Judge a composition by charge neutrality and electronegativity.
 
-    CDVAE (arXiv 2110.06197) used the oxidation states that smact now calls ``smact14``; each element
-    has one oxidation state in the whole crystal, so Fe3O4 fails both rules. An element without an
-    electronegativity (Pm, He) fails.
+    CDVAE (arXiv 2110.06197) used the oxidation states that smact now calls ``smact14``; each
+    element has one oxidation state in the whole crystal, so Fe3O4 fails both rules. A compound of
+    an element without an electronegativity (Pm, He) fails.
 
     Args:
         formula: Reduced formula.
