@@ -8,8 +8,10 @@ may be killed at any line and started again.
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,10 +40,6 @@ BEFORE_SCREENED = (
     State.RELAXING,
     State.RELAXED,
 )
-
-
-class AlreadyLed(RuntimeError):
-    """Another process leads this campaign."""
 
 
 @dataclass
@@ -99,25 +97,33 @@ class CampaignLoop:
 
         Returns:
             The campaign's state: ``complete``, or ``stopped`` when the time was over.
+        """
+        deadline = math.inf if max_seconds is None else time.monotonic() + max_seconds
+        while True:
+            tick = self.tick()
+            on_tick(tick)
+            if tick.finished:
+                campaigns.set_state(self.name, "complete", stop_reason=tick.finished)
+                return "complete"
+            if time.monotonic() > deadline:
+                campaigns.set_state(self.name, "stopped", stop_reason="max_minutes")
+                return "stopped"
+            time.sleep(interval)
+
+    @contextmanager
+    def leadership(self) -> Iterator[None]:
+        """Hold the campaign's lead while the block runs.
 
         Raises:
-            AlreadyLed: Another process leads the campaign.
+            AlreadyLed: Another process leads the campaign (`db.campaigns`).
         """
-        deadline = None if max_seconds is None else time.monotonic() + max_seconds
-        self._take_the_lead()
+        self._token = campaigns.lead(self.name, self.runtime.owner, LEADER_SECONDS)
+        self._renewed = time.monotonic()
         try:
-            while True:
-                tick = self.tick()
-                on_tick(tick)
-                if tick.finished:
-                    campaigns.set_state(self.name, "complete", stop_reason=tick.finished)
-                    return "complete"
-                if deadline is not None and time.monotonic() > deadline:
-                    campaigns.set_state(self.name, "stopped", stop_reason="max_minutes")
-                    return "stopped"
-                time.sleep(interval)
+            yield
         finally:
-            self._resign()
+            campaigns.resign(self.name, self.runtime.owner, self._token)
+            self._token = None
 
     def tick(self) -> Tick:
         """Do everything that can be done now, once."""
@@ -213,18 +219,10 @@ class CampaignLoop:
             return "dft_completed"
         return "rounds" if tick.round >= self.config.budget.rounds else "max_candidates"
 
-    def _take_the_lead(self) -> None:
-        self._token = campaigns.lead(self.name, self.runtime.owner, LEADER_SECONDS)
-        self._renewed = time.monotonic()
-
     def _keep_the_lead(self) -> None:
         if time.monotonic() - self._renewed < LEADER_SECONDS / 6:
             return
-        assert self._token is not None
+        if self._token is None:
+            raise RuntimeError("the loop ticks without leadership()")
         campaigns.renew_lead(self.name, self.runtime.owner, self._token, LEADER_SECONDS)
         self._renewed = time.monotonic()
-
-    def _resign(self) -> None:
-        if self._token is not None:
-            campaigns.resign(self.name, self.runtime.owner, self._token)
-            self._token = None

@@ -1,0 +1,174 @@
+"""``run``, ``status``, ``query`` and ``show``: the everyday commands."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from discovery.cli.output import UsageError, print_json
+
+Campaign = Annotated[str | None, typer.Argument(help="Name of a campaign; all if omitted.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Database = Annotated[
+    str | None,
+    typer.Option("--db", help="MongoDB URI; else $MONGODB_URI; else the embedded server."),
+]
+
+
+class Format(enum.StrEnum):
+    """Output formats of ``query``."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    cif = "cif"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(run)
+    app.command()(status)
+    app.command()(query)
+    app.command()(show)
+
+
+def run(
+    campaign: Annotated[
+        str, typer.Option(help="Name of a shipped campaign, or the path of a YAML file.")
+    ],
+    db: Database = None,
+    max_candidates: Annotated[
+        int | None, typer.Option(min=1, help="Propose at most so many.")
+    ] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Stop after so long; the next run continues.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Worker processes to start here; default: one a core.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Start a campaign, or continue it.
+
+    Example: `discovery run --campaign quickstart`
+    """
+    from rich.console import Console
+
+    from discovery.config import load_campaign
+    from discovery.launch import RunOptions, log_folder, run_campaign
+    from discovery.view import LiveView, print_summary
+
+    config = load_campaign(campaign)
+    console = Console(stderr=True)
+    options = RunOptions(db, workers, max_candidates, max_minutes)
+    console.print(f"campaign [bold]{config.name}[/bold]: {config.description}", soft_wrap=True)
+    with LiveView(config.name, console) as view:
+        outcome = run_campaign(
+            config,
+            options,
+            announce=lambda line: console.print(f"  {line}", highlight=False, soft_wrap=True),
+            on_tick=view,
+        )
+    if json:
+        print_json(outcome)
+        return
+    print_summary(outcome, Console())
+    console.print(f"Logs of the workers: {log_folder()}", style="dim", soft_wrap=True)
+
+
+def status(campaign: Campaign = None, db: Database = None, json: Json = False) -> None:
+    """Show the funnel of a campaign, or list the campaigns.
+
+    Example: `discovery status quickstart --json`
+    """
+    from rich.console import Console
+
+    from db import campaigns
+    from db.connection import connect
+    from discovery.status import status as summarise
+    from discovery.view import print_summary
+
+    with connect(db):
+        if campaign is None:
+            listed = campaigns.listed()
+            if json:
+                print_json(listed)
+            else:
+                for one in listed:
+                    print(f"{one['campaign']}  {one['state']}  {one['candidates']} candidates")
+                if not listed:
+                    print("no campaigns yet: start one with `discovery run --campaign quickstart`")
+            return
+        summary = summarise(campaign)
+    if json:
+        print_json(summary)
+    else:
+        print_summary(summary, Console())
+
+
+def query(
+    campaign: Campaign = None,
+    status: Annotated[
+        str | None, typer.Option(help="Only candidates in this state, for instance verified.")
+    ] = None,
+    hits: Annotated[bool, typer.Option("--hits", help="Only verified hits.")] = False,
+    elements: Annotated[
+        str | None, typer.Option(help="Only crystals with all of these, for instance In,Ga.")
+    ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(help="Field to sort by, for instance band_gap; a leading - reverses."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    format: Annotated[Format, typer.Option(help="Form of the output.")] = Format.table,
+    out: Annotated[
+        Path | None, typer.Option(help="File (json, csv) or folder (cif) to write.")
+    ] = None,
+    db: Database = None,
+) -> None:
+    """List candidates with every number and where it comes from.
+
+    Example: `discovery query quickstart --status verified --format cif --out hits`
+    """
+    from db.connection import connect
+    from db.queries import find
+    from discovery.export import write
+
+    if format is Format.cif and out is None:
+        raise UsageError("--format cif writes a folder of files: name it with --out DIR")
+    with connect(db):
+        records = find(
+            campaign,
+            status=status,
+            hits=True if hits else None,
+            elements=elements.split(",") if elements else None,
+            sort=sort,
+            limit=limit,
+        )
+    write(records, format.value, out)
+
+
+def show(
+    candidate: Annotated[str, typer.Argument(help="Id of a candidate.", metavar="ID")],
+    db: Database = None,
+    json: Json = False,
+) -> None:
+    """Show one candidate: lineage, structure, every number with the model that gave it.
+
+    Example: `discovery show quickstart-1f0c2a9b7d3e`
+    """
+    from rich.console import Console
+
+    from db.connection import connect
+    from db.queries import get
+    from discovery.export import describe
+
+    with connect(db):
+        record = get(candidate)
+    if json:
+        print_json(record)
+    else:
+        describe(record, Console())

@@ -1,0 +1,171 @@
+"""``discovery run``: start or continue a campaign with everything it needs on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from db import campaigns
+from db.connection import Session, connect
+from db.documents import Campaign
+from db.paths import home_directory
+from discovery.config import CampaignConfig, ConfigError, differing_keys
+from discovery.loop import CampaignLoop, Tick
+from discovery.processes import Children, launcher_command, worker_command
+
+log = logging.getLogger(__name__)
+
+EXTENDABLE = ("budget.", "description")
+"""Keys that may change between two runs of one campaign: they only decide when it ends."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the command line may override.
+
+    Attributes:
+        database_uri: MongoDB to use instead of ``$MONGODB_URI`` or the embedded one.
+        workers: Worker processes to start here; None: as many as cores; 0: none.
+        max_candidates: Overrides ``budget.max_candidates``.
+        max_minutes: Overrides ``budget.max_minutes``.
+    """
+
+    database_uri: str | None = None
+    workers: int | None = None
+    max_candidates: int | None = None
+    max_minutes: float | None = None
+
+
+def run_campaign(
+    config: CampaignConfig,
+    options: RunOptions,
+    *,
+    announce: Callable[[str], None],
+    on_tick: Callable[[Tick], None],
+) -> str:
+    """Run a campaign until it is over, the time is over, or it is interrupted.
+
+    Args:
+        config: The checked campaign.
+        options: Overrides of the command line.
+        announce: Called with every choice made at the start.
+        on_tick: Called after every tick of the loop.
+
+    Returns:
+        The campaign's state afterwards: ``complete`` or ``stopped``.
+
+    Raises:
+        ConfigError: The campaign exists with another configuration.
+        RuntimeError: A part is missing (the part's own error class); nothing was written then.
+    """
+    from discovery.resolution import describe, resolve
+
+    resolved = resolve(config)
+    with connect(options.database_uri) as session:
+        record = _create_or_continue(config, resolved)
+        announce(f"database: {session.describe()}")
+        for line in describe(record.resolved):
+            announce(line)
+        if record.state == "complete" and not _extended(record, config):
+            return "complete"
+        campaigns.update_config(config.name, config.record())
+        return _lead(config, options, session, record.resolved, announce, on_tick)
+
+
+def _create_or_continue(config: CampaignConfig, resolved: dict[str, Any]) -> Campaign:
+    record = campaigns.create(
+        config.name, config=config.record(), resolved=resolved, seed=config.seed
+    )
+    changed = [
+        key
+        for key in differing_keys(record.config, config.record())
+        if not key.startswith(EXTENDABLE)
+    ]
+    if changed:
+        raise ConfigError(
+            f"campaign {config.name} was started with other values of {', '.join(changed)}: restore "
+            "them, or give the file another name: key to start a new campaign"
+        )
+    return record
+
+
+def _extended(record: Campaign, config: CampaignConfig) -> bool:
+    """Say whether the file now allows more than a finished campaign used."""
+    return bool(
+        [
+            key
+            for key in differing_keys(record.config, config.record())
+            if key.startswith("budget.")
+        ]
+    )
+
+
+def _lead(
+    config: CampaignConfig,
+    options: RunOptions,
+    session: Session,
+    resolved: dict[str, Any],
+    announce: Callable[[str], None],
+    on_tick: Callable[[Tick], None],
+) -> str:
+    from discovery.runtime import Runtime
+
+    environment = {
+        "DISCOVERY_DB_URI": session.uri,
+        "DISCOVERY_DB_NAME": session.database_name,
+        "DISCOVERY_HOME": str(home_directory()),
+    }
+    minutes = options.max_minutes or config.budget.max_minutes
+    with ExitStack() as stack:
+        loop = CampaignLoop(
+            Runtime(config.name), session, max_candidates=options.max_candidates
+        )
+        with loop.leadership():
+            children = stack.enter_context(Children(environment, home_directory() / "logs"))
+            _start_children(children, config, options, resolved, announce)
+            campaigns.set_state(config.name, "running", stop_reason=None)
+
+            def tick_and_watch(tick: Tick) -> None:
+                for name in children.watch():
+                    announce(f"{name} died and was started again")
+                on_tick(tick)
+
+            return loop.run(
+                max_seconds=minutes * 60 if minutes else None, on_tick=tick_and_watch
+            )
+
+
+def _start_children(
+    children: Children,
+    config: CampaignConfig,
+    options: RunOptions,
+    resolved: dict[str, Any],
+    announce: Callable[[str], None],
+) -> None:
+    from discovery.celery_app import QUEUES
+
+    workers = available_cores() if options.workers is None else options.workers
+    if workers:
+        name = f"worker-{os.getpid()}"
+        children.start(name, worker_command(QUEUES, workers, name))
+        announce(f"workers: {workers} processes on this machine")
+    else:
+        announce("workers: none here; start `discovery worker --queue ...` on each node")
+    if workers and resolved["dft"]["name"] != "none":
+        for number in range(config.verify.launchers):
+            children.start(f"launcher-{os.getpid()}-{number}", launcher_command())
+
+
+def available_cores() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def log_folder() -> Path:
+    """Return where the workers of this machine write their logs."""
+    return Path(home_directory()) / "logs"

@@ -1,0 +1,119 @@
+"""What a campaign has done so far, from its records alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from db import campaigns, candidates
+from db.documents import Calculation, Candidate, ModelVersion
+from db.states import State
+
+FUNNEL = (
+    State.PROPOSED,
+    State.EVALUATED,
+    State.PRESCREENED,
+    State.RELAXING,
+    State.RELAXED,
+    State.SCREENED,
+    State.SELECTED,
+    State.VERIFYING,
+    State.VERIFIED,
+)
+
+
+def status(campaign: str) -> dict[str, Any]:
+    """Summarise a campaign.
+
+    Args:
+        campaign: Its name.
+
+    Returns:
+        Plain JSON values: ``campaign``, ``state``, ``counts`` per state (they add up to
+        ``candidates``), ``rejections`` per reason, ``reached`` (the funnel: how many ever were in a
+        state), ``dft``, ``proposers``, ``model_version``, ``learning``, ``best``.
+    """
+    record = campaigns.load(campaign)
+    counts = candidates.counts(campaign)
+    return {
+        "campaign": campaign,
+        "state": record.state,
+        "stop_reason": record.stop_reason,
+        "candidates": sum(counts.values()),
+        "counts": counts,
+        "rejections": candidates.rejections(campaign),
+        "reached": candidates.reached(campaign),
+        "dft": dft_counts(campaign),
+        "proposers": candidates.count_by(campaign, "proposer"),
+        "generator": record.resolved["generator"],
+        "potential": record.resolved["potential"],
+        "screens": record.resolved["screens"],
+        "model_version": record.live_model or record.resolved["generator"]["head"],
+        "learning": learning_events(campaign),
+        "best": best(campaign),
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+    }
+
+
+def dft_counts(campaign: str) -> dict[str, int]:
+    """Count the candidates that were paid for, and what came back."""
+    paid = Candidate.objects(campaign=campaign, verification__calculations__exists=True)
+    verified = paid.filter(state=State.VERIFIED.value)
+    return {
+        "submitted": paid.count(),
+        "running": paid.filter(state=State.VERIFYING.value).count(),
+        "completed": verified.count(),
+        "failed": paid.filter(state=State.FAILED.value).count(),
+        "hits": verified.filter(verification__hit=True).count(),
+        "reference_calculations": Calculation.objects(kind="reference").count(),
+    }
+
+
+def learning_events(campaign: str) -> list[dict[str, Any]]:
+    """List the learning events in order of time."""
+    versions = ModelVersion.objects(campaign=campaign, kind="property_head").order_by("created_at")
+    return [
+        {
+            "version": version.id,
+            "parent": version.parent,
+            "decision": version.decision,
+            "reason": version.reason,
+            "created_at": version.created_at,
+        }
+        for version in versions
+    ]
+
+
+def best(campaign: str, limit: int = 5) -> list[dict[str, Any]]:
+    """List the most advanced candidates: verified hits first, then the lowest relaxed energies."""
+    fields = ("id", "formula", "state", "relaxation.formation_energy_per_atom", "verification")
+    verified = (
+        Candidate.objects(campaign=campaign, state=State.VERIFIED.value)
+        .only(*fields)
+        .order_by("-verification.hit", "verification.formation_energy_per_atom")
+        .limit(limit)
+    )
+    relaxed = (
+        Candidate.objects(
+            campaign=campaign,
+            state__in=[State.SCREENED.value, State.SELECTED.value, State.VERIFYING.value],
+        )
+        .only(*fields)
+        .order_by("relaxation.formation_energy_per_atom")
+        .limit(limit)
+    )
+    chosen = [*verified, *relaxed][:limit]
+    return [
+        {
+            "id": one.id,
+            "formula": one.formula,
+            "state": one.state,
+            "formation_energy_per_atom_potential": (one.relaxation or {}).get(
+                "formation_energy_per_atom"
+            ),
+            "formation_energy_per_atom": (one.verification or {}).get("formation_energy_per_atom"),
+            "band_gap": (one.verification or {}).get("band_gap"),
+            "hit": (one.verification or {}).get("hit"),
+        }
+        for one in chosen
+    ]
