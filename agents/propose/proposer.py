@@ -25,7 +25,7 @@ class Proposal:
         codes: The base crystal's local codes with new global genes.
         proposer: Kind of the proposer.
         base_id: Identifier of the base crystal.
-        episode: Number of the episode within its lane.
+        episode: Number of the episode in the campaign.
         generation: Number of the generation within its episode.
         slot: Place in the generation.
     """

@@ -19,29 +19,24 @@ class EpisodeSeed:
 
     Attributes:
         campaign: The campaign's seed.
-        lane: Place of the proposer in the campaign's settings.
-        episode: Number of the episode within its lane, from 0.
+        episode: Number of the episode in the campaign; it names the proposer too.
     """
 
     campaign: int
-    lane: int
     episode: int
 
     def base(self) -> np.random.Generator:
         """Return the stream that draws the base crystal."""
-        return self._stream(_BASE, 0)
+        return self._stream((self.episode, _BASE))
 
     def generation(self, generation: int) -> np.random.Generator:
         """Return the stream of one generation."""
-        return self._stream(_GENERATION, generation)
+        return self._stream((self.episode, _GENERATION, generation))
 
     def record(self, generation: int) -> dict[str, Any]:
         """Return what is needed to draw the generation again."""
-        return {"entropy": self.campaign, "spawn_key": list(self._key(_GENERATION, generation))}
+        key = [self.episode, _GENERATION, generation]
+        return {"entropy": self.campaign, "spawn_key": key}
 
-    def _key(self, purpose: int, generation: int) -> tuple[int, ...]:
-        return (self.lane, self.episode, purpose, generation)
-
-    def _stream(self, purpose: int, generation: int) -> np.random.Generator:
-        key = self._key(purpose, generation)
+    def _stream(self, key: tuple[int, ...]) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence(self.campaign, spawn_key=key))

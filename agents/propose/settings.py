@@ -142,7 +142,7 @@ class ProposeSettings(_Settings):
     """Everything about proposing.
 
     Args:
-        proposers: The proposers asked in every round; their order is their slot.
+        proposers: The proposers asked in every round; the episodes take turns in this order.
         base: Which base crystals may be drawn.
         fitness: What is minimised.
         max_redraws: How often one proposal that repeats another of its generation is redrawn.
