@@ -1,128 +1,238 @@
-"""Which episode is whose turn in a round, and how an episode is rebuilt from its records."""
+"""Rounds of a campaign: every proposer asks for a generation of its episode.
+
+A round is recorded as one `Generation` per proposer, and what was asked becomes candidates.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from agents.propose.build import build_proposer
-from agents.propose.fitness import fitness_of
-from agents.propose.proposer import Proposer, Result
-from agents.propose.seeds import EpisodeSeed
-from agents.propose.settings import FitnessSettings, ProposerSettings, ProposeSettings
-from agents.propose.space import draw_base, search_space
+from agents.propose.proposer import Proposal, Proposer
+from agents.propose.records import proposal_records
+from agents.propose.replay import Turn, replay, turns
+from agents.propose.settings import ProposeSettings
+from db import candidates as candidate_records
 from db import generations as generation_records
-from db.documents import Candidate
-from model.codes import CrystalCodes
+from db.documents import Candidate, Generation
+from db.states import State
 
 if TYPE_CHECKING:
     from model.generator import Generator
-
-
-class RoundNotReady(RuntimeError):
-    """A round was asked before every result of the one before was known."""
+    from model.head import PropertyHead
 
 
 @dataclass(frozen=True)
-class Turn:
-    """One proposer's part in a round.
+class GenerationReport:
+    """What one proposer did in a round.
 
     Attributes:
-        settings: The proposer's settings.
-        episode: Number of the episode, unique in the campaign: proposers take turns in the order
-            of the settings, so proposer i of n owns the episodes i, i + n, i + 2n, ...
-        generation: Number of the generation within the episode.
+        proposer: Kind of the proposer.
+        episode: Number of the episode in the campaign.
+        generation: Number of the generation in the episode.
+        base_id: The episode's base crystal.
+        candidate_ids: The generation's candidates, in the order of the proposals.
+        info: Number of the ``round`` and of its ``proposers``; counts: ``asked``, ``new`` to the campaign, ``invalid`` decodes, ``filled`` uniformly,
+            ``cut`` by the budget.
     """
 
-    settings: ProposerSettings
+    proposer: str
     episode: int
     generation: int
+    base_id: str
+    candidate_ids: tuple[str, ...]
+    info: dict[str, int]
 
 
-def turns(settings: ProposeSettings, round_index: int) -> list[Turn]:
-    """Return every proposer's turn of a round, in the order of the settings.
+@dataclass(frozen=True)
+class RoundReport:
+    """What a round proposed.
+
+    Attributes:
+        campaign: Name of the campaign.
+        round_index: Number of the round.
+        generations: One report for each proposer, in the order of the settings.
+        exhausted: The campaign's budget of candidates is used up.
+    """
+
+    campaign: str
+    round_index: int
+    generations: tuple[GenerationReport, ...]
+    exhausted: bool
+
+    @property
+    def new(self) -> int:
+        """Number of candidates that are new to the campaign."""
+        return sum(generation.info["new"] for generation in self.generations)
+
+
+def rounds_asked(campaign: str) -> int:
+    """Return how many rounds are recorded whole, each with a generation of every proposer."""
+    found = Counter(
+        (generation.info["round"], generation.info["proposers"])
+        for generation in generation_records.load(campaign)
+    )
+    whole = {index for (index, proposers), count in found.items() if count == proposers}
+    asked = 0
+    while asked in whole:
+        asked += 1
+    return asked
+
+
+def round_ready(campaign: str, round_index: int) -> bool:
+    """Say whether every result that a round builds on is known.
 
     Args:
-        settings: The campaign's proposers.
-        round_index: Number of the round, from 0.
+        campaign: Name of the campaign.
+        round_index: Number of the round about to be asked, from 0.
+
+    Returns:
+        True when all rounds before it are recorded whole and every candidate of the last of them
+        was evaluated, rejected or failed.
     """
-    count = len(settings.proposers)
-    return [
-        Turn(
-            settings=proposer,
-            episode=(round_index // proposer.generations) * count + place,
-            generation=round_index % proposer.generations,
-        )
-        for place, proposer in enumerate(settings.proposers)
-    ]
+    if rounds_asked(campaign) < round_index:
+        return False
+    ids: set[str] = set()
+    for generation in generation_records.load(campaign):
+        if generation.info["round"] == round_index - 1:
+            ids.update(generation.candidate_ids)
+    waiting = Candidate.objects(id__in=sorted(ids), state=State.PROPOSED.value)
+    return waiting.count() == 0
 
 
-def start_episode(
-    seed: EpisodeSeed, generator: Generator, turn: Turn, settings: ProposeSettings
-) -> Proposer:
-    """Draw an episode's base crystal and build its proposer, before any generation is told.
+def ask_round(
+    campaign: str,
+    seed: int,
+    generator: Generator,
+    head: PropertyHead,
+    settings: ProposeSettings,
+    round_index: int,
+    *,
+    max_candidates: int | None = None,
+) -> RoundReport:
+    """Ask every proposer for its generation of a round and insert the candidates.
 
-    Args:
-        seed: The episode's seed.
-        generator: The generator with its code bank.
-        turn: Whose episode it is.
-        settings: Restrictions of the base crystal and the bound of redraws.
-    """
-    space = search_space(generator, draw_base(generator, seed.base(), settings.base))
-    return build_proposer(turn.settings, space, seed, settings.max_redraws)
+    May be repeated at any time: a recorded generation is left alone, and one whose candidates
+    were inserted but not yet recorded is asked again, which gives the same proposals, and equal
+    codes exist once in a campaign. A candidate that two proposers ask for counts for both.
 
-
-def replay(
-    campaign: str, seed: int, generator: Generator, turn: Turn, settings: ProposeSettings
-) -> Proposer:
-    """Rebuild a proposer from the database, ready to be asked for the turn's generation.
+    Each candidate carries the head's prediction from its codes, made here, before anything was
+    computed: the prequential prediction that a later label is held against.
 
     Args:
         campaign: Name of the campaign.
         seed: The campaign's seed.
         generator: The generator with its code bank.
-        turn: The turn to prepare.
+        head: The live property head.
         settings: The campaign's proposer settings.
+        round_index: Number of the round, from 0.
+        max_candidates: Most candidates the campaign may have; the generation that reaches it is
+            cut there, in the order of the proposals.
 
     Returns:
-        The proposer, told every earlier generation of its episode.
+        What was proposed; for generations recorded earlier, their record.
 
     Raises:
-        RoundNotReady: An earlier generation is not recorded or has a result still to come.
+        RoundNotReady: A result of the round before is still to come.
+        NoBaseCrystal: No training crystal fits `settings.base`.
     """
-    proposer = start_episode(EpisodeSeed(seed, turn.episode), generator, turn, settings)
-    recorded = {g.generation: g for g in generation_records.load(campaign, episode=turn.episode)}
-    for number in range(turn.generation):
-        if number not in recorded:
-            raise RoundNotReady(
-                f"campaign {campaign}: generation {number} of episode {turn.episode} "
-                "was never recorded"
-            )
-        results = known_results(recorded[number].candidate_ids, settings.fitness)
-        if results is None:
-            raise RoundNotReady(
-                f"campaign {campaign}: generation {number} of episode {turn.episode} "
-                "still waits for evaluations"
-            )
-        proposer.tell(number, results)
-    return proposer
+    room = _Room(campaign, max_candidates)
+    reports = []
+    for turn in turns(settings, round_index):
+        recorded = _recorded(campaign, turn)
+        if recorded is not None:
+            reports.append(_report(recorded))
+            continue
+        proposer = replay(campaign, seed, generator, turn, settings)
+        asked = proposer.ask(turn.generation)
+        proposals = room.cut(asked, generator.version)
+        decoded = generator.decode([proposal.codes for proposal in proposals])
+        records = proposal_records(proposals, decoded, generator, head)
+        ids = candidate_records.insert_proposals(campaign, records)
+        info = {
+            "round": round_index,
+            "proposers": len(settings.proposers),
+            "asked": len(asked),
+            "new": room.take(ids),
+            "invalid": sum(crystal.structure is None for crystal in decoded),
+            "filled": proposer.filled,
+            "cut": len(asked) - len(proposals),
+        }
+        reports.append(_report(_record(campaign, turn, proposer, ids, info)))
+    return RoundReport(campaign, round_index, tuple(reports), room.exhausted)
 
 
-def known_results(ids: Sequence[str], settings: FitnessSettings) -> list[Result] | None:
-    """Return the results of candidates in the order given, or None if one is still to come."""
-    candidates = {candidate.id: candidate for candidate in _load(ids)}
-    results = []
-    for candidate_id in ids:
-        candidate = candidates[candidate_id]
-        fitness = fitness_of(candidate, settings)
-        if fitness is None:
-            return None
-        genes = CrystalCodes.from_record(candidate.codes).global_genes
-        results.append(Result(candidate_id, genes, fitness))
-    return results
+class _Room:
+    """How many new candidates the budget still allows.
+
+    Counts the candidates of *recorded* generations, so that a generation interrupted after its
+    insertion is cut at the same place when it is asked again.
+    """
+
+    def __init__(self, campaign: str, limit: int | None) -> None:
+        self._campaign = campaign
+        self._limit = limit
+        self._known: set[str] = set()
+        for generation in generation_records.load(campaign):
+            self._known.update(generation.candidate_ids)
+
+    @property
+    def exhausted(self) -> bool:
+        return self._limit is not None and len(self._known) >= self._limit
+
+    def cut(self, proposals: list[Proposal], generator_version: str) -> list[Proposal]:
+        """Return the proposals up to the one that would exceed the budget."""
+        if self._limit is None:
+            return proposals
+        hashes = [proposal.codes.digest() for proposal in proposals]
+        ids = candidate_records.find_by_codes(self._campaign, generator_version, hashes)
+        left = self._limit - len(self._known)
+        kept, counted = [], set()
+        for proposal, digest in zip(proposals, hashes, strict=True):
+            if ids.get(digest) not in self._known and digest not in counted:
+                if len(counted) >= left:
+                    break
+                counted.add(digest)
+            kept.append(proposal)
+        return kept
+
+    def take(self, ids: Sequence[str]) -> int:
+        """Count a generation's candidates; returns how many of them are new."""
+        before = len(self._known)
+        self._known.update(ids)
+        return len(self._known) - before
 
 
-def _load(ids: Iterable[str]) -> Any:
-    fields = ("codes", "state", "evaluation", "history")
-    return Candidate.objects(id__in=sorted(set(ids))).only(*fields)
+def _recorded(campaign: str, turn: Turn) -> Generation | None:
+    for generation in generation_records.load(campaign, episode=turn.episode):
+        if generation.generation == turn.generation:
+            return generation
+    return None
+
+
+def _record(
+    campaign: str, turn: Turn, proposer: Proposer, ids: Sequence[str], info: dict[str, int]
+) -> Generation:
+    return generation_records.record(
+        campaign=campaign,
+        episode=turn.episode,
+        generation=turn.generation,
+        proposer=proposer.kind,
+        base_id=proposer.space.base_id,
+        seed=proposer.seed.record(turn.generation),
+        candidate_ids=list(ids),
+        info=info,
+    )
+
+
+def _report(generation: Generation) -> GenerationReport:
+    return GenerationReport(
+        proposer=generation.proposer,
+        episode=generation.episode,
+        generation=generation.generation,
+        base_id=generation.base_id,
+        candidate_ids=tuple(generation.candidate_ids),
+        info=dict(generation.info),
+    )
