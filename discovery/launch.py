@@ -47,7 +47,7 @@ def run_campaign(
     *,
     announce: Callable[[str], None],
     on_tick: Callable[[Tick], None],
-) -> str:
+) -> dict[str, Any]:
     """Run a campaign until it is over, the time is over, or it is interrupted.
 
     Args:
@@ -57,13 +57,14 @@ def run_campaign(
         on_tick: Called after every tick of the loop.
 
     Returns:
-        The campaign's state afterwards: ``complete`` or ``stopped``.
+        The campaign's status afterwards, as `discovery.status.status` gives it.
 
     Raises:
         ConfigError: The campaign exists with another configuration.
         RuntimeError: A part is missing (the part's own error class); nothing was written then.
     """
     from discovery.resolution import describe, resolve
+    from discovery.status import status
 
     resolved = resolve(config)
     with connect(options.database_uri) as session:
@@ -72,9 +73,11 @@ def run_campaign(
         for line in describe(record.resolved):
             announce(line)
         if record.state == "complete" and not _extended(record, config):
-            return "complete"
+            announce(f"campaign {config.name} is already complete")
+            return status(config.name)
         campaigns.update_config(config.name, config.record())
-        return _lead(config, options, session, record.resolved, announce, on_tick)
+        _lead(config, options, session, record.resolved, announce, on_tick)
+        return status(config.name)
 
 
 def _create_or_continue(config: CampaignConfig, resolved: dict[str, Any]) -> Campaign:
@@ -112,7 +115,7 @@ def _lead(
     resolved: dict[str, Any],
     announce: Callable[[str], None],
     on_tick: Callable[[Tick], None],
-) -> str:
+) -> None:
     from discovery.runtime import Runtime
 
     environment = {
@@ -135,9 +138,7 @@ def _lead(
                     announce(f"{name} died and was started again")
                 on_tick(tick)
 
-            return loop.run(
-                max_seconds=minutes * 60 if minutes else None, on_tick=tick_and_watch
-            )
+            loop.run(max_seconds=minutes * 60 if minutes else None, on_tick=tick_and_watch)
 
 
 def _start_children(

@@ -44,3 +44,22 @@ def resolve(config: CampaignConfig) -> dict[str, Any]:
         "dft": resolve_backend(config.verify),
         "broker": "redis" if os.environ.get("DISCOVERY_BROKER") else "embedded",
     }
+
+
+def describe(resolved: dict[str, Any]) -> list[str]:
+    """Say in words what was chosen, a line each."""
+    generator, potential, dft = resolved["generator"], resolved["potential"], resolved["dft"]
+    lines = [
+        f"generator: {generator['name']} {generator['version']}",
+        f"potential: {potential['level']} on {potential['device']}",
+    ]
+    for screen in resolved["screens"]:
+        if screen["used"]:
+            lines.append(f"screen: {screen['model']} {screen['version']}")
+        else:
+            lines.append(f"screen: {screen['model']} is not used ({screen['reason']})")
+    if dft["name"] == "none":
+        lines.append(f"DFT: none ({dft['reason']})")
+    else:
+        lines.append(f"DFT: {dft['level']}")
+    return lines

@@ -1,0 +1,40 @@
+"""``doctor``: what is here, what works, what to do about the rest."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from discovery.cli.output import print_json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(doctor)
+
+
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Check every part; exits with 1 only if the default campaign could not run.
+
+    Example: `discovery doctor`
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from discovery.doctor import can_run_quickstart, examine, record
+
+    parts = examine()
+    if json:
+        print_json(record(parts))
+    else:
+        table = Table(box=None, pad_edge=False)
+        for column in ("part", "status", "version", "found", "what to do"):
+            table.add_column(column, overflow="fold")
+        for part in parts:
+            need = part.status if part.needed or part.status == "ok" else f"{part.status} (optional)"
+            table.add_row(part.name, need, part.version, part.detail, part.advice)
+        Console().print(table)
+    raise typer.Exit(0 if can_run_quickstart(parts) else 1)

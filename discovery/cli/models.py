@@ -1,0 +1,94 @@
+"""``models``: potentials, screens and generators by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from discovery.cli.output import print_json
+
+app = typer.Typer(help="Potentials, screens and generator checkpoints.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+@app.command("list")
+def list_models(json: Json = False) -> None:
+    """List what can be named in a campaign file.
+
+    Example: `discovery models list`
+    """
+    from discovery.catalogue import catalogue
+
+    entries = catalogue()
+    if json:
+        print_json(entries)
+        return
+    for entry in entries:
+        print(f"{entry['kind']:10} {entry['name']:28} {entry['note']}")
+
+
+@app.command()
+def check(
+    name: Annotated[
+        str, typer.Argument(help="chgnet, megnet, a generator's name, or the folder of a model.")
+    ],
+    json: Json = False,
+) -> None:
+    """Run the sanity gate of a model: known crystals, known values. Exits with 1 if it is refused.
+
+    Example: `discovery models check chgnet`
+    """
+    from discovery.catalogue import check as run_check
+
+    report = run_check(name)
+    if json:
+        print_json(report)
+    else:
+        print(f"{report['name']} {report['version']}: {report['verdict']}")
+        for line in report["checks"]:
+            print(f"  {line}")
+    raise typer.Exit(0 if report["verdict"] == "accepted" else 1)
+
+
+@app.command()
+def references(
+    potential: Annotated[str, typer.Option(help="Name of the potential.")] = "chgnet",
+    out: Annotated[Path, typer.Option(help="File of the table to write.")] = Path("references.json"),
+) -> None:
+    """Recompute the elemental reference energies of a potential; needs the reference data set.
+
+    Example: `discovery models references --potential chgnet --out chgnet.json`
+    """
+    from agents.paths import data_path
+    from agents.relax import load_potential
+    from agents.relax.references import recompute
+
+    folder = data_path("mp_ref2025_le20.csv.gz").parent
+    path = recompute(load_potential(potential), folder, out)
+    print(path)
+
+
+@app.command()
+def label(
+    dataset: Annotated[str, typer.Option(help="Name of the data set.")] = "perov5",
+    potential: Annotated[str, typer.Option(help="Name of the potential.")] = "chgnet",
+    out: Annotated[Path, typer.Option(help="CSV.gz file (id,value) to write.")] = Path(
+        "labels.csv.gz"
+    ),
+) -> None:
+    """Label a data set with single-point formation energies of a potential (eV/atom).
+
+    Example: `discovery models label --dataset perov5 --out perov5_chgnet.csv.gz`
+    """
+    from agents.paths import data_path
+    from agents.relax import load_potential
+    from agents.relax.labels import label_dataset
+    from agents.relax.references import ElementalReferences
+
+    folder = data_path(f"{dataset}_train.csv.gz").parent
+    loaded = load_potential(potential)
+    print(label_dataset(loaded, ElementalReferences.load(loaded), dataset=dataset,
+                        splits=("train", "val"), data_dir=folder, out=out))

