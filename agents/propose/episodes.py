@@ -34,8 +34,9 @@ class GenerationReport:
         generation: Number of the generation in the episode.
         base_id: The episode's base crystal.
         candidate_ids: The generation's candidates, in the order of the proposals.
-        info: Number of the ``round`` and of its ``proposers``; counts: ``asked``, ``new`` to the campaign, ``invalid`` decodes, ``filled`` uniformly,
-            ``cut`` by the budget.
+        info: Number of the ``round`` and of its ``proposers``; how many proposals were ``asked``,
+            ``new`` to the campaign, ``invalid`` decodes, ``filled`` uniformly, ``cut`` by the
+            budget.
     """
 
     proposer: str
