@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agents.propose.proposer import Proposal, Proposer
 from agents.propose.records import proposal_records
@@ -36,7 +36,7 @@ class GenerationReport:
         candidate_ids: The generation's candidates, in the order of the proposals.
         info: Number of the ``round`` and of its ``proposers``; how many proposals were ``asked``,
             ``new`` to the campaign, ``invalid`` decodes, ``filled`` uniformly, ``cut`` by the
-            budget.
+            budget; ``spawn_key`` of the random numbers under the campaign's seed.
     """
 
     proposer: str
@@ -44,7 +44,7 @@ class GenerationReport:
     generation: int
     base_id: str
     candidate_ids: tuple[str, ...]
-    info: dict[str, int]
+    info: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def _recorded(campaign: str, turn: Turn) -> Generation | None:
 
 
 def _record(
-    campaign: str, turn: Turn, proposer: Proposer, ids: Sequence[str], info: dict[str, int]
+    campaign: str, turn: Turn, proposer: Proposer, ids: Sequence[str], info: dict[str, Any]
 ) -> Generation:
     return generation_records.record(
         campaign=campaign,
@@ -222,9 +222,9 @@ def _record(
         generation=turn.generation,
         proposer=proposer.kind,
         base_id=proposer.space.base_id,
-        seed=proposer.seed.record(turn.generation),
+        seed=proposer.seed.campaign,
         candidate_ids=list(ids),
-        info=info,
+        info=info | {"spawn_key": proposer.seed.key(turn.generation)},
     )
 
 

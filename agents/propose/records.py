@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from agents.prediction import Prediction
 from agents.propose.proposer import Proposal
 from agents.targets import UNITS
-from db.crystals import structure_to_record
+from db.crystals import crystal_fields
 
 if TYPE_CHECKING:
     from model.codes import CrystalCodes
@@ -45,12 +45,7 @@ def proposal_records(
             "predictions": [prediction.record() for prediction in predicted],
         }
         if crystal.structure is not None:
-            composition = crystal.structure.composition
-            symbols = sorted(element.symbol for element in composition.elements)
-            record["structure"] = structure_to_record(crystal.structure)
-            record["formula"] = composition.reduced_formula
-            record["elements"] = symbols
-            record["chemical_system"] = "-".join(symbols)
+            record |= crystal_fields(crystal.structure)
         records.append(record)
     return records
 

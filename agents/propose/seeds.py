@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -27,16 +26,15 @@ class EpisodeSeed:
 
     def base(self) -> np.random.Generator:
         """Return the stream that draws the base crystal."""
-        return self._stream((self.episode, _BASE))
+        return self._stream([self.episode, _BASE])
 
     def generation(self, generation: int) -> np.random.Generator:
         """Return the stream of one generation."""
-        return self._stream((self.episode, _GENERATION, generation))
+        return self._stream(self.key(generation))
 
-    def record(self, generation: int) -> dict[str, Any]:
-        """Return what is needed to draw the generation again."""
-        key = [self.episode, _GENERATION, generation]
-        return {"entropy": self.campaign, "spawn_key": key}
+    def key(self, generation: int) -> list[int]:
+        """Return the spawn key of one generation, for the record."""
+        return [self.episode, _GENERATION, generation]
 
-    def _stream(self, key: tuple[int, ...]) -> np.random.Generator:
-        return np.random.default_rng(np.random.SeedSequence(self.campaign, spawn_key=key))
+    def _stream(self, key: list[int]) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self.campaign, spawn_key=tuple(key)))
