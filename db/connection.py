@@ -1,0 +1,286 @@
+"""Connecting to the database: an address, `$MONGODB_URI`, or the embedded server, in that order."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import mongoengine
+from mongoengine import connection as registry
+from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
+
+from db import documents
+from db.embedded import EmbeddedServer, EmbeddedServerFailed, MongodNotFound, home_of
+from db.locks import FileLock
+from db.paths import HomeFiles, home_directory
+from db.uri import InvalidURI, database_of, normalised, redact
+
+__all__ = [
+    "DatabaseUnavailable",
+    "EmbeddedServerFailed",
+    "InvalidURI",
+    "MongodNotFound",
+    "Session",
+    "connect",
+    "connect_worker",
+    "current_database",
+    "ensure_indexes",
+    "home_directory",
+]
+
+ALIAS = "default"
+DATABASE_NAME = "discovery"
+FIRST_CONTACT_MS = 5_000
+LATER_CONTACT_MS = 30_000  # long enough for the embedded server to be restarted meanwhile
+OLDEST_WIRE_VERSION = 13  # MongoDB 5.0: dates are computed on the server
+
+_inherited: list[Any] = []  # clients of a parent process: never closed, never used
+_connected_in: int | None = None
+
+
+class DatabaseUnavailable(RuntimeError):
+    """The database cannot be reached or cannot be used."""
+
+
+class Session:
+    """A connection to the database, until `close` or the end of its ``with`` block.
+
+    Attributes:
+        uri: Address with credentials, for child processes and FireWorks; print `describe` instead.
+        database_name: Name of the database.
+        source: "argument", "MONGODB_URI" or "embedded".
+        home: Home directory of the embedded server, else None.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        database_name: str,
+        source: str,
+        hello: dict[str, Any],
+        *,
+        embedded: EmbeddedServer | None = None,
+        lock: FileLock | None = None,
+    ) -> None:
+        self.uri = uri
+        self.database_name = database_name
+        self.source = source
+        self.home: Path | None = embedded.files.home if embedded else None
+        self._hello = hello
+        self._embedded = embedded
+        self._lock = lock
+        self._process = os.getpid()
+
+    @property
+    def database(self) -> Database[dict[str, Any]]:
+        """The database, for queries that have no module of their own."""
+        return current_database()
+
+    def describe(self) -> dict[str, Any]:
+        """Say what the connection is, without credentials."""
+        return {
+            "server": self.source,
+            "address": redact(self.uri),
+            "database": self.database_name,
+            "version": self.database.client.server_info()["version"],
+            "replica_set": self._hello.get("setName"),
+            "home": str(self.home) if self.home else None,
+        }
+
+    def close(self) -> None:
+        """Close the connection; an embedded server stops soon after its last user."""
+        if os.getpid() == self._process:
+            mongoengine.disconnect(ALIAS)
+        if self._embedded is not None:
+            self._embedded.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def connect(
+    uri: str | None = None,
+    *,
+    home: Path | None = None,
+    database: str | None = None,
+    create: bool = True,
+) -> Session:
+    """Connect this process to the database and make sure that its indexes exist.
+
+    Args:
+        uri: Address of a MongoDB replica set; default ``$MONGODB_URI``, else the embedded server.
+        home: Home directory of the embedded server; default `home_directory()`.
+        database: Name of the database; default the one in the address, else "discovery".
+        create: Whether an embedded database may be created where there is none.
+
+    Returns:
+        The open session, registered with mongoengine.
+
+    Raises:
+        DatabaseUnavailable: It does not answer, refuses, or is not usable.
+        InvalidURI: The address is malformed.
+        MongodNotFound: No address is given and there is no mongod to start.
+        EmbeddedServerFailed: The embedded server did not start.
+    """
+    chosen, source = uri, "argument"
+    if not chosen:
+        chosen, source = os.environ.get("MONGODB_URI"), "MONGODB_URI"
+    server: EmbeddedServer | None = None
+    if not chosen:
+        source = "embedded"
+        files = HomeFiles(home or home_directory())
+        if not create and not files.data.is_dir():
+            raise DatabaseUnavailable(
+                f"there is no database in {files.home} yet: `discovery run` creates it, "
+                "or set DISCOVERY_HOME or MONGODB_URI to where it is"
+            )
+        server = EmbeddedServer(files.home)
+        chosen = server.start()
+    try:
+        session = _open(chosen, database, source, server)
+        _create_indexes(session)
+    except BaseException:
+        mongoengine.disconnect(ALIAS)
+        if server is not None:
+            server.close()
+        raise
+    return session
+
+
+def connect_worker(uri: str, database: str) -> Session:
+    """Connect a child process, forked or spawned, to its parent's database.
+
+    A client inherited by fork is put aside, neither used nor closed. When the address is that of an
+    embedded server, the child counts as one of its users.
+
+    Args:
+        uri: `Session.uri` of the parent.
+        database: `Session.database_name` of the parent.
+
+    Returns:
+        The open session.
+
+    Raises:
+        DatabaseUnavailable: It does not answer or refuses.
+        InvalidURI: The address is malformed.
+    """
+    _forget_inherited()
+    files = home_of(uri)
+    lock = FileLock(files.users_lock) if files else None
+    if lock is not None:
+        lock.acquire(shared=True, timeout=FIRST_CONTACT_MS / 1000)
+    try:
+        return _open(uri, database, "argument", None, lock)
+    except BaseException:
+        if lock is not None:
+            lock.release()
+        raise
+
+
+def current_database() -> Database[dict[str, Any]]:
+    """The connected database of this process.
+
+    Raises:
+        DatabaseUnavailable: `connect` has not been called.
+    """
+    try:
+        found: Database[dict[str, Any]] = registry.get_db(ALIAS)
+    except registry.ConnectionFailure:
+        raise DatabaseUnavailable("not connected: call db.connection.connect() first") from None
+    return found
+
+
+def ensure_indexes() -> None:
+    """Create the indexes that are missing."""
+    for kind in documents.DOCUMENTS:
+        kind.ensure_indexes()
+
+
+def _open(
+    uri: str,
+    database: str | None,
+    source: str,
+    server: EmbeddedServer | None,
+    lock: FileLock | None = None,
+) -> Session:
+    global _connected_in
+    name = database or database_of(uri) or DATABASE_NAME
+    uri = normalised(uri, name)
+    hello = _first_contact(uri, source)
+    mongoengine.disconnect(ALIAS)
+    mongoengine.connect(
+        name,
+        host=uri,
+        alias=ALIAS,
+        tz_aware=True,
+        uuidRepresentation="standard",
+        serverSelectionTimeoutMS=LATER_CONTACT_MS,
+        connectTimeoutMS=10_000,
+        appname="discovery",
+    )
+    _connected_in = os.getpid()
+    return Session(uri, name, source, hello, embedded=server, lock=lock)
+
+
+def _first_contact(uri: str, source: str) -> dict[str, Any]:
+    """Check that a usable server answers; the messages never carry credentials."""
+    where = redact(uri) + ("" if source == "embedded" else f" (from {source})")
+    remedy = "start that server or correct the address; without one the embedded server is used"
+    try:
+        with MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=FIRST_CONTACT_MS) as client:
+            hello: dict[str, Any] = client.admin.command("hello")
+            client.get_default_database().command("listCollections", nameOnly=True)
+    except OperationFailure as error:
+        reason = (error.details or {}).get("codeName", "OperationFailure")
+        raise DatabaseUnavailable(
+            f"MongoDB at {where} refused the connection ({reason}): check user, password and "
+            "authSource in the address"
+        ) from None
+    except ConfigurationError:
+        raise DatabaseUnavailable(f"MongoDB address {where} has options that clash") from None
+    except PyMongoError as error:
+        raise DatabaseUnavailable(
+            f"no MongoDB answers at {where} within {FIRST_CONTACT_MS // 1000} s "
+            f"({type(error).__name__}): {remedy}"
+        ) from None
+    if not hello.get("setName") and hello.get("msg") != "isdbgrid":
+        raise DatabaseUnavailable(
+            f"MongoDB at {where} is a standalone server: start it with --replSet and run "
+            "rs.initiate()"
+        )
+    if hello["maxWireVersion"] < OLDEST_WIRE_VERSION:
+        raise DatabaseUnavailable(f"MongoDB at {where} is older than 5.0: upgrade it")
+    return hello
+
+
+def _create_indexes(session: Session) -> None:
+    try:
+        ensure_indexes()
+    except PyMongoError as error:
+        raise DatabaseUnavailable(
+            f"indexes cannot be created in {session.database_name} at {redact(session.uri)}: "
+            f"{type(error).__name__}, code {getattr(error, 'code', None)}"
+        ) from None
+
+
+def _forget_inherited() -> None:
+    """Drop the registry's clients if they were opened before a fork."""
+    if _connected_in in (None, os.getpid()):
+        return
+    _inherited.extend(registry._connections.values())
+    registry._connections.clear()
+    mongoengine.disconnect(ALIAS)

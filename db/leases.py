@@ -1,0 +1,156 @@
+"""Leases on candidates: who may work on what, until when.
+
+A lease names its owner, ends at a time of the server's clock and carries a fencing token that grows
+with every lease of that candidate. A worker that lost its lease writes with an old token and is
+refused (`db.candidates.transition`). A candidate whose worker vanished is found by `reap`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymongo import ASCENDING, ReturnDocument
+
+from db.code_version import code_version
+from db.connection import current_database
+from db.documents import Candidate
+from db.owners import is_dead
+from db.states import TERMINAL, State
+
+HELD = {"lease.expires_at": {"$type": "date"}}
+EXPIRED = {"$expr": {"$lte": ["$lease.expires_at", "$$NOW"]}}
+
+
+def lease(campaign: str, state: State, owner: str, limit: int, seconds: float) -> list[Candidate]:
+    """Lease the oldest candidates of a state that nobody holds.
+
+    A candidate that was leased before in this state, and came back, is leased alone: if it kills
+    its worker, it takes no others with it.
+
+    Args:
+        campaign: Name of the campaign.
+        state: The state to take candidates from.
+        owner: Name of the worker, see `db.owners.owner_name`.
+        limit: Most candidates to lease.
+        seconds: How long the leases last unless renewed.
+
+    Returns:
+        The candidates in order of proposal, with their new tokens.
+    """
+    state = State(state)
+    if state in TERMINAL:
+        raise ValueError(f"{state} candidates are final and cannot be leased")
+    free = {
+        "campaign": campaign,
+        "state": str(state),
+        "$or": [{"lease": None}, EXPIRED],
+    }
+    change = {
+        "lease": {"owner": {"$literal": owner}, "expires_at": _from_now(seconds)},
+        "token": {"$add": ["$token", 1]},
+        "attempts": {"$add": ["$attempts", 1]},
+    }
+    collection = current_database()["candidates"]
+    leased: list[Candidate] = []
+    while len(leased) < limit:
+        found = collection.find_one_and_update(
+            {**free, "attempts": 0} if leased else free,
+            [{"$set": change}],
+            sort=[("seq", ASCENDING)],
+            return_document=ReturnDocument.AFTER,
+        )
+        if found is None:
+            break
+        leased.append(Candidate._from_son(found))
+        if found["attempts"] > 1:
+            break
+    return leased
+
+
+def renew(leased: dict[str, int], owner: str, seconds: float) -> set[str]:
+    """Extend leases.
+
+    Args:
+        leased: Candidate ids and the tokens they were leased with.
+        owner: Who leased them.
+        seconds: How long they last from now.
+
+    Returns:
+        The ids whose lease is still held; the others were lost.
+    """
+    if not leased:
+        return set()
+    held = {
+        "_id": {"$in": list(leased)},
+        "$or": [{"_id": name, "token": token} for name, token in leased.items()],
+        "lease.owner": owner,
+    }
+    collection = current_database()["candidates"]
+    collection.update_many(held, [{"$set": {"lease.expires_at": _from_now(seconds)}}])
+    return {str(found["_id"]) for found in collection.find(held, {"_id": 1})}
+
+
+def release(candidate_id: str, token: int) -> bool:
+    """Give a lease back unused; it does not count as an attempt.
+
+    Returns:
+        Whether the lease was still held.
+    """
+    done = current_database()["candidates"].update_one(
+        {"_id": candidate_id, "token": token, **HELD},
+        [{"$set": {"lease": None, "attempts": {"$max": [0, {"$subtract": ["$attempts", 1]}]}}}],
+    )
+    return done.matched_count == 1
+
+
+def reap(campaign: str, max_attempts: int = 3) -> int:
+    """Take candidates back from workers that vanished.
+
+    A lease is taken back when it expired by the server's clock, or when its owner was a process of
+    this machine that no longer runs. A candidate whose attempts are used up becomes ``failed``.
+
+    Args:
+        campaign: Name of the campaign.
+        max_attempts: Leases of one candidate in one state before it is given up.
+
+    Returns:
+        Number of leases taken back.
+    """
+    collection = current_database()["candidates"]
+    open_states = [str(state) for state in State if state not in TERMINAL]
+    leased = {"campaign": campaign, **HELD, "state": {"$in": open_states}}
+    owners = {
+        found["lease"]["owner"]
+        for found in collection.find({"campaign": campaign, **HELD}, {"lease.owner": 1})
+    }
+    dead = [owner for owner in owners if is_dead(owner)]
+    gone = {**leased, "$or": [EXPIRED, {"lease.owner": {"$in": dead}}]}
+    message = f"gave up after {max_attempts} attempts"
+    entry = {
+        "to": str(State.FAILED),
+        "agent": "reaper",
+        "code_version": code_version(),
+        "inputs": {},
+        "reason": message,
+    }
+    seen = {"at": "$$NOW", "from": "$state", "token": "$token", "owner": "$lease.owner"}
+    given_up: dict[str, Any] = {
+        "history": {
+            "$concatArrays": ["$history", [{"$mergeObjects": [{"$literal": entry}, seen]}]]
+        },
+        "state": {"$literal": str(State.FAILED)},
+        "error": {"$literal": message},
+        "lease": None,
+    }
+    failed = collection.update_many(
+        {**gone, "attempts": {"$gte": max_attempts}}, [{"$set": given_up}]
+    )
+    returned = collection.update_many(
+        {**gone, "attempts": {"$lt": max_attempts}}, [{"$set": {"lease": None}}]
+    )
+    return failed.modified_count + returned.modified_count
+
+
+def _from_now(seconds: float) -> dict[str, Any]:
+    amount = round(seconds * 1000)
+    return {"$dateAdd": {"startDate": "$$NOW", "unit": "millisecond", "amount": amount}}

@@ -1,0 +1,54 @@
+"""Names of lease owners that tell whether their process is still alive on this machine."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def _machine() -> str:
+    """Name this boot and process namespace, the scope in which process ids mean something."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+        return f"{boot}.{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return f"unknown{secrets.token_hex(4)}"
+
+
+def _started(process: int) -> str | None:
+    """Read when a process started, in clock ticks since boot; None when it does not run."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def owner_name() -> str:
+    """Name this process as the owner of leases, unlike every other one anywhere.
+
+    Returns:
+        ``host/machine/pid/start/random``.
+    """
+    process = os.getpid()
+    host = os.uname().nodename.replace("/", "-")
+    return f"{host}/{_machine()}/{process}/{_started(process)}/{secrets.token_hex(4)}"
+
+
+def is_dead(owner: str) -> bool:
+    """Say whether an owner certainly died.
+
+    Args:
+        owner: What `owner_name` returned in some process, or any other name.
+
+    Returns:
+        True only for a process of this machine that no longer runs; False when in doubt.
+    """
+    parts = owner.split("/")
+    if len(parts) != 5 or parts[1] != _machine() or not parts[2].isdigit():
+        return False
+    return _started(int(parts[2])) != parts[3]

@@ -1,0 +1,132 @@
+"""Questions about candidates, answered with plain records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from db.connection import current_database
+from db.states import State
+
+
+def counts(campaign: str) -> dict[str, int]:
+    """Count a campaign's candidates per state; every state is there, in the funnel's order."""
+    found = _group({"campaign": campaign, "state": {"$gt": ""}}, "$state")
+    return {str(state): found.get(str(state), 0) for state in State}
+
+
+def rejections(campaign: str) -> dict[str, int]:
+    """Count a campaign's rejected candidates per reason, the most frequent first."""
+    chosen = {"campaign": campaign, "state": str(State.REJECTED), "rejection.reason": {"$gt": ""}}
+    found = _group(chosen, "$rejection.reason")
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+
+def find(
+    campaign: str,
+    *,
+    status: str | Sequence[str] | None = None,
+    hits: bool | None = None,
+    elements: Sequence[str] | None = None,
+    formula: str | None = None,
+    sort: str | None = None,
+    limit: int | None = None,
+) -> list[dict[str, Any]]:
+    """Find candidates.
+
+    Args:
+        campaign: Name of the campaign.
+        status: One state or several.
+        hits: Only those whose ``verification.hit`` is this.
+        elements: Only those that contain all of these elements.
+        formula: Only those of this reduced formula.
+        sort: A key of the returned records, dotted names allowed (``properties.band_gap``); a
+            leading "-" puts the largest first. Default: order of proposal. Records without it come
+            last.
+        limit: Most records.
+
+    Returns:
+        Plain JSON records: the candidate's fields, ``id`` instead of ``_id``, times in ISO 8601,
+        and ``properties``: one flat table, ``<property>`` from the verification and
+        ``<property>_<model>`` from each prediction, the latest one of a model.
+
+    Raises:
+        ValueError: Unknown state.
+    """
+    chosen: dict[str, Any] = {"campaign": campaign, "seq": {"$gte": 0}}
+    if status is not None:
+        names = [status] if isinstance(status, str) else list(status)
+        chosen["state"] = {"$in": [_state(name) for name in names]}
+    if hits is not None:
+        chosen["verification.hit"] = hits
+    if elements:
+        chosen["elements"] = {"$all": list(elements)}
+    if formula:
+        chosen["formula"] = formula
+    cursor = current_database()["candidates"].find(chosen).sort("seq")
+    if sort is None and limit is not None:
+        cursor = cursor.limit(limit)
+    records = [exported(document) for document in cursor]
+    if sort is not None:
+        key, largest_first = sort.removeprefix("-"), sort.startswith("-")
+        present = [record for record in records if value_at(record, key) is not None]
+        absent = [record for record in records if value_at(record, key) is None]
+        present.sort(key=lambda record: value_at(record, key), reverse=largest_first)
+        records = [*present, *absent]
+    return records[:limit] if limit is not None else records
+
+
+def exported(document: dict[str, Any]) -> dict[str, Any]:
+    """Turn a stored candidate into a plain JSON record."""
+    record = _plain_times(document)
+    record["id"] = record.pop("_id")
+    record["properties"] = properties(record)
+    return dict(record)
+
+
+def properties(record: dict[str, Any]) -> dict[str, Any]:
+    """Collect a candidate's property values by the names that filters use."""
+    table = {
+        f"{prediction['property']}_{prediction['model']}": prediction["value"]
+        for prediction in record.get("predictions", [])
+    }
+    verification = record.get("verification") or {}
+    for name in ("formation_energy_per_atom", "band_gap", "energy_above_hull"):
+        if verification.get(name) is not None:
+            table[name] = verification[name]
+    return table
+
+
+def value_at(record: dict[str, Any], key: str) -> Any:
+    """Read a value by its dotted name; None when it is not there."""
+    value: Any = record
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _state(name: str) -> str:
+    try:
+        return str(State(name))
+    except ValueError:
+        raise ValueError(f"{name!r} is not a state: use one of {', '.join(State)}") from None
+
+
+def _group(chosen: dict[str, Any], key: str) -> dict[str, int]:
+    steps: list[dict[str, Any]] = [
+        {"$match": chosen},
+        {"$group": {"_id": key, "count": {"$sum": 1}}},
+    ]
+    found = current_database()["candidates"].aggregate(steps)
+    return {str(group["_id"]): int(group["count"]) for group in found}
+
+
+def _plain_times(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {key: _plain_times(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain_times(item) for item in value]
+    return value

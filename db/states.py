@@ -1,0 +1,61 @@
+"""The states of a candidate and the transitions between them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from itertools import pairwise
+
+
+class State(StrEnum):
+    """Where a candidate stands; the funnel runs in this order."""
+
+    PROPOSED = "proposed"
+    EVALUATED = "evaluated"
+    PRESCREENED = "prescreened"
+    RELAXING = "relaxing"  # dispatched: relaxation workers lease it in this state
+    RELAXED = "relaxed"
+    SCREENED = "screened"
+    SELECTED = "selected"
+    VERIFYING = "verifying"
+    VERIFIED = "verified"
+    REJECTED = "rejected"
+    FAILED = "failed"
+
+
+FUNNEL: tuple[State, ...] = tuple(
+    state for state in State if state not in (State.REJECTED, State.FAILED)
+)
+TERMINAL: frozenset[State] = frozenset({State.VERIFIED, State.REJECTED, State.FAILED})
+ALLOWED: dict[State, frozenset[State]] = {
+    **{
+        source: frozenset({target, State.REJECTED, State.FAILED})
+        for source, target in pairwise(FUNNEL)
+    },
+    **{state: frozenset() for state in TERMINAL},
+}
+
+
+class CalculationState(StrEnum):
+    """Where a first-principles calculation stands."""
+
+    SUBMITTING = "submitting"  # recorded, but perhaps not yet in the queue
+    SUBMITTED = "submitted"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+CALCULATION_ALLOWED: dict[CalculationState, frozenset[CalculationState]] = {
+    CalculationState.SUBMITTING: frozenset({CalculationState.SUBMITTED, CalculationState.FAILED}),
+    CalculationState.SUBMITTED: frozenset({CalculationState.COMPLETED, CalculationState.FAILED}),
+    CalculationState.COMPLETED: frozenset(),
+    CalculationState.FAILED: frozenset({CalculationState.SUBMITTING}),
+}
+
+
+class CampaignState(StrEnum):
+    """Where a campaign stands."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    STOPPED = "stopped"
+    FAILED = "failed"

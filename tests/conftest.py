@@ -1,0 +1,57 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from db.connection import Session, connect, ensure_indexes
+
+
+def _folder(variable: str) -> Path:
+    value = os.environ.get(variable)
+    if value and Path(value).is_dir():
+        return Path(value).absolute()
+    reason = f"{variable} is not set to an existing folder (value: {value!r})"
+    if os.environ.get("CI", "").lower() == "true":
+        pytest.fail(f"{reason}, and nothing may be skipped with CI=true")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of data sets, `$DISCOVERY_DATA`."""
+    return _folder("DISCOVERY_DATA")
+
+
+@pytest.fixture(scope="session")
+def models_dir() -> Path:
+    """The folder of third-party weights, `$DISCOVERY_MODELS`."""
+    return _folder("DISCOVERY_MODELS")
+
+
+@pytest.fixture(scope="session")
+def mongo_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """One embedded database for the whole run, never the one in `$MONGODB_URI`."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MONGODB_URI", raising=False)
+        patch.setenv("DISCOVERY_HOME", str(home))
+        with connect(home=home, database="discovery_test") as session:
+            yield session
+
+
+@pytest.fixture
+def database(mongo_session: Session) -> Session:
+    """An empty database with its indexes."""
+    for name in mongo_session.database.list_collection_names():
+        mongo_session.database[name].delete_many({})
+    ensure_indexes()
+    return mongo_session
