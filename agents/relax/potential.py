@@ -138,8 +138,6 @@ def load_potential(name: str, device: str = "cpu", *, gate: bool = True) -> Pote
     """
     from pathlib import Path
 
-    from agents.relax.gate import check
-
     potential: Potential
     if name in ("auto", *POTENTIALS):
         from agents.relax.chgnet import CHGNetPotential
@@ -155,5 +153,7 @@ def load_potential(name: str, device: str = "cpu", *, gate: bool = True) -> Pote
             "or the directory of a saved matgl model"
         )
     if gate:
+        from agents.relax.gate import check
+
         check(potential)
     return potential

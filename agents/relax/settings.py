@@ -17,51 +17,72 @@ class RelaxSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     potential: str = Field(
-        "auto", description='"auto" (CHGNet), a potential\'s name, or a directory'
+        default="auto", description='"auto" (CHGNet), a potential\'s name, or a directory'
     )
-    device: str = Field("cpu", description="torch device of the potential")
+    device: str = Field(default="cpu", description="torch device of the potential")
 
     # Relaxation
     optimizer: Literal["fire", "lbfgs"] = "fire"
-    max_steps: int = Field(100, ge=0, description="optimiser steps at most")
-    fmax: float = Field(0.03, gt=0, description="stop below this force, eV/Å (the paper: 0.04)")
+    max_steps: int = Field(default=100, ge=0, description="optimiser steps at most")
+    fmax: float = Field(
+        default=0.03, gt=0, description="stop below this force, eV/Å (the paper: 0.04)"
+    )
     stress_max: float = Field(
-        0.5, gt=0, description="stop only when every stress component is off by less than this, GPa"
+        default=0.2,
+        gt=0,
+        description="stop only when every stress component is off by less than this, GPa",
     )
-    pressure: float = Field(0.0, description="external pressure, GPa")
+    pressure: float = Field(default=0.0, description="external pressure, GPa")
     relax_cell: bool = True
-    volume_scan: bool = Field(False, description="start from the best of a few scaled volumes")
-    volume_scan_scales: tuple[float, ...] = Field(
-        (0.8, 0.9, 1.0, 1.12, 1.25), description="volume factors tried by the scan"
+    volume_scan: bool = Field(
+        default=False, description="start from the best of a few scaled volumes"
     )
-    seconds_per_structure: float = Field(120.0, gt=0, description="wall-clock limit of one crystal")
+    volume_scan_scales: tuple[float, ...] = Field(
+        default=(0.8, 0.9, 1.0, 1.12, 1.25), description="volume factors tried by the scan"
+    )
+    seconds_per_structure: float = Field(
+        default=120.0, gt=0, description="wall-clock limit of one crystal"
+    )
 
     # Acceptance after relaxation
-    accept_max_force: float = Field(0.05, gt=0, description="largest force on an atom, eV/Å")
-    formation_energy_max: float = Field(0.0, description="for compounds, eV/atom")
+    accept_max_force: float = Field(
+        default=0.05, gt=0, description="largest force on an atom, eV/Å"
+    )
+    formation_energy_max: float = Field(default=0.0, description="for compounds, eV/atom")
     elemental_max_above_reference: float = Field(
-        0.5, ge=0, description="for one-element crystals: above the reference phase, eV/atom"
+        default=0.5,
+        ge=0,
+        description="for one-element crystals: above the reference phase, eV/atom",
     )
 
     # Guards against broken decodes and exploited potentials
     formation_energy_min: float = Field(
-        -5.0, lt=0, description="below this the potential is exploited, not obeyed, eV/atom"
+        default=-5.0, lt=0, description="below this the potential is exploited, not obeyed, eV/atom"
     )
-    min_distance: float = Field(0.5, gt=0, description="shortest interatomic distance allowed, Å")
-    volume_per_atom_min: float = Field(2.0, gt=0, description="Å^3")
-    volume_per_atom_max: float = Field(100.0, gt=0, description="Å^3")
-    volume_ratio_min: float = Field(0.3, gt=0, le=1, description="relaxed over decoded volume")
-    volume_ratio_max: float = Field(3.0, ge=1, description="relaxed over decoded volume")
+    min_distance: float = Field(
+        default=0.5, gt=0, description="shortest interatomic distance allowed, Å"
+    )
+    volume_per_atom_min: float = Field(default=2.0, gt=0, description="Å^3")
+    volume_per_atom_max: float = Field(default=100.0, gt=0, description="Å^3")
+    volume_ratio_min: float = Field(
+        default=0.3, gt=0, le=1, description="relaxed over decoded volume"
+    )
+    volume_ratio_max: float = Field(default=3.0, ge=1, description="relaxed over decoded volume")
 
     # Work sharing
-    evaluate_batch: int = Field(64, ge=1, description="crystals leased and evaluated at once")
-    relax_batch: int = Field(4, ge=1, description="crystals leased at once for relaxation")
-    lease_seconds: float = Field(300.0, gt=0)
+    evaluate_batch: int = Field(
+        default=64, ge=1, description="crystals leased and evaluated at once"
+    )
+    relax_batch: int = Field(default=4, ge=1, description="crystals leased at once for relaxation")
+    lease_seconds: int = Field(default=300, ge=1)
     max_per_generation: int | None = Field(
-        None, ge=1, description="relax only so many of a generation, lowest formation energy first"
+        default=None,
+        ge=1,
+        description="relax only so many of a generation, lowest formation energy first",
     )
     max_unrelaxed_formation_energy: float | None = Field(
-        None, description="do not relax crystals above this decoded formation energy, eV/atom"
+        default=None,
+        description="do not relax crystals above this decoded formation energy, eV/atom",
     )
 
     @model_validator(mode="after")

@@ -1,0 +1,151 @@
+"""Elemental reference energies, and formation energies measured from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from db.crystals import record_to_structure
+
+if TYPE_CHECKING:
+    from pymatgen.core import Composition, Structure
+
+    from agents.relax.potential import Potential
+
+DATA = Path(__file__).parent / "data"
+
+
+class ReferenceMismatch(ValueError):
+    """A reference table belongs to another potential or another version of it."""
+
+
+class MissingReference(ValueError):
+    """There is no reference table, or no reference for an element."""
+
+
+@dataclass(frozen=True)
+class ElementalReference:
+    """One element's reference phase.
+
+    Attributes:
+        element: symbol.
+        energy_per_atom: lowest energy found with the potential, eV/atom.
+        source_id: Materials Project id of the crystal the energy belongs to.
+        structure: that crystal, relaxed (crystal record).
+        n_atoms: atoms in `structure`.
+        criterion: how it was chosen.
+        ground_state: {"source_id", "structure", "energy_per_atom"} of the Materials Project's
+            ground state, relaxed with the potential: the reference phase for DFT. None where it is
+            the crystal above or has no cell of at most 20 atoms.
+    """
+
+    element: str
+    energy_per_atom: float
+    source_id: str
+    structure: dict[str, Any]
+    n_atoms: int
+    criterion: str
+    ground_state: dict[str, Any] | None
+
+
+class ElementalReferences:
+    """The elemental energies of one version of one potential.
+
+    E_f = (E_total - sum_i n_i mu_i) / N with mu_i from the same potential; energies of two
+    potentials, or of two versions, are never mixed.
+
+    Attributes:
+        level: the potential's level, "chgnet-0.3.0".
+        digest: sha256 of the table, stored with every formation energy made from it.
+        header: potential, version, settings, date and data of the computation.
+    """
+
+    def __init__(
+        self,
+        header: Mapping[str, Any],
+        elements: Mapping[str, ElementalReference],
+        digest: str,
+    ) -> None:
+        self.header = dict(header)
+        self.level = f"{header['potential']}-{header['version']}"
+        self.digest = digest
+        self._elements = dict(elements)
+
+    @classmethod
+    def load(cls, potential: Potential | str, path: Path | None = None) -> ElementalReferences:
+        """Load the table of a potential.
+
+        Args:
+            potential: the potential, or its level.
+            path: a table written by `recompute`; default: the one shipped with the product.
+
+        Raises:
+            MissingReference: no table is shipped for this potential.
+            ReferenceMismatch: the table was computed with another potential or version.
+        """
+        level = potential if isinstance(potential, str) else potential.level
+        path = path or DATA / f"{level}.json"
+        if not path.is_file():
+            raise MissingReference(
+                f"no elemental reference energies for {level} at {path}: "
+                f"compute them with `discovery models references --potential {level}`"
+            )
+        content = path.read_bytes()
+        table = json.loads(content)
+        found = f"{table['header']['potential']}-{table['header']['version']}"
+        if found != level:
+            raise ReferenceMismatch(
+                f"{path} holds the reference energies of {found}, but the potential is {level}: "
+                f"compute its own with `discovery models references --potential {level}`"
+            )
+        elements = {
+            symbol: ElementalReference(element=symbol, **record)
+            for symbol, record in table["elements"].items()
+        }
+        return cls(table["header"], elements, hashlib.sha256(content).hexdigest())
+
+    @property
+    def elements(self) -> frozenset[str]:
+        """Symbols of the elements in the table."""
+        return frozenset(self._elements)
+
+    def __getitem__(self, element: str) -> ElementalReference:
+        if element not in self._elements:
+            raise MissingReference(
+                f"{self.level} has no reference energy for {element}; "
+                f"it has {len(self._elements)} elements"
+            )
+        return self._elements[element]
+
+    def structure(self, element: str) -> Structure:
+        """Return the relaxed crystal the reference energy belongs to."""
+        return record_to_structure(self[element].structure)
+
+    def ground_state(self, element: str) -> Structure:
+        """Return the Materials Project's ground state for DFT, or else the potential's own."""
+        reference = self[element]
+        chosen = reference.ground_state or {"structure": reference.structure}
+        return record_to_structure(chosen["structure"])
+
+    def formation_energy_per_atom(
+        self, composition: Composition | Mapping[str, float] | str, energy: float
+    ) -> float:
+        """Return the formation energy in eV/atom.
+
+        Args:
+            composition: atoms in the cell (a pymatgen composition, {"Na": 4, "Cl": 4} or "Na4Cl4"),
+                *not* the reduced formula of a larger cell.
+            energy: total energy of that cell with the table's potential, eV.
+
+        Raises:
+            MissingReference: an element is not in the table.
+        """
+        from pymatgen.core import Composition
+
+        amounts = Composition(composition).get_el_amt_dict()
+        reference = sum(n * self[symbol].energy_per_atom for symbol, n in amounts.items())
+        return float((energy - reference) / sum(amounts.values()))
