@@ -56,7 +56,7 @@ def _still_evaluating(campaign: str, episode: int, generation: int) -> bool:
 def _already_sent(campaign: str, episode: int, generation: int) -> int:
     """Count those sent before a crash in the middle of a generation."""
     sent = Candidate.objects(
-        campaign=campaign, episode=episode, generation=generation, dispatch_rank__exists=True
+        campaign=campaign, episode=episode, generation=generation, screening__dispatch__exists=True
     )
     return sent.count()
 
@@ -81,7 +81,7 @@ def _decide(candidate: Candidate, rank: int, settings: RelaxSettings) -> int:
         to=State.RELAXING,
         token=candidate.token,
         agent=AGENT,
-        updates={"dispatch_rank": rank},
+        updates={"screening.dispatch": detail},
     )
     return 1
 

@@ -1,0 +1,94 @@
+"""What a campaign file may say, and what each mistake gets."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from discovery.config import (
+    ConfigError,
+    differing_keys,
+    from_record,
+    load_campaign,
+    parse_campaign,
+    shipped_campaigns,
+)
+
+MINIMAL = {
+    "name": "tiny",
+    "generator": "perov5",
+    "targets": [{"property": "band_gap", "min": 0.5, "max": 2.5}],
+    "propose": {"proposers": [{"kind": "random", "batch": 4}]},
+}
+
+
+def campaign(**changes: object) -> str:
+    return yaml.safe_dump({**MINIMAL, **changes})
+
+
+@pytest.mark.parametrize("name", shipped_campaigns())
+def test_shipped_campaigns_are_valid_and_survive_their_record(name: str) -> None:
+    config = load_campaign(name)
+    assert config.name == name
+    assert from_record(config.record(), source=name) == config
+
+
+def test_quickstart_has_the_photovoltaic_windows_and_the_asked_budget() -> None:
+    config = load_campaign("quickstart")
+    windows = {window.property: (window.min, window.max) for window in config.targets}
+    assert windows == {"formation_energy_per_atom": (None, -0.5), "band_gap": (0.5, 2.5)}
+    assert (config.verify.max_completed, config.verify.max_submitted) == (3, 8)
+    assert config.verify.timeout_seconds == 180
+    sizes = {
+        one.kind: (one.population if one.kind == "genetic" else one.batch) * config.budget.rounds
+        for one in config.propose.proposers
+    }
+    survivors = 1
+    assert sizes["genetic"] - survivors >= 64
+    assert sizes["optuna_tpe"] >= 64
+    assert sum(sizes.values()) - survivors >= 256
+
+
+def test_unknown_campaign_names_the_known_ones_and_a_guess() -> None:
+    with pytest.raises(ConfigError, match=r"unknown campaign 'quikstart'.*Did you mean quickstart"):
+        load_campaign("quikstart")
+
+
+def test_missing_file_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"no campaign file nowhere\.yaml"):
+        load_campaign("nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"sede": 3}, r"unknown key sede: did you mean seed\?"),
+        ({"budget": {"ronds": 3}}, r"unknown key budget\.ronds: did you mean rounds\?"),
+        (
+            {"targets": [{"property": "band_gap", "min": 3, "max": 1}]},
+            r"targets\.0: the window of band_gap is empty: min 3\.0 is above max 1\.0",
+        ),
+        ({"targets": [{"property": "band_gap"}]}, "neither min nor max"),
+        ({"targets": []}, "targets"),
+        ({"targets": [{"property": "colour", "min": 1}]}, r"targets\.0\.property"),
+        ({"name": "../../etc"}, r"name: String should match"),
+        ({"seed": -1}, "seed"),
+        ({"relax": {"fmax": 0.2}}, "fmax 0.2 must not exceed"),
+    ],
+)
+def test_every_mistake_is_named(changes: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        parse_campaign(campaign(**changes), source="test")
+
+
+@pytest.mark.parametrize("text", ["- a\n- b", "42", "", "a: [", "!!python/object:os.system {}"])
+def test_what_is_no_campaign_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="campaign test"):
+        parse_campaign(text, source="test")
+
+
+def test_differing_keys_are_dotted() -> None:
+    old = {"a": 1, "b": {"c": 2, "d": 3}}
+    assert differing_keys(old, {"a": 1, "b": {"c": 2, "d": 4}}) == ["b.d"]
+    assert differing_keys(old, {"a": 2, "b": {"c": 2}}) == ["a", "b.d"]
+    assert differing_keys(old, old) == []
