@@ -105,7 +105,7 @@ class MEGNet(Screen):
             {name: read_network(path) for name, path in paths.items()}, batch=batch, device=device
         )
         screen.digests = {
-            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths.values()
+            name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()
         }
         screen.check()
         return screen

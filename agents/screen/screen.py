@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agents.paths import MissingFile
 from agents.prediction import Prediction
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-class MissingModel(FileNotFoundError):
+class MissingModel(MissingFile):
     """The weights of a model are on none of the searched paths."""
 
 

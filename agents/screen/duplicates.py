@@ -1,0 +1,184 @@
+"""Known already, or found twice? Block by reduced formula, then confirm by StructureMatcher.
+
+In a campaign the candidate that was proposed first (lower ``seq``) is kept among those that wait to
+be screened; a candidate that passed the screens is never displaced, whatever its ``seq``. So of two
+equal crystals screened by two workers at the same moment the one with the lower ``seq`` survives,
+because each worker sees the other as waiting. One gap is left open on purpose: a candidate that
+finishes its relaxation within the milliseconds between another one's comparison and its commit is
+not seen by it. Then both survive, and a comparison in bulk afterwards finds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from agents.screen.references import Reference
+from agents.screen.settings import MatcherSettings
+
+if TYPE_CHECKING:
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+    from pymatgen.core import Structure
+
+WAITING = "relaxed"
+SCREENED = ("screened", "selected", "verifying", "verified")
+
+
+@dataclass(frozen=True)
+class Sibling:
+    """Another candidate of the same campaign with the same formula.
+
+    Attributes:
+        id: Candidate.
+        seq: Order of proposal.
+        state: ``relaxed`` or a later one.
+        structure: Relaxed crystal.
+    """
+
+    id: str
+    seq: int
+    state: str
+    structure: Structure
+
+
+Siblings = Callable[[str, str], Iterable[Sibling]]
+"""(campaign, reduced formula) to candidates in state ``relaxed`` or later, not rejected or failed."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """A crystal that counts as the same one.
+
+    Attributes:
+        id: Identifier in the reference, or candidate.
+        rms: Root mean square displacement, in units of (V/N)^(1/3).
+        max_distance: Largest displacement of a site, in the same unit.
+        label: Role in a reference (``train``, ``val``, ``known``), or state of a candidate.
+    """
+
+    id: str
+    rms: float
+    max_distance: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a crystal was compared with, and what it matched.
+
+    Attributes:
+        reference: Name of the collection.
+        compared: Crystals with the same formula that were compared.
+        matches: Those that match, the closest first.
+        tolerances: Of the matcher.
+        missing: Why no comparison was made, else None.
+    """
+
+    reference: str
+    compared: int
+    matches: tuple[Match, ...]
+    tolerances: dict[str, float] = field(default_factory=dict)
+    missing: str | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**asdict(self), "matches": [asdict(match) for match in self.matches]}
+
+
+def match_distance(
+    first: Structure, second: Structure, tolerances: MatcherSettings
+) -> tuple[float, float] | None:
+    """Compare two crystals (primitive cells, scaled to one volume, no supercells).
+
+    Args:
+        first: One crystal.
+        second: Another with the same reduced formula.
+        tolerances: When they count as the same.
+
+    Returns:
+        (RMS, largest) displacement in units of (V/N)^(1/3), or None if they do not match.
+    """
+    found = _matcher(tolerances).get_rms_dist(first, second)
+    if found is None or found[0] > tolerances.stol:
+        return None
+    return float(found[0]), float(found[1])
+
+
+def compare_with_reference(
+    structure: Structure, reference: Reference, tolerances: MatcherSettings
+) -> Comparison:
+    """Find the crystals of a reference that match.
+
+    Args:
+        structure: Relaxed crystal.
+        reference: Known crystals.
+        tolerances: When two count as the same.
+
+    Returns:
+        The comparison, whether or not something matched.
+    """
+    block = reference.of_formula(structure.composition.reduced_formula)
+    known = [(crystal.id, crystal.structure, crystal.role) for crystal in block]
+    return _compare(structure, reference.name, known, tolerances)
+
+
+def compare_with_campaign(
+    structure: Structure, seq: int, siblings: Sequence[Sibling], tolerances: MatcherSettings
+) -> Comparison:
+    """Find the candidates that have priority over this one and match it.
+
+    Args:
+        structure: Relaxed crystal of the candidate.
+        seq: Its order of proposal.
+        siblings: Other candidates with its formula.
+        tolerances: When two count as the same.
+
+    Returns:
+        The comparison with those that passed the screens, and with those that wait for them and
+        have a lower ``seq``.
+    """
+    rivals = [
+        (sibling.id, sibling.structure, sibling.state)
+        for sibling in sorted(siblings, key=lambda sibling: sibling.seq)
+        if sibling.state in SCREENED or (sibling.state == WAITING and sibling.seq < seq)
+    ]
+    return _compare(structure, "campaign", rivals, tolerances)
+
+
+def database_siblings(campaign: str, formula: str) -> Iterable[Sibling]:
+    """Read the candidates of a campaign with a formula, relaxed or later, from the database."""
+    from db.crystals import record_to_structure
+    from db.documents import Candidate
+
+    found = Candidate.objects(campaign=campaign, formula=formula, state__in=[WAITING, *SCREENED])
+    for candidate in found.only("id", "seq", "state", "relaxation.structure").order_by("seq"):
+        record = candidate.relaxation["structure"]
+        yield Sibling(
+            str(candidate.id), candidate.seq, str(candidate.state), record_to_structure(record)
+        )
+
+
+def _compare(
+    structure: Structure,
+    name: str,
+    others: Sequence[tuple[str, Structure, str]],
+    tolerances: MatcherSettings,
+) -> Comparison:
+    matches = []
+    for identifier, other, label in others:
+        distance = match_distance(structure, other, tolerances)
+        if distance is not None:
+            matches.append(Match(identifier, *distance, label))
+    matches.sort(key=lambda match: match.rms)
+    return Comparison(name, len(others), tuple(matches), tolerances.model_dump())
+
+
+@lru_cache(maxsize=8)
+def _matcher(tolerances: MatcherSettings) -> StructureMatcher:
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    return StructureMatcher(
+        ltol=tolerances.ltol, stol=tolerances.stol, angle_tol=tolerances.angle_tol
+    )

@@ -1,0 +1,282 @@
+"""The two stages of a campaign that screen: cheap rules before relaxing, everything else after it.
+
+Every number is computed and stored for every candidate, also for one that an earlier rule rejects,
+so that a funnel can be cut again with other thresholds by a query alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agents.prediction import Prediction
+from agents.screen.consensus import find_consensus
+from agents.screen.duplicates import (
+    Comparison,
+    Sibling,
+    Siblings,
+    compare_with_campaign,
+    compare_with_reference,
+    database_siblings,
+)
+from agents.screen.head import NAME as HEAD
+from agents.screen.head import head_predictions
+from agents.screen.models import ScreenModels
+from agents.screen.references import Reference, training_reference
+from agents.screen.screen import Refusal
+from agents.screen.settings import ScreenSettings
+from agents.screen.validity import Validity, judge
+from agents.stage import Outcome, Stage
+from agents.targets import Window
+from db.crystals import record_to_structure
+from db.documents import Candidate
+from db.states import State
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from model.codes import CrystalCodes
+    from model.generator import EncodingError, Generator
+    from model.head import PropertyHead
+
+_CRYSTAL_ERRORS = (ValueError, ArithmeticError, RuntimeError, KeyError, TypeError)
+"""What numpy, pymatgen and a malformed record raise for one crystal; more is a fault of ours."""
+
+
+class PrescreenStage(Stage):
+    """Applies the cheap rules to the decoded crystal, before anything is paid for its relaxation."""
+
+    name = "prescreen"
+    agent = "screen"
+    takes = State.EVALUATED
+
+    def __init__(self, settings: ScreenSettings) -> None:
+        """Take the campaign's rules.
+
+        Args:
+            settings: Rules and limits.
+        """
+        self.settings = settings
+        self.batch = settings.batch
+        self.lease_seconds = settings.lease_seconds
+
+    def process(self, candidates: Sequence[Candidate]) -> Iterator[Outcome]:
+        """Yield PRESCREENED, or REJECTED with the first rule that fails; see `judge` for names."""
+        for candidate in candidates:
+            if not candidate.structure:
+                yield Outcome(candidate.id, State.REJECTED, reason="invalid_decode")
+                continue
+            try:
+                validity = judge(record_to_structure(candidate.structure), self.settings)
+            except _CRYSTAL_ERRORS as error:
+                yield _failure(candidate, "prescreen", error)
+                continue
+            record = {**validity.record(), "settings": _rules(self.settings)}
+            updates = {"screening.prescreen": record}
+            if validity.valid:
+                yield Outcome(candidate.id, State.PRESCREENED, updates)
+            else:
+                reason = validity.failed[0]
+                yield Outcome(
+                    candidate.id, State.REJECTED, updates, reason=reason, detail=validity.record()
+                )
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One relaxed candidate with what the batched models say of it."""
+
+    candidate: Candidate
+    structure: Structure
+    codes: CrystalCodes | EncodingError
+    answers: dict[str, list[Prediction] | Refusal]
+
+    @property
+    def predictions(self) -> list[Prediction]:
+        answers = self.answers.values()
+        return [p for answer in answers if not isinstance(answer, Refusal) for p in answer]
+
+
+class ScreenStage(Stage):
+    """Asks every model about the relaxed crystal and looks for it among the known ones."""
+
+    name = "screen"
+    agent = "screen"
+    takes = State.RELAXED
+
+    def __init__(
+        self,
+        settings: ScreenSettings,
+        models: ScreenModels,
+        generator: Generator,
+        head: PropertyHead | None = None,
+        windows: Sequence[Window] = (),
+        *,
+        training: Reference | None = None,
+        siblings: Siblings = database_siblings,
+    ) -> None:
+        """Take what was loaded for the campaign; cheap, so a task may build it anew.
+
+        Args:
+            settings: Rules and tolerances.
+            models: Loaded property models, and why others are absent.
+            generator: Encodes relaxed crystals; its bank is the training set.
+            head: The live property head; None takes the one shipped with the generator.
+            windows: The campaign's targets.
+            training: Training crystals; None takes the generator's bank.
+            siblings: Reads other candidates of the campaign with one formula.
+        """
+        self.settings = settings
+        self.models = models
+        self.generator = generator
+        self.head = generator.head if head is None else head
+        self.windows = tuple(windows)
+        self.training = training_reference(generator) if training is None else training
+        self.siblings = siblings
+        self.batch = settings.batch
+        self.lease_seconds = settings.lease_seconds
+
+    def process(self, candidates: Sequence[Candidate]) -> Iterator[Outcome]:
+        """Yield SCREENED or REJECTED in the order of proposal.
+
+        Reasons: ``min_distance``, ``duplicate_training``, ``duplicate_campaign``; with the
+        consensus ``gate`` also ``formation_energy``, ``band_gap``, ``p_gap`` and
+        ``energy_above_hull``. A relaxed crystal that the generator cannot encode is not rejected:
+        it has no relaxed codes, and the record says why.
+        """
+        readable: list[tuple[Candidate, Structure]] = []
+        for candidate in sorted(candidates, key=lambda candidate: candidate.seq):
+            try:
+                structure = record_to_structure(candidate.relaxation["structure"])
+            except _CRYSTAL_ERRORS as error:
+                yield _failure(candidate, "relaxed structure", error)
+            else:
+                readable.append((candidate, structure))
+        for case in self._ask_models(readable):
+            try:
+                yield self._decide(case)
+            except _CRYSTAL_ERRORS as error:
+                yield _failure(case.candidate, "screen", error)
+
+    def _ask_models(self, readable: Sequence[tuple[Candidate, Structure]]) -> Iterator[_Case]:
+        """Run the batched models once over the batch."""
+        structures = [structure for _, structure in readable]
+        codes = self.generator.encode(structures) if structures else []
+        columns = {screen.name: screen.predict(structures) for screen in self.models.screens}
+        if self.models.head:
+            columns[HEAD] = head_predictions(self.generator, self.head, codes)
+        for i, (candidate, structure) in enumerate(readable):
+            answers = {name: column[i] for name, column in columns.items()}
+            yield _Case(candidate, structure, codes[i], answers)
+
+    def _decide(self, case: _Case) -> Outcome:
+        settings, candidate = self.settings, case.candidate
+        validity = judge(case.structure, settings)
+        training = compare_with_reference(case.structure, self.training, settings.matcher)
+        others = [s for s in self._siblings(case, validity) if s.id != candidate.id]
+        campaign = compare_with_campaign(case.structure, candidate.seq, others, settings.matcher)
+        consensus = find_consensus(case.predictions, self.windows, settings)
+        encoding = _encoding(case.codes)
+        updates: dict[str, Any] = {
+            "screening.relaxed": {**validity.record(), "settings": _rules(settings)},
+            "screening.models": self._models_record(case),
+            "screening.consensus": consensus.record(),
+            "screening.encoding": encoding,
+            "duplicates": {"training": training.record(), "campaign": campaign.record()},
+        }
+        if encoding["encoded"]:
+            updates["relaxed_codes"] = case.codes.record()  # type: ignore[union-attr]
+        reason, detail = self._reason(validity, training, campaign, consensus.outside)
+        if reason == "consensus":
+            reason, detail = _short(consensus.outside[0]), consensus.record()
+        return Outcome(
+            candidate.id,
+            State.SCREENED if reason is None else State.REJECTED,
+            updates,
+            predictions=[prediction.record() for prediction in case.predictions],
+            reason=reason,
+            detail=detail,
+            inputs=self._inputs(),
+        )
+
+    def _siblings(self, case: _Case, validity: Validity) -> Sequence[Sibling]:
+        return list(self.siblings(case.candidate.campaign, validity.formula))
+
+    def _reason(
+        self,
+        validity: Validity,
+        training: Comparison,
+        campaign: Comparison,
+        outside: Sequence[str],
+    ) -> tuple[str | None, dict[str, Any]]:
+        """Return the first reason to reject, with its numbers."""
+        settings = self.settings
+        known = [match for match in training.matches if match.label != "val"]
+        if "min_distance" in validity.failed:
+            return "min_distance", validity.record()
+        if settings.reject_training_duplicates and known:
+            return "duplicate_training", training.record()
+        if settings.reject_campaign_duplicates and campaign.matches:
+            return "duplicate_campaign", campaign.record()
+        if settings.consensus == "gate" and outside:
+            return "consensus", {}
+        return None, {}
+
+    def _models_record(self, case: _Case) -> list[dict[str, Any]]:
+        """Say which models gave a number for this crystal, and why the others did not."""
+        versions = {screen.name: screen.version for screen in self.models.screens}
+        versions[HEAD] = self.head.version
+        record: list[dict[str, Any]] = []
+        for name, answer in case.answers.items():
+            reason = answer.reason if isinstance(answer, Refusal) else None
+            record.append(
+                {"name": name, "version": versions[name], "ran": reason is None, "reason": reason}
+            )
+        for name, reason in self.models.absent.items():
+            record.append({"name": name, "version": None, "ran": False, "reason": reason})
+        return record
+
+    def _inputs(self) -> dict[str, Any]:
+        inputs = {screen.name: screen.version for screen in self.models.screens}
+        if self.models.head:
+            inputs[HEAD] = self.head.version
+        return {
+            **inputs,
+            "generator": self.generator.version,
+            "training_reference": self.training.name,
+        }
+
+
+def _encoding(codes: CrystalCodes | EncodingError) -> dict[str, Any]:
+    from model.codes import CrystalCodes
+
+    if isinstance(codes, CrystalCodes):
+        return {"encoded": True, "reason": None}
+    return {"encoded": False, "reason": codes.reason}
+
+
+def _short(name: str) -> str:
+    """Name a rejection as the relaxation does: ``formation_energy``."""
+    return name.removesuffix("_per_atom")
+
+
+def _rules(settings: ScreenSettings) -> dict[str, Any]:
+    """Return the settings that decide about validity, as plain JSON."""
+    names = (
+        "min_distance",
+        "smact",
+        "allowed_elements",
+        "forbidden_elements",
+        "exclude_lanthanides",
+        "exclude_actinides",
+        "max_atoms",
+        "min_elements",
+        "max_elements",
+    )
+    return settings.model_dump(mode="json", include=set(names))
+
+
+def _failure(candidate: Candidate, where: str, error: Exception) -> Outcome:
+    text = f"{where}: {type(error).__name__}: {error}"
+    return Outcome(candidate.id, State.FAILED, reason=text)
