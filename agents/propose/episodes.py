@@ -187,15 +187,16 @@ class _Room:
         """Return the proposals up to the one that would exceed the budget."""
         if self._limit is None:
             return proposals
-        hashes = [proposal.codes.digest() for proposal in proposals]
-        ids = candidate_records.find_by_codes(self._campaign, generator_version, hashes)
         left = self._limit - len(self._known)
-        kept, counted = [], set()
-        for proposal, digest in zip(proposals, hashes, strict=True):
-            if ids.get(digest) not in self._known and digest not in counted:
-                if len(counted) >= left:
+        kept: list[Proposal] = []
+        new: set[str] = set()
+        for proposal in proposals:
+            digest = proposal.codes.digest()
+            name = candidate_records.candidate_id(self._campaign, generator_version, digest)
+            if name not in self._known:
+                if name not in new and len(new) >= left:
                     break
-                counted.add(digest)
+                new.add(name)
             kept.append(proposal)
         return kept
 
