@@ -44,7 +44,7 @@ class Sibling:
 
 
 Siblings = Callable[[str, str], Iterable[Sibling]]
-"""(campaign, reduced formula) to candidates in state ``relaxed`` or later, not rejected or failed."""
+"""(campaign, reduced formula) to candidates, ``relaxed`` or later, not rejected or failed."""
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,8 @@ _UNTRAINED_NORM = 0.3
 has 0.5."""
 _RARE = frozenset({2, 10, 18, 36})
 """He, Ne, Ar, Kr: eight crystals or fewer in the training data."""
+_MOST_NEIGHBOURS = 1000
+"""Real crystals have 10 to 60 within 4 Å; a collapsed cell would fill the memory with bonds."""
 
 
 class MEGNet(Screen):
@@ -170,6 +172,11 @@ class MEGNet(Screen):
         heaviest = max(structure.atomic_numbers)
         if heaviest >= network.shape.elements:
             return Refusal(self.name, f"element {heaviest} is not in MEGNet's table of 94")
+        crowd = 4 / 3 * math.pi * network.shape.cutoff**3 * len(structure) / structure.volume
+        if crowd > _MOST_NEIGHBOURS:
+            return Refusal(
+                self.name, f"about {crowd:.0f} neighbours an atom: the cell is far too small"
+            )
         graph = build_graph(structure, network.shape.cutoff)
         if graph.isolated:
             return Refusal(

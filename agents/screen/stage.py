@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agents.prediction import Prediction
-from agents.screen.consensus import find_consensus
+from agents.screen.consensus import Consensus, find_consensus
 from agents.screen.duplicates import (
     Comparison,
-    Sibling,
     Siblings,
     compare_with_campaign,
     compare_with_reference,
@@ -40,12 +39,12 @@ if TYPE_CHECKING:
     from model.generator import EncodingError, Generator
     from model.head import PropertyHead
 
-_CRYSTAL_ERRORS = (ValueError, ArithmeticError, RuntimeError, KeyError, TypeError)
-"""What numpy, pymatgen and a malformed record raise for one crystal; more is a fault of ours."""
+_CRYSTAL_ERRORS = (ValueError, ArithmeticError, IndexError)
+"""What numpy and pymatgen raise for a crystal they cannot work with; more is a fault of ours."""
 
 
 class PrescreenStage(Stage):
-    """Applies the cheap rules to the decoded crystal, before anything is paid for its relaxation."""
+    """Applies the cheap rules to the decoded crystal, before its relaxation is paid for."""
 
     name = "prescreen"
     agent = "screen"
@@ -89,6 +88,7 @@ class _Case:
 
     candidate: Candidate
     structure: Structure
+    validity: Validity
     codes: CrystalCodes | EncodingError
     answers: dict[str, list[Prediction] | Refusal]
 
@@ -145,36 +145,36 @@ class ScreenStage(Stage):
         ``energy_above_hull``. A relaxed crystal that the generator cannot encode is not rejected:
         it has no relaxed codes, and the record says why.
         """
-        readable: list[tuple[Candidate, Structure]] = []
+        sound: list[tuple[Candidate, Structure, Validity]] = []
         for candidate in sorted(candidates, key=lambda candidate: candidate.seq):
             try:
-                structure = record_to_structure(candidate.relaxation["structure"])
+                structure = _relaxed_structure(candidate)
+                sound.append((candidate, structure, judge(structure, self.settings)))
             except _CRYSTAL_ERRORS as error:
                 yield _failure(candidate, "relaxed structure", error)
-            else:
-                readable.append((candidate, structure))
-        for case in self._ask_models(readable):
+        for case in self._ask_models(sound):
             try:
                 yield self._decide(case)
             except _CRYSTAL_ERRORS as error:
-                yield _failure(case.candidate, "screen", error)
+                yield _failure(case.candidate, "duplicates", error)
 
-    def _ask_models(self, readable: Sequence[tuple[Candidate, Structure]]) -> Iterator[_Case]:
+    def _ask_models(self, sound: Sequence[tuple[Candidate, Structure, Validity]]) -> list[_Case]:
         """Run the batched models once over the batch."""
-        structures = [structure for _, structure in readable]
+        structures = [structure for _, structure, _ in sound]
         codes = self.generator.encode(structures) if structures else []
         columns = {screen.name: screen.predict(structures) for screen in self.models.screens}
         if self.models.head:
             columns[HEAD] = head_predictions(self.generator, self.head, codes)
-        for i, (candidate, structure) in enumerate(readable):
-            answers = {name: column[i] for name, column in columns.items()}
-            yield _Case(candidate, structure, codes[i], answers)
+        return [
+            _Case(*known, codes[i], {name: column[i] for name, column in columns.items()})
+            for i, known in enumerate(sound)
+        ]
 
     def _decide(self, case: _Case) -> Outcome:
-        settings, candidate = self.settings, case.candidate
-        validity = judge(case.structure, settings)
+        settings, candidate, validity = self.settings, case.candidate, case.validity
         training = compare_with_reference(case.structure, self.training, settings.matcher)
-        others = [s for s in self._siblings(case, validity) if s.id != candidate.id]
+        others = list(self.siblings(candidate.campaign, validity.formula))
+        others = [sibling for sibling in others if sibling.id != candidate.id]
         campaign = compare_with_campaign(case.structure, candidate.seq, others, settings.matcher)
         consensus = find_consensus(case.predictions, self.windows, settings)
         encoding = _encoding(case.codes)
@@ -187,9 +187,7 @@ class ScreenStage(Stage):
         }
         if encoding["encoded"]:
             updates["relaxed_codes"] = case.codes.record()  # type: ignore[union-attr]
-        reason, detail = self._reason(validity, training, campaign, consensus.outside)
-        if reason == "consensus":
-            reason, detail = _short(consensus.outside[0]), consensus.record()
+        reason, detail = self._reason(validity, training, campaign, consensus)
         return Outcome(
             candidate.id,
             State.SCREENED if reason is None else State.REJECTED,
@@ -200,15 +198,12 @@ class ScreenStage(Stage):
             inputs=self._inputs(),
         )
 
-    def _siblings(self, case: _Case, validity: Validity) -> Sequence[Sibling]:
-        return list(self.siblings(case.candidate.campaign, validity.formula))
-
     def _reason(
         self,
         validity: Validity,
         training: Comparison,
         campaign: Comparison,
-        outside: Sequence[str],
+        consensus: Consensus,
     ) -> tuple[str | None, dict[str, Any]]:
         """Return the first reason to reject, with its numbers."""
         settings = self.settings
@@ -219,8 +214,8 @@ class ScreenStage(Stage):
             return "duplicate_training", training.record()
         if settings.reject_campaign_duplicates and campaign.matches:
             return "duplicate_campaign", campaign.record()
-        if settings.consensus == "gate" and outside:
-            return "consensus", {}
+        if settings.consensus == "gate" and consensus.outside:
+            return consensus.outside[0].removesuffix("_per_atom"), consensus.record()
         return None, {}
 
     def _models_record(self, case: _Case) -> list[dict[str, Any]]:
@@ -248,17 +243,19 @@ class ScreenStage(Stage):
         }
 
 
+def _relaxed_structure(candidate: Candidate) -> Structure:
+    record = (candidate.relaxation or {}).get("structure")
+    if not record:
+        raise ValueError("the candidate is relaxed but has no relaxed structure")
+    return record_to_structure(record)
+
+
 def _encoding(codes: CrystalCodes | EncodingError) -> dict[str, Any]:
     from model.codes import CrystalCodes
 
     if isinstance(codes, CrystalCodes):
         return {"encoded": True, "reason": None}
     return {"encoded": False, "reason": codes.reason}
-
-
-def _short(name: str) -> str:
-    """Name a rejection as the relaxation does: ``formation_energy``."""
-    return name.removesuffix("_per_atom")
 
 
 def _rules(settings: ScreenSettings) -> dict[str, Any]:

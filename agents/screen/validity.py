@@ -88,7 +88,7 @@ def smact_verdict(formula: str) -> SmactVerdict:
         Both verdicts; remembered, so a search may ask again at no cost.
 
     Raises:
-        ValueError: The formula cannot be read.
+        ValueError: The formula cannot be read, or smact does not know an element.
     """
     from pymatgen.core import Composition
     from smact.screening import smact_validity
@@ -96,11 +96,12 @@ def smact_verdict(formula: str) -> SmactVerdict:
     composition = Composition(formula)
     if any(abs(amount - round(amount)) > 1e-8 for amount in composition.values()):
         raise ValueError(f"{formula} has a fractional amount: SMACT judges ordered crystals only")
-    return SmactVerdict(
-        cdvae=bool(smact_validity(composition, oxidation_states_set="smact14")),
-        strict=bool(smact_validity(composition)),
-        applicable=len(composition) > 1,
-    )
+    try:
+        cdvae = bool(smact_validity(composition, oxidation_states_set="smact14"))
+        strict = bool(smact_validity(composition))
+    except KeyError as error:
+        raise ValueError(f"SMACT does not know an element of {formula}: {error}") from error
+    return SmactVerdict(cdvae=cdvae, strict=strict, applicable=len(composition) > 1)
 
 
 @dataclass(frozen=True)
