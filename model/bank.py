@@ -170,9 +170,9 @@ class CodeBank:
             if name.startswith(_PROPERTY_PREFIX)
         }
         return cls(
-            ids=np.char.decode(arrays["ids"], "utf-8"),
-            formulas=np.char.decode(arrays["formulas"], "utf-8"),
-            role=np.char.decode(arrays["roles"], "utf-8"),
+            ids=np.char.decode(arrays["ids"], "utf-8").tolist(),
+            formulas=np.char.decode(arrays["formulas"], "utf-8").tolist(),
+            role=np.char.decode(arrays["roles"], "utf-8").tolist(),
             species=arrays["species"],
             crystal=arrays["crystal"],
             local=arrays["local"],

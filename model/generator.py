@@ -16,8 +16,9 @@ from model.checkpoint import load_checkpoint, resolve_checkpoint
 from model.codes import CrystalCodes
 from model.errors import UnencodableCrystal
 from model.head import PropertyHead
+from model.indices import CodeIndices
 from model.tensors import CrystalTensors
-from model.vqvae import CrystalVQVAE, QuantisedCodes
+from model.vqvae import CrystalVQVAE
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -197,7 +198,7 @@ class Generator:
             config.crystal_codes,
         ) * config.crystal_levels
 
-    def _quantised(self, codes: Sequence[CrystalCodes]) -> QuantisedCodes:
+    def _quantised(self, codes: Sequence[CrystalCodes]) -> CodeIndices:
         """Check codes against the codebooks and pad them into tensors."""
         config = self.model.config
         local_sizes = (config.role_codes, *(config.axis_codes,) * 3)
@@ -212,10 +213,13 @@ class Generator:
                 raise ValueError(
                     f"codes {i}: {len(c.global_genes)} global genes, {self.name} has {len(sizes)}"
                 )
-            flat = zip((*c.global_genes, *(g for atom in c.local for g in atom)), (*sizes, *local_sizes * c.n_atoms))
+            flat = zip(
+                (*c.global_genes, *(g for atom in c.local for g in atom)),
+                (*sizes, *local_sizes * c.n_atoms),
+            )
             for position, (gene, size) in enumerate(flat):
                 if gene >= size:
                     raise ValueError(
                         f"codes {i}: gene {position} is {gene}, allowed are 0 to {size - 1}"
                     )
-        return QuantisedCodes.from_codes(codes)
+        return CodeIndices.from_codes(codes, config.max_species)

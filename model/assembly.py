@@ -1,0 +1,149 @@
+"""From a trained VQ-VAE to a checkpoint: code bank, property head, figures, card."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.bank import CodeBank
+from model.canonical import Crystal, canonical
+from model.checkpoint import save_checkpoint
+from model.codes import CrystalCodes
+from model.dataset import CrystalTable
+from model.generator import Generator
+from model.head_training import fit_head, new_head, property_metrics
+from model.metrics import reconstruction
+from model.settings import TrainConfig
+from model.tensors import CrystalTensors
+from model.vqvae import CrystalVQVAE
+
+_CHUNK = 1024
+_RECONSTRUCTED = 500  # validation crystals behind the card's reconstruction figures
+
+
+def assemble(
+    config: TrainConfig,
+    model: CrystalVQVAE,
+    tables: Mapping[str, CrystalTable],
+    kept: Mapping[str, list[int]],
+    *,
+    label_hashes: Mapping[str, str],
+    data_dir: Path,
+    out: Path,
+    started: float,
+) -> Path:
+    """Write the checkpoint of a trained model.
+
+    Args:
+        config: it was trained with.
+        model: trained, on the CPU.
+        tables: "train" and "val" splits with all labels.
+        kept: rows of each that the model has room for.
+        label_hashes: sha256 of the extra label files by target.
+        data_dir: for the reconstruction figures.
+        out: directory to write.
+        started: `time.perf_counter()` at the start of the run.
+
+    Returns:
+        `out`.
+    """
+    codes, features, labels = {}, {}, {}
+    for role, table in tables.items():
+        rows = kept[role]
+        codes[role], features[role] = encode_rows(model, [table.crystals[i] for i in rows])
+        labels[role] = {
+            name: torch.from_numpy(values[rows]).float() for name, values in table.labels.items()
+        }
+    head = new_head(features["train"], labels["train"], config.head, config.seed)
+    head = fit_head(head, features["train"], labels["train"], config.head, seed=config.seed)
+    bank = _bank(tables, kept, codes)
+    card = _card(config, tables, kept, label_hashes)
+    generator = Generator(
+        name=config.name, version="training", card=card, model=model, bank=bank, head=head
+    )
+    validation = reconstruction(
+        generator, dataset=config.dataset, split="val", data_dir=data_dir, limit=_RECONSTRUCTED
+    )
+    card["metrics"] = {
+        "reconstruction": {
+            key: validation[key]
+            for key in ("split", "n", "match_rate", "rms", "composition_accuracy", "protocol")
+        },
+        "head": {"split": "val", **property_metrics(head, features["val"], labels["val"])},
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    return save_checkpoint(out, model=model, head=head, bank=bank, card=card)
+
+
+@torch.inference_mode()
+def encode_rows(
+    model: CrystalVQVAE, crystals: Sequence[Crystal]
+) -> tuple[list[CrystalCodes], Tensor]:
+    """Return codes and property features (n, F) of crystals."""
+    codes: list[CrystalCodes] = []
+    features = []
+    for start in range(0, len(crystals), _CHUNK):
+        part = [canonical(c) for c in crystals[start : start + _CHUNK]]
+        indices = model.encode_to_codes(CrystalTensors.from_canonical(part))
+        codes.extend(indices.to_codes())
+        features.append(model.property_features(indices))
+    return codes, torch.cat(features).clone()
+
+
+def _bank(
+    tables: Mapping[str, CrystalTable],
+    kept: Mapping[str, list[int]],
+    codes: Mapping[str, Sequence[CrystalCodes]],
+) -> CodeBank:
+    """Collect the rows of all splits in one bank."""
+    places = [(role, i) for role in tables for i in kept[role]]
+    names = list(next(iter(tables.values())).labels)
+    return CodeBank.from_codes(
+        [c for role in tables for c in codes[role]],
+        ids=[tables[role].ids[i] for role, i in places],
+        formulas=[tables[role].formulas[i] for role, i in places],
+        role=[role for role, _ in places],
+        properties={
+            name: np.array([tables[role].labels[name][i] for role, i in places]) for name in names
+        },
+    )
+
+
+def _card(
+    config: TrainConfig,
+    tables: Mapping[str, CrystalTable],
+    kept: Mapping[str, list[int]],
+    label_hashes: Mapping[str, str],
+) -> dict[str, Any]:
+    """Describe the checkpoint, but for its figures."""
+    crystals = [tables["train"].crystals[i] for i in kept["train"]]
+    sizes = [len(c.numbers) for c in crystals]
+    recorded = config.model_dump(mode="json")
+    recorded["extra_labels"] = {t: Path(p).name for t, p in recorded["extra_labels"].items()}
+    return {
+        "name": config.name,
+        "seed": config.seed,
+        "code_version": version("discovery"),
+        "torch_version": torch.__version__,
+        "config": recorded,
+        "elements": sorted({int(z) for c in crystals for z in c.numbers}),
+        "atom_counts": [min(sizes), max(sizes)],
+        "data": {
+            "dataset": config.dataset,
+            "sha256": {role: table.sha256 for role, table in tables.items()},
+            "labels_sha256": dict(label_hashes),
+            "targets": list(tables["train"].labels),
+            "n": {role: len(rows) for role, rows in kept.items()},
+            "skipped": {
+                role: len(table) + len(table.skipped) - len(kept[role])
+                for role, table in tables.items()
+            },
+        },
+    }

@@ -1,0 +1,148 @@
+"""The canonical form of a crystal: one origin and one atom order for all ways to write it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.errors import UnencodableCrystal
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+MAX_ATOMIC_NUMBER = 100
+_ORDER_GRID = 100  # coordinates are compared on a grid of 1/100 of the cell when ordering
+_MIN_VOLUME = 1e-3  # Å^3: below this there is no cell
+_MIN_LENGTH, _MAX_LENGTH = 0.1, 1000.0  # Å: beyond these a decoded edge is nonsense
+
+
+@dataclass(frozen=True)
+class Crystal:
+    """A crystal as arrays.
+
+    Attributes:
+        numbers: (N,) atomic numbers.
+        frac: (N, 3) fractional coordinates.
+        cell: (6,) a, b, c in Å and alpha, beta, gamma in degrees.
+    """
+
+    numbers: NDArray[np.int64]
+    frac: NDArray[np.float64]
+    cell: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CanonicalCrystal(Crystal):
+    """A crystal in canonical form; `ranks` (N,) numbers its elements by electronegativity."""
+
+    ranks: NDArray[np.int64]
+
+
+@lru_cache(maxsize=1)
+def _electronegativity_order() -> NDArray[np.float64]:
+    """Return a sort key per atomic number: Pauling electronegativity, then the number itself."""
+    from pymatgen.core import Element
+
+    key = np.zeros(MAX_ATOMIC_NUMBER + 1)
+    for z in range(1, MAX_ATOMIC_NUMBER + 1):
+        data = Element.from_Z(z).data.get("X")
+        key[z] = (float(data) if isinstance(data, int | float) else 0.0) * 1000 + z * 0.01
+    return key
+
+
+def canonical(crystal: Crystal) -> CanonicalCrystal:
+    """Bring a crystal into canonical form; the cell stays as it is.
+
+    Elements are ranked by electronegativity. An atom of the rarest element (the least
+    electronegative of these) becomes the origin; among several, the one whose sorted list of
+    coordinates is lexicographically smallest. Atoms are ordered by rank, then coordinates.
+
+    Args:
+        crystal: N atoms, atomic numbers 1 to 100.
+
+    Returns:
+        The same crystal, translated, wrapped to [0, 1) and reordered.
+    """
+    key = _electronegativity_order()
+    elements = np.array(sorted(set(crystal.numbers.tolist()), key=lambda z: key[z]))
+    rank_of = np.zeros(MAX_ATOMIC_NUMBER + 1, dtype=np.int64)
+    rank_of[elements] = np.arange(len(elements))
+    ranks = rank_of[crystal.numbers]
+    rarest = int(np.argmin(np.bincount(ranks)))
+    best: tuple[tuple[int, ...], NDArray[np.intp], NDArray[np.float64]] | None = None
+    for origin in np.flatnonzero(ranks == rarest):
+        shifted = (crystal.frac - crystal.frac[origin]) % 1.0
+        grid = np.rint(shifted * _ORDER_GRID).astype(np.int64) % _ORDER_GRID
+        order = np.lexsort((grid[:, 2], grid[:, 1], grid[:, 0], ranks))
+        coordinates = tuple(grid[order].ravel().tolist())
+        if best is None or coordinates < best[0]:
+            best = (coordinates, order, shifted)
+    assert best is not None  # every element has an atom
+    _, order, shifted = best
+    return CanonicalCrystal(
+        numbers=crystal.numbers[order],
+        frac=shifted[order],
+        cell=crystal.cell,
+        ranks=ranks[order],
+    )
+
+
+def crystal_from_structure(structure: Structure) -> Crystal:
+    """Read a pymatgen structure.
+
+    The cell is kept as lengths and angles, so a left-handed cell comes back as its mirror image.
+
+    Raises:
+        UnencodableCrystal: for partial occupancies, species that are not elements, no atoms, or
+            values that are not finite.
+    """
+    from pymatgen.core import Element, Species
+
+    if len(structure) == 0:
+        raise UnencodableCrystal("the structure has no atoms")
+    if not structure.is_ordered:
+        raise UnencodableCrystal(f"{structure.formula} has partial occupancies")
+    numbers = []
+    for site in structure:
+        kind = site.specie
+        if not isinstance(kind, Element | Species) or kind.Z > MAX_ATOMIC_NUMBER:
+            raise UnencodableCrystal(f"{kind} is not an element up to Z = {MAX_ATOMIC_NUMBER}")
+        numbers.append(kind.Z)
+    frac = np.asarray(structure.frac_coords, dtype=np.float64)
+    cell = np.asarray(structure.lattice.parameters, dtype=np.float64)
+    if not (np.isfinite(frac).all() and np.isfinite(cell).all()) or cell[:3].min() <= 0:
+        raise UnencodableCrystal(f"{structure.formula} has coordinates or a cell not finite")
+    return Crystal(numbers=np.asarray(numbers, dtype=np.int64), frac=frac, cell=cell)
+
+
+def structure_from_arrays(
+    numbers: NDArray[np.int64], frac: NDArray[np.float64], cell: NDArray[np.float64]
+) -> tuple[Structure | None, str | None]:
+    """Build a pymatgen structure, or say why that is impossible.
+
+    Args:
+        numbers: (N,) atomic numbers.
+        frac: (N, 3) fractional coordinates.
+        cell: (6,) Å and degrees.
+
+    Returns:
+        (structure, None) or (None, reason).
+    """
+    from pymatgen.core import Element, Lattice, Structure
+
+    if not (np.isfinite(cell).all() and np.isfinite(frac).all()):
+        return None, "decoded cell or coordinates are not finite"
+    if cell[:3].min() < _MIN_LENGTH or cell[:3].max() > _MAX_LENGTH:
+        return None, f"decoded cell edges {np.round(cell[:3], 3).tolist()} Å are impossible"
+    angles = np.cos(np.radians(cell[3:]))
+    gram = 1 + 2 * angles.prod() - (angles**2).sum()
+    if cell[3:].min() <= 0 or cell[3:].max() >= 180 or gram <= 0:
+        return None, f"decoded angles {np.round(cell[3:], 2).tolist()} span no cell"
+    if cell[:3].prod() * np.sqrt(gram) < _MIN_VOLUME:
+        return None, "decoded cell has no volume"
+    lattice = Lattice.from_parameters(*cell.tolist())
+    return Structure(lattice, [Element.from_Z(z) for z in numbers.tolist()], frac), None

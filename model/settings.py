@@ -1,0 +1,133 @@
+"""What `discovery train` can be told: the model's sizes, its losses and its training run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from model.errors import InvalidConfig
+
+
+class ModelConfig(BaseModel):
+    """Sizes of the VQ-VAE; defaults are the Perov-5 ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_species: int = Field(
+        default=5, ge=1, le=20, description="species slots: most elements a crystal"
+    )
+    max_atoms: int = Field(
+        default=20, ge=1, le=256, description="largest cell the model has room for"
+    )
+    width: int = Field(default=64, ge=4, description="hidden width of encoder and decoder")
+    heads: int = Field(default=4, ge=1, description="attention heads; must divide the width")
+    encoder_blocks: int = Field(default=2, ge=1)
+    decoder_blocks: int = Field(default=3, ge=1)
+    local_dim: int = Field(default=32, ge=2, description="width of a role or axis code vector")
+    species_dim: int = Field(default=32, ge=2, description="width of a species token")
+    crystal_dim: int = Field(default=64, ge=2, description="width of the crystal token")
+    role_codes: int = Field(default=64, ge=2, le=32767)
+    axis_codes: int = Field(
+        default=128, ge=2, le=32767, description="one codebook for the three axes"
+    )
+    species_codes: int = Field(default=64, ge=2, le=32767)
+    species_levels: int = Field(default=2, ge=1)
+    crystal_codes: int = Field(default=64, ge=2, le=32767)
+    crystal_levels: int = Field(default=4, ge=1)
+    coordinate_bins: int = Field(default=48, ge=8, description="bins of the periodic categorical")
+    codebook_decay: float = Field(
+        default=0.98, gt=0, lt=1, description="EMA decay of the codebooks"
+    )
+    dead_code_threshold: float = Field(
+        default=0.3, ge=0, description="EMA use below which a code moves"
+    )
+    rotation_trick: bool = Field(True, description="gradient through the quantiser by rotation")
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> ModelConfig:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self
+
+
+class LossWeights(BaseModel):
+    """Weights of the training losses (species, coordinates: cross-entropy in nat)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    species: float = Field(default=1.0, ge=0)
+    coordinates: float = Field(default=1.0, ge=0)
+    lattice: float = Field(default=2.0, ge=0)
+    lattice_base: float = Field(
+        default=1.0, ge=0, description="lattice from species and roles alone"
+    )
+    role: float = Field(default=0.3, ge=0, description="role code → species slot")
+    commitment: float = Field(default=0.25, ge=0)
+    properties: float = Field(default=0.5, ge=0)
+
+
+class HeadConfig(BaseModel):
+    """The property head, trained on frozen features after the VQ-VAE."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: int = Field(default=128, ge=1)
+    members: int = Field(
+        default=5, ge=2, description="ensemble size; the spread is the uncertainty"
+    )
+    epochs: int = Field(default=40, ge=1)
+    batch_size: int = Field(default=256, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=0.02, ge=0)
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+    calibration_fraction: float = Field(
+        default=0.1, gt=0, lt=1, description="rows kept for calibration"
+    )
+
+
+class TrainConfig(BaseModel):
+    """One training run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, description="name of the checkpoint")
+    dataset: Literal["perov5"] = "perov5"
+    seed: int = Field(default=0, ge=0)
+    epochs: int = Field(default=10, ge=2, description="the first one is unquantised")
+    batch_size: int = Field(default=128, ge=2)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    limit: int | None = Field(default=None, ge=2, description="train on the first rows only")
+    extra_labels: dict[str, Path] = Field(
+        default_factory=dict,
+        description="target 'property@level' → csv(.gz) with columns id, value",
+    )
+    model: ModelConfig = ModelConfig()
+    losses: LossWeights = LossWeights()
+    head: HeadConfig = HeadConfig()
+
+
+def load_train_config(path: Path) -> TrainConfig:
+    """Read a training configuration from YAML.
+
+    Raises:
+        InvalidConfig: if the file is missing, is not YAML, or has a wrong or unknown key.
+    """
+    if not path.is_file():
+        raise InvalidConfig(f"there is no training configuration {path}")
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise InvalidConfig(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise InvalidConfig(f"{path} must hold keys and values")
+    try:
+        return TrainConfig(**content)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
+        )
+        raise InvalidConfig(f"{path}: {problems}") from error

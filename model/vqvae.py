@@ -1,0 +1,241 @@
+"""The VQ-VAE: encoder, quantisers, decoder, lattice and joint property output in one module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.coordinates import periodic_cross_entropy, periodic_mean
+from model.decoder import AtomPrediction, CodeVectors, CrystalDecoder
+from model.encoder import CrystalEncoder
+from model.indices import PAD, CodeIndices
+from model.lattice import RelativeLattice
+from model.layers import atom_mean, mlp
+from model.quantiser import CodeQuantiser
+from model.settings import LossWeights, ModelConfig
+from model.tensors import CrystalTensors
+
+_SMOOTH = 0.1  # beta of the smooth L1 loss on standardised lattices
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """Code vectors with their indices, the lattice base and the commitment loss."""
+
+    vectors: CodeVectors
+    indices: CodeIndices
+    slot_logits: Tensor
+    lattice_base: Tensor
+    commitment: Tensor
+
+
+class CrystalVQVAE(nn.Module):
+    """Crystals to codes and back (design and measurements: docs of the generator).
+
+    Four quantisers: roles and axes per atom, species tokens, crystal token. The crystal token is
+    quantised last because it describes the lattice relative to what the other codes suggest.
+    """
+
+    def __init__(self, config: ModelConfig, n_targets: int) -> None:
+        """Create an untrained model.
+
+        Args:
+            config: sizes.
+            n_targets: number of properties learned jointly.
+        """
+        super().__init__()
+        self.config = config
+        self.n_targets = n_targets
+        self.encoder = CrystalEncoder(config)
+        self.decoder = CrystalDecoder(config)
+        self.lattice = RelativeLattice(
+            width=config.width,
+            species_dim=config.species_dim,
+            local_dim=4 * config.local_dim,
+            crystal_dim=config.crystal_dim,
+            max_atoms=config.max_atoms,
+        )
+        self.roles = self._quantiser(config.local_dim, 1, config.role_codes)
+        self.axes = self._quantiser(config.local_dim, 1, config.axis_codes)
+        self.species = self._quantiser(
+            config.species_dim, config.species_levels, config.species_codes
+        )
+        self.crystal = self._quantiser(
+            config.crystal_dim, config.crystal_levels, config.crystal_codes
+        )
+        self.species_summary = mlp(config.species_dim, config.width, config.width)
+        joint = config.crystal_dim + config.width + 4 * config.local_dim
+        self.properties = mlp(joint, config.width, n_targets)
+
+    def _quantiser(self, dim: int, levels: int, codes: int) -> CodeQuantiser:
+        """Create a quantiser with the configured behaviour."""
+        return CodeQuantiser(
+            dim,
+            levels,
+            codes,
+            decay=self.config.codebook_decay,
+            dead_code_threshold=self.config.dead_code_threshold,
+            rotation_trick=self.config.rotation_trick,
+        )
+
+    @property
+    def quantisers(self) -> dict[str, CodeQuantiser]:
+        """The four quantisers by name."""
+        return {
+            "role": self.roles,
+            "axis": self.axes,
+            "species": self.species,
+            "crystal": self.crystal,
+        }
+
+    def quantise(self, crystals: CrystalTensors, *, discrete: bool = True) -> Quantised:
+        """Encode crystals and quantise what comes out.
+
+        Args:
+            crystals: B crystals.
+            discrete: False passes the vectors on unquantised (first epoch); indices are then -1.
+        """
+        mask = crystals.mask
+        lattice = self.lattice.standardise(crystals.cell, crystals.n_atoms)
+        encoding = self.encoder(crystals, lattice)
+        present = encoding.present
+        role, role_index, loss_role = _through(self.roles, encoding.role, mask, discrete)
+        axis_mask = mask[..., None].expand(*mask.shape, 3)
+        axes, axis_index, loss_axis = _through(self.axes, encoding.axes, axis_mask, discrete)
+        species, species_index, loss_species = _through(
+            self.species, encoding.species, present, discrete
+        )
+        slot_logits = self.decoder.slot_logits(role, present)
+        local = torch.cat([role, axes.flatten(-2)], -1)
+        base = self.lattice.expected(species, present, slot_logits.softmax(-1), local, mask)
+        token = self.encoder.crystal_token(encoding.pooled, lattice - base.detach())
+        every = torch.ones(len(token), dtype=torch.bool, device=token.device)
+        crystal, crystal_index, loss_crystal = _through(self.crystal, token, every, discrete)
+        return Quantised(
+            vectors=CodeVectors(
+                role=role, axes=axes, species=species, present=present, crystal=crystal, mask=mask
+            ),
+            indices=CodeIndices(
+                species=species_index,
+                crystal=crystal_index,
+                local=torch.cat([role_index, axis_index[..., 0]], -1),
+            ),
+            slot_logits=slot_logits,
+            lattice_base=base,
+            commitment=(loss_role + loss_axis) / 2 + loss_species + loss_crystal,
+        )
+
+    def losses(
+        self, crystals: CrystalTensors, labels: Tensor, *, discrete: bool = True
+    ) -> dict[str, Tensor]:
+        """Return the unweighted training losses by the names of `LossWeights`.
+
+        Args:
+            crystals: B crystals.
+            labels: (B, T) standardised properties, NaN where unknown.
+            discrete: see `quantise`.
+        """
+        mask = crystals.mask
+        quantised = self.quantise(crystals, discrete=discrete)
+        atoms = self.decoder(quantised.vectors, quantised.slot_logits.softmax(-1))
+        target = self.lattice.standardise(crystals.cell, crystals.n_atoms)
+        base = quantised.lattice_base
+        lattice = base + self.lattice.correction(quantised.vectors.crystal)
+        known = ~labels.isnan()
+        predicted = self.properties(self._joint(quantised.vectors))
+        numbers, ranks = crystals.numbers[mask], crystals.ranks[mask]
+        return {
+            "species": F.cross_entropy(atoms.elements[mask], numbers),
+            "coordinates": periodic_cross_entropy(
+                atoms.coordinates[mask], crystals.frac[mask]
+            ).mean(),
+            "lattice": F.smooth_l1_loss(lattice, target, beta=_SMOOTH),
+            "lattice_base": F.smooth_l1_loss(base, target, beta=_SMOOTH),
+            "role": F.cross_entropy(quantised.slot_logits[mask], ranks),
+            "commitment": quantised.commitment,
+            "properties": F.smooth_l1_loss(predicted[known], labels[known])
+            if known.any()
+            else predicted.sum() * 0,
+        }
+
+    def encode_to_codes(self, crystals: CrystalTensors) -> CodeIndices:
+        """Return the codes of crystals (evaluation mode)."""
+        return self.quantise(crystals).indices
+
+    def vectors(self, indices: CodeIndices) -> CodeVectors:
+        """Look codes up in the codebooks."""
+        mask, present = indices.mask, indices.present
+        role = _looked_up(self.roles, indices.local[..., :1], mask)
+        axis_mask = mask[..., None].expand(*mask.shape, 3)
+        axes = _looked_up(self.axes, indices.local[..., 1:, None], axis_mask)
+        return CodeVectors(
+            role=role,
+            axes=axes,
+            species=_looked_up(self.species, indices.species, present),
+            present=present,
+            crystal=self.crystal.lookup(indices.crystal),
+            mask=mask,
+        )
+
+    def decode_to_arrays(
+        self, indices: CodeIndices
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]]:
+        """Decode codes into (atomic numbers (N,), fractional coordinates (N, 3), cell (6,))."""
+        codes = self.vectors(indices)
+        atoms, lattice = self._decode(codes)
+        logits = atoms.elements.clone()
+        logits[..., 0] = -torch.inf  # 0 is padding, not an element
+        numbers = logits.argmax(-1).cpu().numpy()
+        frac = periodic_mean(atoms.coordinates).double().cpu().numpy()
+        cell = self.lattice.restore(lattice, codes.mask.sum(1)).double().cpu().numpy()
+        counts = codes.mask.sum(1).tolist()
+        return [(numbers[i, :n], frac[i, :n], cell[i]) for i, n in enumerate(counts)]
+
+    def property_features(self, indices: CodeIndices) -> Tensor:
+        """Return what a property head sees of codes (B, F): pooled code vectors and lattice."""
+        codes = self.vectors(indices)
+        atoms, lattice = self._decode(codes)
+        return torch.cat([self._joint(codes), atom_mean(atoms.hidden, codes.mask), lattice], -1)
+
+    def _decode(self, codes: CodeVectors) -> tuple[AtomPrediction, Tensor]:
+        """Return the atoms and the standardised lattice (B, 6) of codes."""
+        slots = self.decoder.slot_logits(codes.role, codes.present).softmax(-1)
+        base = self.lattice.expected(codes.species, codes.present, slots, codes.local, codes.mask)
+        return self.decoder(codes, slots), base + self.lattice.correction(codes.crystal)
+
+    def _joint(self, codes: CodeVectors) -> Tensor:
+        """Return the input of the joint property output."""
+        tokens = F.gelu(self.species_summary(codes.species)) * codes.present[..., None]
+        chemistry = tokens.sum(1) / codes.present.sum(1, keepdim=True)
+        return torch.cat([codes.crystal, chemistry, atom_mean(codes.local, codes.mask)], -1)
+
+
+def weighted_sum(losses: dict[str, Tensor], weights: LossWeights) -> Tensor:
+    """Return the total loss."""
+    return torch.stack([getattr(weights, name) * loss for name, loss in losses.items()]).sum()
+
+
+def _through(
+    quantiser: CodeQuantiser, x: Tensor, keep: Tensor, discrete: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Quantise the kept vectors of x (..., dim); the others become zero with index -1."""
+    indices = torch.full((*keep.shape, quantiser.levels), PAD, device=x.device)
+    if not discrete:
+        return x * keep[..., None], indices, x.new_zeros(())
+    vectors, found, loss = quantiser(x[keep])
+    quantised = torch.zeros_like(x)
+    quantised[keep] = vectors
+    indices[keep] = found
+    return quantised, indices, loss
+
+
+def _looked_up(quantiser: CodeQuantiser, indices: Tensor, keep: Tensor) -> Tensor:
+    """Look up indices (..., levels) where kept; zero elsewhere."""
+    vectors = torch.zeros(*keep.shape, quantiser.dim, device=indices.device)
+    vectors[keep] = quantiser.lookup(indices[keep])
+    return vectors
