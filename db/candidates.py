@@ -96,7 +96,7 @@ def insert_proposals(campaign: str, proposals: Sequence[dict[str, Any]]) -> list
     Args:
         campaign: Name of the campaign.
         proposals: Each with ``generator_version``, ``codes_hash``, ``codes``, and optionally
-            ``base_id``, ``proposer``, ``episode``, ``generation`` and the result fields of a
+            ``base_id``, ``proposer``, ``episode``, ``generation``, ``predictions`` and result fields of a
             decoded crystal (see `db.crystals.crystal_fields`).
 
     Returns:
@@ -105,7 +105,7 @@ def insert_proposals(campaign: str, proposals: Sequence[dict[str, Any]]) -> list
     Raises:
         ValueError: A field is missing, unknown or not plain JSON; nothing is written.
     """
-    documents = {}
+    documents: dict[str, dict[str, Any]] = {}
     ids = []
     for proposal in proposals:
         document = _document(campaign, proposal)
@@ -276,7 +276,7 @@ def _appended(field: str, added: Any) -> dict[str, Any]:
 
 def _document(campaign: str, proposal: dict[str, Any]) -> dict[str, Any]:
     missing = [name for name in REQUIRED if not proposal.get(name)]
-    unknown = set(proposal) - {*REQUIRED, *DESCRIPTIVE, *RESULTS}
+    unknown = set(proposal) - {*REQUIRED, *DESCRIPTIVE, *RESULTS, "predictions"}
     if missing or unknown:
         raise ValueError(
             f"a proposal lacks {missing or 'nothing'} and has the unknown fields "
