@@ -25,7 +25,6 @@ def reserve(name: str, count: int) -> int:
             {"_id": name}, change, upsert=True, return_document=ReturnDocument.AFTER
         )
     except DuplicateKeyError:  # somebody created the counter at the same moment
-        counter = counters.find_one_and_update(
-            {"_id": name}, change, return_document=ReturnDocument.AFTER
-        )
+        return reserve(name, count)
+    assert counter is not None  # an upsert returns what it made
     return int(counter["next"]) - count

