@@ -55,9 +55,9 @@ def describe(resolved: dict[str, Any]) -> list[str]:
     ]
     for screen in resolved["screens"]:
         if screen["used"]:
-            lines.append(f"screen: {screen['model']} {screen['version']}")
+            lines.append(f"screen: {screen['name']} {screen['version']}")
         else:
-            lines.append(f"screen: {screen['model']} is not used ({screen['reason']})")
+            lines.append(f"screen: {screen['name']} is not used ({screen['reason']})")
     if dft["name"] == "none":
         lines.append(f"DFT: none ({dft['reason']})")
     else:

@@ -5,20 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from db import campaigns, candidates
+from db.connection import current_database
 from db.documents import Calculation, Candidate, ModelVersion
 from db.states import State
-
-FUNNEL = (
-    State.PROPOSED,
-    State.EVALUATED,
-    State.PRESCREENED,
-    State.RELAXING,
-    State.RELAXED,
-    State.SCREENED,
-    State.SELECTED,
-    State.VERIFYING,
-    State.VERIFIED,
-)
 
 
 def status(campaign: str) -> dict[str, Any]:
@@ -41,9 +30,9 @@ def status(campaign: str) -> dict[str, Any]:
         "candidates": sum(counts.values()),
         "counts": counts,
         "rejections": candidates.rejections(campaign),
-        "reached": candidates.reached(campaign),
+        "reached": reached(campaign),
         "dft": dft_counts(campaign),
-        "proposers": candidates.count_by(campaign, "proposer"),
+        "proposers": proposers(campaign),
         "generator": record.resolved["generator"],
         "potential": record.resolved["potential"],
         "screens": record.resolved["screens"],
@@ -53,6 +42,28 @@ def status(campaign: str) -> dict[str, Any]:
         "created_at": record.created_at,
         "updated_at": record.updated_at,
     }
+
+
+def reached(campaign: str) -> dict[str, int]:
+    """Count how many candidates were ever in each state: the funnel."""
+    steps: list[dict[str, Any]] = [
+        {"$match": {"campaign": campaign, "seq": {"$gte": 0}}},
+        {"$project": {"states": {"$setUnion": ["$history.to", []]}}},
+        {"$unwind": "$states"},
+        {"$group": {"_id": "$states", "count": {"$sum": 1}}},
+    ]
+    found = {row["_id"]: row["count"] for row in current_database()["candidates"].aggregate(steps)}
+    return {str(state): found.get(str(state), 0) for state in State}
+
+
+def proposers(campaign: str) -> dict[str, int]:
+    """Count the candidates of each proposer."""
+    steps: list[dict[str, Any]] = [
+        {"$match": {"campaign": campaign, "seq": {"$gte": 0}}},
+        {"$group": {"_id": "$proposer", "count": {"$sum": 1}}},
+        {"$sort": {"_id": 1}},
+    ]
+    return {row["_id"]: row["count"] for row in current_database()["candidates"].aggregate(steps)}
 
 
 def dft_counts(campaign: str) -> dict[str, int]:

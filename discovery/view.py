@@ -11,9 +11,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from db.states import State
+from db.states import FUNNEL, State
 from discovery.loop import Tick
-from discovery.status import FUNNEL, status
+from discovery.status import status
 
 REFRESH_SECONDS = 2.0
 LINE_SECONDS = 20.0

@@ -91,7 +91,7 @@ def status(campaign: Campaign = None, db: Database = None, json: Json = False) -
     from discovery.status import status as summarise
     from discovery.view import print_summary
 
-    with connect(db):
+    with connect(db, create=False):
         if campaign is None:
             listed = campaigns.listed()
             if json:
@@ -134,16 +134,15 @@ def query(
     Example: `discovery query quickstart --status verified --format cif --out hits`
     """
     from db.connection import connect
-    from db.queries import find
-    from discovery.export import write
+    from discovery.export import select, write
 
     if format is Format.cif and out is None:
         raise UsageError("--format cif writes a folder of files: name it with --out DIR")
-    with connect(db):
-        records = find(
+    with connect(db, create=False):
+        records = select(
             campaign,
             status=status,
-            hits=True if hits else None,
+            hits=hits,
             elements=elements.split(",") if elements else None,
             sort=sort,
             limit=limit,
@@ -163,11 +162,11 @@ def show(
     from rich.console import Console
 
     from db.connection import connect
-    from db.queries import get
-    from discovery.export import describe
+    from discovery.export import full_record
+    from discovery.lineage import describe
 
-    with connect(db):
-        record = get(candidate)
+    with connect(db, create=False):
+        record = full_record(candidate)
     if json:
         print_json(record)
     else:

@@ -1,0 +1,112 @@
+"""One candidate for a person: where it came from, and every number with what made it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from discovery.export import best_structure
+
+
+def describe(record: dict[str, Any], console: Console) -> None:
+    """Print the lineage of one candidate.
+
+    Args:
+        record: As from `discovery.export.full_record`.
+        console: Where to write.
+    """
+    console.print(f"[bold]{record['id']}[/bold]  {record.get('formula') or '(no crystal)'}")
+    console.print(_origin(record), soft_wrap=True, highlight=False)
+    if record.get("rejection"):
+        rejection = record["rejection"]
+        console.print(f"rejected: {rejection['reason']} {rejection.get('detail') or ''}")
+    if record.get("error"):
+        console.print(f"failed: {record['error']}", soft_wrap=True)
+    _print_structure(record, console)
+    console.print(_numbers(record))
+    console.print(_history(record))
+
+
+def _origin(record: dict[str, Any]) -> str:
+    codes = record["codes"]
+    return (
+        f"{record['state']}; proposed by {record['proposer']} in episode {record['episode']}, generation "
+        f"{record['generation']}, from base crystal {record['base_id']}\n"
+        f"generator {record['generator_version']}; codes: species {codes['species']}, crystal "
+        f"{codes['crystal']}, local {codes['local']}"
+    )
+
+
+def _print_structure(record: dict[str, Any], console: Console) -> None:
+    from db.crystals import record_to_structure
+
+    crystal = best_structure(record)
+    if crystal is None:
+        return
+    structure = record_to_structure(crystal)
+    a, b, c = structure.lattice.abc
+    alpha, beta, gamma = structure.lattice.angles
+    kind = "relaxed" if crystal is not record.get("structure") else "decoded"
+    table = Table(
+        title=f"{kind}: a {a:.3f} b {b:.3f} c {c:.3f} Å, α {alpha:.1f} β {beta:.1f} γ {gamma:.1f}°, "
+        f"{structure.volume:.2f} Å³",
+        title_justify="left",
+        box=None,
+    )
+    for column in ("", "x", "y", "z"):
+        table.add_column(column, justify="right")
+    for site in structure:
+        table.add_row(site.specie.symbol, *(f"{value:.4f}" for value in site.frac_coords))
+    console.print(table)
+
+
+def _numbers(record: dict[str, Any]) -> Table:
+    table = Table(title="numbers", title_justify="left", box=None)
+    for column in ("property", "value", "unit", "model", "version", "level", "on", "in domain"):
+        table.add_column(column, justify="right" if column == "value" else "left")
+    for one in record.get("predictions", []):
+        spread = "" if one.get("std") is None else f" ± {one['std']:.3f}"
+        table.add_row(
+            one["property"],
+            f"{one['value']:.4f}{spread}",
+            one["unit"],
+            one["model"],
+            one["version"],
+            one["level"],
+            one["on"],
+            "yes" if one["in_domain"] else "no",
+        )
+    verification = record.get("verification") or {}
+    for name, unit in (("formation_energy_per_atom", "eV/atom"), ("band_gap", "eV")):
+        if verification.get(name) is not None:
+            verdict = verification["targets"].get(name)
+            table.add_row(
+                name,
+                f"{verification[name]:.4f}",
+                unit,
+                "DFT",
+                "",
+                verification["level"],
+                "relaxed",
+                {True: "hit", False: "miss", None: ""}[verdict],
+            )
+    return table
+
+
+def _history(record: dict[str, Any]) -> Table:
+    table = Table(title="history", title_justify="left", box=None)
+    for column in ("time", "from", "to", "agent", "code", "inputs"):
+        table.add_column(column, overflow="fold")
+    for entry in record["history"]:
+        inputs = ", ".join(f"{key}={value}" for key, value in (entry.get("inputs") or {}).items())
+        table.add_row(
+            str(entry["at"]),
+            entry["from"] or "",
+            entry["to"],
+            entry["agent"],
+            entry["code_version"],
+            inputs,
+        )
+    return table
