@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -69,11 +71,14 @@ class Potential(ABC):
         name: short lower-case name, "chgnet".
         version: version of the *weights*, "0.3.0"; numbers of two versions are never mixed.
         elements: symbols of the elements the potential was trained on.
+        corrections: energy corrections contained in its labels: "mp2020" (Materials Project) or
+            "none" (raw PBE); decides which known values the sanity gate expects.
     """
 
     name: str
     version: str
     elements: frozenset[str]
+    corrections: Literal["mp2020", "none"] = "mp2020"
 
     @property
     def level(self) -> str:
@@ -120,40 +125,39 @@ class Potential(ABC):
                 )
 
 
-def load_potential(name: str, device: str = "cpu", *, gate: bool = True) -> Potential:
-    """Load a potential and let it through the sanity gate.
+@functools.lru_cache(maxsize=4)
+def load_potential(name: str, device: str = "cpu") -> Potential:
+    """Load a potential and let it through the sanity gate, once per process.
 
     Args:
         name: "chgnet" (the newest weights shipped with CHGNet), "chgnet-0.3.0", "auto" (CHGNet), or
             the directory of a model saved by matgl.
         device: torch device, "cpu" or "cuda".
-        gate: False leaves the sanity gate out; only the gate's own tests do that.
 
     Returns:
-        The potential, ready to be asked.
+        The potential, ready to be asked; the same object for the same arguments.
 
     Raises:
-        ValueError: the name is neither a known potential nor a directory.
+        ValueError: the name is neither a known potential nor the directory of one.
         agents.relax.gate.GateFailure: the potential is wrong about a known crystal.
     """
-    from pathlib import Path
+    from agents.relax.gate import check
 
-    potential: Potential
+    potential = _load(name, device)
+    check(potential)
+    return potential
+
+
+def _load(name: str, device: str) -> Potential:
     if name in ("auto", *POTENTIALS):
         from agents.relax.chgnet import CHGNetPotential
 
-        potential = CHGNetPotential.load(device=device)
-    elif Path(name).is_dir():
+        return CHGNetPotential.load(device=device)
+    if Path(name).is_dir():
         from agents.relax.matgl import MatglPotential
 
-        potential = MatglPotential.load(Path(name), device=device)
-    else:
-        raise ValueError(
-            f"unknown potential {name!r}; known are {', '.join(POTENTIALS)} "
-            "or the directory of a saved matgl model"
-        )
-    if gate:
-        from agents.relax.gate import check
-
-        check(potential)
-    return potential
+        return MatglPotential.load(Path(name), device=device)
+    raise ValueError(
+        f"unknown potential {name!r}; known are {', '.join(POTENTIALS)} "
+        "or the directory of a saved matgl model"
+    )
