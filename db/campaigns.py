@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any
 
 from pymongo import ReturnDocument
@@ -24,11 +25,7 @@ class UnknownCampaign(ValueError):
     """No campaign has this name."""
 
 
-class CampaignExists(ValueError):
-    """A campaign of this name exists already."""
-
-
-class CampaignLed(RuntimeError):
+class AlreadyLed(RuntimeError):
     """Another loop leads the campaign.
 
     Attributes:
@@ -52,7 +49,7 @@ class LostLead(RuntimeError):
 def create(
     name: str, *, config: dict[str, Any], seed: int, resolved: dict[str, Any] | None = None
 ) -> Campaign:
-    """Create a campaign in state ``running``, led by nobody.
+    """Create a campaign in state ``running``, led by nobody; one that exists is left as it is.
 
     Args:
         name: Letters, digits, ``.``, ``_`` and ``-``; at most 64.
@@ -60,8 +57,10 @@ def create(
         seed: The seed of all its random draws.
         resolved: What its ``auto`` choices became.
 
+    Returns:
+        The campaign as it is recorded, now or before.
+
     Raises:
-        CampaignExists: There is one of this name already.
         ValueError: The name or a value cannot be stored.
     """
     if not NAME.fullmatch(name):
@@ -83,10 +82,8 @@ def create(
         "created_at": now,
         "updated_at": now,
     }
-    try:
+    with suppress(DuplicateKeyError):
         current_database()["campaigns"].insert_one(document)
-    except DuplicateKeyError:
-        raise CampaignExists(f"campaign {name!r} exists already: continue it") from None
     return load(name)
 
 
@@ -109,6 +106,26 @@ def names() -> list[str]:
     return [str(document["_id"]) for document in found]
 
 
+def listed() -> list[dict[str, Any]]:
+    """List all campaigns, the one changed last first.
+
+    Returns:
+        Records with ``campaign``, ``state``, ``candidates`` (how many), ``created_at`` and
+        ``updated_at``.
+    """
+    candidates = current_database()["candidates"]
+    return [
+        {
+            "campaign": campaign.name,
+            "state": campaign.state,
+            "candidates": candidates.count_documents({"campaign": campaign.name}),
+            "created_at": campaign.created_at.isoformat(),
+            "updated_at": campaign.updated_at.isoformat(),
+        }
+        for campaign in Campaign.objects.order_by("-updated_at")
+    ]
+
+
 def lead(name: str, owner: str, seconds: float) -> int:
     """Become the loop that leads a campaign.
 
@@ -124,7 +141,7 @@ def lead(name: str, owner: str, seconds: float) -> int:
         The token that every change of the campaign needs; it grows with every leader.
 
     Raises:
-        CampaignLed: Another loop leads it.
+        AlreadyLed: Another loop leads it.
         UnknownCampaign: There is none of this name.
     """
     leader = load(name).leader or {}
@@ -150,39 +167,50 @@ def lead(name: str, owner: str, seconds: float) -> int:
     if not leader:  # given up since: try again
         return lead(name, owner, seconds)
     left = (leader["expires_at"] - server_time()).total_seconds()
-    raise CampaignLed(name, leader["owner"], max(left, 0.0))
+    raise AlreadyLed(name, leader["owner"], max(left, 0.0))
 
 
-def renew_lead(name: str, token: int, seconds: float) -> bool:
+def renew_lead(name: str, owner: str, token: int, seconds: float) -> None:
     """Extend a lead.
 
-    Returns:
-        Whether it is still held.
+    Raises:
+        LostLead: Another loop leads the campaign since, so this one must stop.
     """
     done = current_database()["campaigns"].update_one(
-        {"_id": name, "token": token, "leader": {"$ne": None}},
+        {"_id": name, "token": token, "leader.owner": owner},
         [{"$set": {"leader.expires_at": from_now(seconds), "updated_at": "$$NOW"}}],
     )
-    return done.matched_count == 1
+    if done.matched_count == 0:
+        raise _lost(name, token)
 
 
-def resign(name: str, token: int) -> bool:
+def resign(name: str, owner: str, token: int) -> bool:
     """Give a lead up.
 
     Returns:
         Whether it was still held.
     """
     done = current_database()["campaigns"].update_one(
-        {"_id": name, "token": token, "leader": {"$ne": None}},
+        {"_id": name, "token": token, "leader.owner": owner},
         [{"$set": {"leader": None, "updated_at": "$$NOW"}}],
     )
     return done.matched_count == 1
 
 
 def set_state(
-    name: str, state: CampaignState | str, *, token: int, stop_reason: str | None = None
+    name: str,
+    state: CampaignState | str,
+    *,
+    token: int | None = None,
+    stop_reason: str | None = None,
 ) -> None:
     """Store where a campaign stands and why it stopped.
+
+    Args:
+        name: Name of the campaign.
+        state: Its state from now on.
+        token: The lead's token; a loop always gives it, None writes without a lead.
+        stop_reason: Why it stopped.
 
     Raises:
         LostLead: Another loop leads it since.
@@ -192,8 +220,18 @@ def set_state(
     _write(name, token, {key: {"$literal": value} for key, value in values.items()})
 
 
-def update(name: str, *, token: int, **values: dict[str, Any]) -> None:
+def update_config(name: str, config: dict[str, Any], *, token: int | None = None) -> None:
+    """Store a changed configuration; see `update`."""
+    update(name, token=token, config=config)
+
+
+def update(name: str, *, token: int | None = None, **values: dict[str, Any]) -> None:
     """Store ``config``, ``resolved`` or ``progress``, each as a whole.
+
+    Args:
+        name: Name of the campaign.
+        token: The lead's token; a loop always gives it, None writes without a lead.
+        values: The fields.
 
     Raises:
         LostLead: Another loop leads it since.
@@ -224,13 +262,18 @@ def swap_live_model(name: str, expected: str | None, new: str) -> bool:
     return done.matched_count == 1
 
 
-def _write(name: str, token: int, fields: dict[str, Any]) -> None:
+def _write(name: str, token: int | None, fields: dict[str, Any]) -> None:
+    chosen = {"_id": name} if token is None else {"_id": name, "token": token}
     done = current_database()["campaigns"].update_one(
-        {"_id": name, "token": token}, [{"$set": {**fields, "updated_at": "$$NOW"}}]
+        chosen, [{"$set": {**fields, "updated_at": "$$NOW"}}]
     )
     if done.matched_count == 0:
-        found = load(name)
-        raise LostLead(
-            f"campaign {name!r} is led with token {found.token} now, not {token}: "
-            "this loop must stop"
-        )
+        raise _lost(name, token)
+
+
+def _lost(name: str, token: int | None) -> LostLead:
+    found = load(name)
+    return LostLead(
+        f"campaign {name!r} is led with token {found.token} by {(found.leader or {}).get('owner')} "
+        f"now, not with token {token}: this loop must stop"
+    )

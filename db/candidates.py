@@ -20,7 +20,7 @@ from db.counters import reserve
 from db.documents import Candidate
 from db.leases import lease, reap, release, renew
 from db.plain import NotPlain, plain
-from db.queries import counts, rejections
+from db.queries import UnknownCandidate, count_by, counts, reached, rejections
 from db.states import ALLOWED, TERMINAL, State
 
 __all__ = [
@@ -29,10 +29,12 @@ __all__ = [
     "StaleLease",
     "UnknownCandidate",
     "candidate_id",
+    "count_by",
     "counts",
     "insert_proposals",
     "lease",
     "load",
+    "reached",
     "reap",
     "rejections",
     "release",
@@ -65,10 +67,6 @@ class IllegalTransition(ValueError):
     """A pair of states with no transition between them."""
 
 
-class UnknownCandidate(ValueError):
-    """No candidate has this id."""
-
-
 def candidate_id(campaign: str, generator_version: str, codes_hash: str) -> str:
     """Name a candidate by what it is, so that proposing it twice gives one name."""
     digest = hashlib.sha256(f"{generator_version}:{codes_hash}".encode()).hexdigest()
@@ -96,8 +94,8 @@ def insert_proposals(campaign: str, proposals: Sequence[dict[str, Any]]) -> list
     Args:
         campaign: Name of the campaign.
         proposals: Each with ``generator_version``, ``codes_hash``, ``codes``, and optionally
-            ``base_id``, ``proposer``, ``episode``, ``generation``, ``predictions`` and result fields of a
-            decoded crystal (see `db.crystals.crystal_fields`).
+            ``base_id``, ``proposer``, ``episode``, ``generation``, ``predictions`` and result
+            fields of a decoded crystal (see `db.crystals.crystal_fields`).
 
     Returns:
         The ids in the order given, repeated where proposals repeat.

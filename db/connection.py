@@ -17,7 +17,7 @@ from db import documents
 from db.embedded import EmbeddedServer, EmbeddedServerFailed, MongodNotFound, home_of
 from db.locks import FileLock
 from db.paths import HomeFiles, home_directory
-from db.uri import InvalidURI, database_of, normalised, redact
+from db.uri import DatabaseUnavailable, InvalidURI, database_of, normalised, redact
 
 __all__ = [
     "DatabaseUnavailable",
@@ -30,6 +30,7 @@ __all__ = [
     "current_database",
     "ensure_indexes",
     "home_directory",
+    "probe",
 ]
 
 ALIAS = "default"
@@ -40,10 +41,6 @@ OLDEST_WIRE_VERSION = 13  # MongoDB 5.0: dates are computed on the server
 
 _inherited: list[Any] = []  # clients of a parent process: never closed, never used
 _connected_in: int | None = None
-
-
-class DatabaseUnavailable(RuntimeError):
-    """The database cannot be reached or cannot be used."""
 
 
 class Session:
@@ -159,6 +156,26 @@ def connect(
             server.close()
         raise
     return session
+
+
+def probe(uri: str, source: str = "MONGODB_URI") -> str:
+    """Check that a server can be used, without connecting this process to it.
+
+    Args:
+        uri: Its address.
+        source: Where the address comes from, for the message.
+
+    Returns:
+        The server's version.
+
+    Raises:
+        DatabaseUnavailable: It does not answer, refuses, or is not usable.
+        InvalidURI: The address is malformed.
+    """
+    address = normalised(uri, database_of(uri) or DATABASE_NAME)
+    _first_contact(address, source)
+    with MongoClient[dict[str, Any]](address) as client:
+        return str(client.server_info()["version"])
 
 
 def connect_worker(uri: str, database: str) -> Session:

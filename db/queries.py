@@ -6,14 +6,36 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from bson import MinKey
+
 from db.connection import current_database
 from db.states import State
+
+
+class UnknownCandidate(ValueError):
+    """No candidate has this id."""
 
 
 def counts(campaign: str) -> dict[str, int]:
     """Count a campaign's candidates per state; every state is there, in the funnel's order."""
     found = _group({"campaign": campaign, "state": {"$gt": ""}}, "$state")
     return {str(state): found.get(str(state), 0) for state in State}
+
+
+def reached(campaign: str) -> dict[str, int]:
+    """Count how many candidates ever were in each state, every state in the funnel's order."""
+    collection = current_database()["candidates"]
+    return {
+        str(state): collection.count_documents({"campaign": campaign, "history.to": str(state)})
+        for state in State
+    }
+
+
+def count_by(campaign: str, field: str) -> dict[str, int]:
+    """Count a campaign's candidates per value of a field, for instance ``proposer``."""
+    if not field.replace("_", "").replace(".", "").isalnum():
+        raise ValueError(f"{field!r} is not the name of a field")
+    return _group({"campaign": campaign, field: {"$gt": MinKey()}}, f"${field}")
 
 
 def rejections(campaign: str) -> dict[str, int]:
@@ -23,8 +45,20 @@ def rejections(campaign: str) -> dict[str, int]:
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
+def get(candidate_id: str) -> dict[str, Any]:
+    """Read one candidate as `find` returns it.
+
+    Raises:
+        UnknownCandidate: There is none of this id.
+    """
+    document = current_database()["candidates"].find_one({"_id": candidate_id})
+    if document is None:
+        raise UnknownCandidate(f"there is no candidate {candidate_id!r}")
+    return exported(document)
+
+
 def find(
-    campaign: str,
+    campaign: str | None = None,
     *,
     status: str | Sequence[str] | None = None,
     hits: bool | None = None,
@@ -36,25 +70,26 @@ def find(
     """Find candidates.
 
     Args:
-        campaign: Name of the campaign.
+        campaign: Name of the campaign; None: of all campaigns.
         status: One state or several.
         hits: Only those whose ``verification.hit`` is this.
         elements: Only those that contain all of these elements.
         formula: Only those of this reduced formula.
-        sort: A key of the returned records, dotted names allowed (``properties.band_gap``); a
-            leading "-" puts the largest first. Default: order of proposal. Records without it come
-            last.
+        sort: A property (``band_gap``, ``band_gap_megnet``) or a key of the returned records,
+            dotted names allowed; a leading "-" puts the largest first. Default: order of proposal.
+            Records without it come last.
         limit: Most records.
 
     Returns:
         Plain JSON records: the candidate's fields, ``id`` instead of ``_id``, times in ISO 8601,
         and ``properties``: one flat table, ``<property>`` from the verification and
-        ``<property>_<model>`` from each prediction, the latest one of a model.
+        ``<property>_<model>`` from the predictions, the latest one of a model; where a model
+        predicts at several levels of theory, ``<property>_<model>@<level>`` too.
 
     Raises:
         ValueError: Unknown state.
     """
-    chosen: dict[str, Any] = {"campaign": campaign, "seq": {"$gte": 0}}
+    chosen: dict[str, Any] = {"campaign": campaign, "seq": {"$gte": 0}} if campaign else {}
     if status is not None:
         names = [status] if isinstance(status, str) else list(status)
         chosen["state"] = {"$in": [_state(name) for name in names]}
@@ -64,7 +99,7 @@ def find(
         chosen["elements"] = {"$all": list(elements)}
     if formula:
         chosen["formula"] = formula
-    cursor = current_database()["candidates"].find(chosen).sort("seq")
+    cursor = current_database()["candidates"].find(chosen).sort([("campaign", 1), ("seq", 1)])
     if sort is None and limit is not None:
         cursor = cursor.limit(limit)
     records = [exported(document) for document in cursor]
@@ -87,10 +122,15 @@ def exported(document: dict[str, Any]) -> dict[str, Any]:
 
 def properties(record: dict[str, Any]) -> dict[str, Any]:
     """Collect a candidate's property values by the names that filters use."""
-    table = {
-        f"{prediction['property']}_{prediction['model']}": prediction["value"]
-        for prediction in record.get("predictions", [])
-    }
+    table: dict[str, Any] = {}
+    levels: dict[str, dict[str, Any]] = {}
+    for prediction in record.get("predictions", []):
+        name = f"{prediction['property']}_{prediction['model']}"
+        table[name] = prediction["value"]
+        levels.setdefault(name, {})[f"{name}@{prediction.get('level')}"] = prediction["value"]
+    for found in levels.values():
+        if len(found) > 1:
+            table |= found
     verification = record.get("verification") or {}
     for name in ("formation_energy_per_atom", "band_gap", "energy_above_hull"):
         if verification.get(name) is not None:
@@ -99,7 +139,9 @@ def properties(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def value_at(record: dict[str, Any], key: str) -> Any:
-    """Read a value by its dotted name; None when it is not there."""
+    """Read a property by its name or a value by its dotted name; None when it is not there."""
+    if key in record["properties"]:
+        return record["properties"][key]
     value: Any = record
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None

@@ -8,7 +8,11 @@ from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
 
-class InvalidURI(ValueError):
+class DatabaseUnavailable(RuntimeError):
+    """The database cannot be reached or cannot be used."""
+
+
+class InvalidURI(DatabaseUnavailable, ValueError):
     """A MongoDB address that cannot be read."""
 
 
