@@ -7,11 +7,15 @@ class UnencodableCrystal(ValueError):
     """A crystal the generator cannot turn into codes (size, number of species, element)."""
 
 
-class MissingCheckpoint(ValueError):
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be loaded."""
+
+
+class MissingCheckpoint(CheckpointError):
     """A checkpoint name or path that does not exist."""
 
 
-class CorruptCheckpoint(ValueError):
+class CorruptCheckpoint(CheckpointError):
     """A checkpoint whose files do not belong together or are damaged."""
 
 

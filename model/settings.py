@@ -44,7 +44,9 @@ class ModelConfig(BaseModel):
     dead_code_threshold: float = Field(
         default=0.3, ge=0, description="EMA use below which a code moves"
     )
-    rotation_trick: bool = Field(True, description="gradient through the quantiser by rotation")
+    rotation_trick: bool = Field(
+        default=True, description="gradient through the quantiser by rotation"
+    )
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> ModelConfig:

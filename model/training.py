@@ -44,6 +44,15 @@ class EpochReport:
     losses: dict[str, float]
     perplexity: dict[str, list[float]]
 
+    def __str__(self) -> str:
+        """Return one line for a person."""
+        losses = "  ".join(f"{name} {value:.4f}" for name, value in self.losses.items())
+        codes = "  ".join(
+            f"{name} {'/'.join(f'{value:.0f}' for value in levels)}"
+            for name, levels in self.perplexity.items()
+        )
+        return f"epoch {self.epoch}/{self.epochs}  {self.seconds:.0f} s  {losses}  | codes {codes}"
+
 
 def train(
     config: TrainConfig,
