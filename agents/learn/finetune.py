@@ -26,7 +26,7 @@ class FineTuned:
 
     Attributes:
         head: The head at its best epoch.
-        epoch: The best epoch, from 1; 0 when no epoch was better than the start.
+        epoch: The best epoch, from 1.
         losses: Loss on the stopping slice: before training, then after each epoch.
     """
 
@@ -69,7 +69,7 @@ def fine_tune(
     rows by its own Poisson draws (online bagging), so the members stay different. A label that is
     missing costs nothing; labels of rare targets weigh more, by the square root of their rarity.
     Training stops when the loss on a slice of both sources no longer falls, and the best epoch is
-    kept.
+    kept, whether or not it beats the start: that is for `agents.learn.promotion` to judge.
 
     Args:
         head: The head to start from; it needs an output for every target of the labels.
@@ -103,7 +103,7 @@ def fine_tune(
         student.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
     losses = [_stopping_loss(student, sources)]
-    best, best_state = 0, copy.deepcopy(student.state_dict())
+    best, best_state = 0, student.state_dict()
     for epoch in range(1, settings.epochs + 1):
         for batches in _batches(sources, settings.batch, rng):
             optimiser.zero_grad()
@@ -113,7 +113,7 @@ def fine_tune(
             total.backward()
             optimiser.step()
         losses.append(_stopping_loss(student, sources))
-        if losses[-1] < losses[best]:
+        if best == 0 or losses[-1] < losses[best]:
             best, best_state = epoch, copy.deepcopy(student.state_dict())
         elif epoch - best >= settings.patience:
             break

@@ -58,7 +58,7 @@ def widen(
 
     Args:
         head: The head to widen.
-        labels: ``property@level`` to the values it will learn from.
+        labels: ``property@level`` to the values it will learn from; there may be none yet.
         potential_level: Level of the campaign's potential.
     """
     import torch
@@ -66,7 +66,7 @@ def widen(
     for target in _sorted_new(labels, head.targets):
         copied = nearest_target(target, head.targets, potential_level)
         head = head.with_target(target, copy_from=copied)
-        if copied is None:
+        if copied is None and len(labels[target]):
             row = head.targets.index(target)
             values = labels[target]
             with torch.no_grad():

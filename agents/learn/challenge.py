@@ -1,0 +1,133 @@
+"""Training a challenger on new labels, and the verdict on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from agents.learn.finetune import fine_tune
+from agents.learn.labels import Label
+from agents.learn.promotion import judge_held_out, judge_prequential
+from agents.learn.samples import Samples, from_bank
+from agents.learn.settings import LearnSettings
+from agents.learn.split import split_in_time, to_samples
+from agents.learn.targets import split_target, widen
+
+if TYPE_CHECKING:
+    from model.generator import Generator
+    from model.head import PropertyHead
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """A challenger and what became of it.
+
+    Attributes:
+        head: The challenger; when it passed and was refitted, the refitted head.
+        reason: Why it is refused; None when it may go live.
+        trained: The new labels it learned.
+        gate: The new labels that judged it.
+        metrics: The numbers behind the decision.
+    """
+
+    head: PropertyHead
+    reason: str | None
+    trained: list[Label]
+    gate: list[Label]
+    metrics: dict[str, Any]
+
+
+def challenge(
+    generator: Generator,
+    live: PropertyHead,
+    *,
+    learned: Sequence[Label],
+    new: Sequence[Label],
+    settings: LearnSettings,
+    seed: int,
+    event: int,
+) -> Challenge:
+    """Train a challenger of the live head, judge it, and refit it if it passed.
+
+    Args:
+        generator: The generator with its code bank: train crystals are replayed, val crystals are
+            the held-out set.
+        live: The live head.
+        learned: Labels that the live head has learned already; they are rehearsed.
+        new: Labels that it has not, in the order in which they became known.
+        settings: Training and judgement.
+        seed: The campaign's seed.
+        event: Number of the learning event, for independent random numbers.
+
+    Returns:
+        The challenger with the verdict. A refit learns the gate's labels too and must pass the
+        held-out test again, or else the challenger that was judged stays.
+    """
+    seeds = np.random.SeedSequence(seed, spawn_key=(event,)).generate_state(5).tolist()
+    early, gate = split_in_time(new, settings.gate_fraction)
+    start = _widened(live, [*learned, *new], early)
+    judged = to_samples(generator, gate)
+    held_out = from_bank(generator, generator.bank.rows("val"))
+    references = {"live": start, "shipped": generator.head}
+
+    lesson = to_samples(generator, [*learned, *early])
+    replay = _replay(generator, len(lesson), settings, seeds[0])
+    tuned = fine_tune(start, lesson, replay, settings.finetune, seeds[1])
+    prequential = judge_prequential(
+        start, tuned.head, to_samples(generator, early), judged, settings, seeds[2]
+    )
+    kept = judge_held_out(references, tuned.head, held_out, settings, seeds[2])
+    metrics: dict[str, Any] = {
+        "prequential": prequential.metrics,
+        "held_out": kept.metrics,
+        "epoch": tuned.epoch,
+        "replay": len(replay),
+        "labels": {"rehearsed": len(learned), "trained": len(early), "gate": len(gate)},
+    }
+    reason = prequential.reason or kept.reason
+    if reason is not None or not settings.refit:
+        return Challenge(tuned.head, reason, early, gate, metrics)
+
+    start = _widened(live, [*learned, *new], new)
+    lesson = to_samples(generator, [*learned, *new])
+    replay = _replay(generator, len(lesson), settings, seeds[3])
+    refitted = fine_tune(start, lesson, replay, settings.finetune, seeds[4])
+    verdict = judge_held_out(references, refitted.head, held_out, settings, seeds[2])
+    metrics["refit"] = {
+        "used": verdict.promoted,
+        "reason": verdict.reason,
+        "epoch": refitted.epoch,
+        "held_out": verdict.metrics,
+    }
+    if not verdict.promoted:
+        return Challenge(tuned.head, None, early, gate, metrics)
+    return Challenge(refitted.head, None, list(new), gate, metrics)
+
+
+def _widened(live: PropertyHead, labels: Sequence[Label], known: Sequence[Label]) -> PropertyHead:
+    """Return the live head with an output for every label, scaled by the values that are known."""
+    targets = sorted({label.target for label in labels})
+    values = {
+        target: np.array([label.value for label in known if label.target == target])
+        for target in targets
+    }
+    return widen(live, values, _potential_level(labels))
+
+
+def _potential_level(labels: Sequence[Label]) -> str:
+    for label in labels:
+        if label.source == "potential":
+            return split_target(label.target)[1]
+    return ""
+
+
+def _replay(generator: Generator, n_labels: int, settings: LearnSettings, seed: int) -> Samples:
+    """Draw training crystals of the code bank, in proportion to the labels."""
+    rows = generator.bank.rows("train")
+    wanted = int(settings.finetune.replay * n_labels)
+    size = min(len(rows), max(settings.finetune.replay_minimum, wanted))
+    chosen = np.random.default_rng(seed).choice(rows, size=size, replace=False)
+    return from_bank(generator, np.sort(chosen))
