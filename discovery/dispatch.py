@@ -1,4 +1,4 @@
-"""Which evaluated candidates are relaxed: decided a generation at a time, never by who came first."""
+"""Which evaluated candidates are relaxed: decided by whole generations."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ WAITING = (State.PROPOSED, State.EVALUATED)
 def dispatch_relaxations(campaign: str, settings: RelaxSettings) -> int:
     """Send the best of every completely evaluated generation to relaxation, and reject the others.
 
-    A generation is complete when none of its candidates waits for its evaluation or the cheap rules,
-    so the choice depends on energies alone and is the same after a crash. Ranking is by decoded
+    A generation is complete when none of its candidates waits for its evaluation or the rules, so
+    the choice depends on energies alone and is the same after a crash. Ranking is by decoded
     formation energy, ties by order of proposal.
 
     Args:

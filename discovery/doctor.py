@@ -118,7 +118,8 @@ def _generator() -> Part:
 
 
 def _potential() -> Part:
-    from agents.relax import GateFailure, load_potential
+    from agents.relax.gate import GateFailure
+    from agents.relax.potential import load_potential
     from agents.relax.references import ElementalReferences
 
     try:
@@ -132,12 +133,15 @@ def _potential() -> Part:
 
 def _megnet() -> Part:
     from agents.paths import MissingFile
-    from agents.screen.megnet import MEGNet, MissingModel
+    from agents.screen.megnet import MEGNet
+    from agents.screen.screen import MissingModel
 
     try:
-        model = MEGNet.find()
+        model = MEGNet.load()
     except (MissingFile, MissingModel) as error:
-        advice = "set DISCOVERY_MODELS to a folder with megnet-mp-2018.6.1; without it the property "
+        advice = (
+            "set DISCOVERY_MODELS to a folder with megnet-mp-2018.6.1; without it the property "
+        )
         return Part("megnet", "missing", "", str(error), advice + "head screens alone", False)
     except (ValueError, RuntimeError) as error:
         return Part("megnet", "broken", "", str(error), "fetch the original files again", False)

@@ -63,27 +63,33 @@ def run_campaign(
         ConfigError: The campaign exists with another configuration.
         RuntimeError: A part is missing (the part's own error class); nothing was written then.
     """
-    from discovery.resolution import describe, resolve
+    from discovery.resolution import describe
     from discovery.status import status
+    from model.checkpoint import resolve_checkpoint
 
-    resolved = resolve(config)
+    resolve_checkpoint(config.generator)
     with connect(options.database_uri) as session:
-        record = _create_or_continue(config, resolved)
-        announce(f"database: {session.describe()}")
+        record = _create_or_continue(config)
+        server = session.describe()
+        announce(f"database: {server['server']} MongoDB {server['version']} at {server['address']}")
         for line in describe(record.resolved):
             announce(line)
         if record.state == "complete" and not _extended(record, config):
             announce(f"campaign {config.name} is already complete")
             return status(config.name)
-        campaigns.update_config(config.name, config.record())
         _lead(config, options, session, record.resolved, announce, on_tick)
         return status(config.name)
 
 
-def _create_or_continue(config: CampaignConfig, resolved: dict[str, Any]) -> Campaign:
-    record = campaigns.create(
-        config.name, config=config.record(), resolved=resolved, seed=config.seed
-    )
+def _create_or_continue(config: CampaignConfig) -> Campaign:
+    from discovery.resolution import resolve
+
+    try:
+        record = campaigns.load(config.name)
+    except campaigns.UnknownCampaign:
+        return campaigns.create(
+            config.name, config=config.record(), resolved=resolve(config), seed=config.seed
+        )
     changed = [
         key
         for key in differing_keys(record.config, config.record())
@@ -91,8 +97,8 @@ def _create_or_continue(config: CampaignConfig, resolved: dict[str, Any]) -> Cam
     ]
     if changed:
         raise ConfigError(
-            f"campaign {config.name} was started with other values of {', '.join(changed)}: restore "
-            "them, or give the file another name: key to start a new campaign"
+            f"campaign {config.name} was started with other values of {', '.join(changed)}: "
+            "restore them, or give the file another name: key to start a new campaign"
         )
     return record
 
@@ -100,11 +106,7 @@ def _create_or_continue(config: CampaignConfig, resolved: dict[str, Any]) -> Cam
 def _extended(record: Campaign, config: CampaignConfig) -> bool:
     """Say whether the file now allows more than a finished campaign used."""
     return bool(
-        [
-            key
-            for key in differing_keys(record.config, config.record())
-            if key.startswith("budget.")
-        ]
+        [key for key in differing_keys(record.config, config.record()) if key.startswith("budget.")]
     )
 
 
@@ -125,13 +127,10 @@ def _lead(
     }
     minutes = options.max_minutes or config.budget.max_minutes
     with ExitStack() as stack:
-        loop = CampaignLoop(
-            Runtime(config.name), session, max_candidates=options.max_candidates
-        )
+        loop = CampaignLoop(Runtime(config.name), session, max_candidates=options.max_candidates)
         with loop.leadership():
             children = stack.enter_context(Children(environment, home_directory() / "logs"))
             _start_children(children, config, options, resolved, announce)
-            campaigns.set_state(config.name, "running", stop_reason=None)
 
             def tick_and_watch(tick: Tick) -> None:
                 for name in children.watch():

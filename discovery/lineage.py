@@ -32,8 +32,8 @@ def describe(record: dict[str, Any], console: Console) -> None:
 def _origin(record: dict[str, Any]) -> str:
     codes = record["codes"]
     return (
-        f"{record['state']}; proposed by {record['proposer']} in episode {record['episode']}, generation "
-        f"{record['generation']}, from base crystal {record['base_id']}\n"
+        f"{record['state']}; proposed by {record['proposer']} in episode {record['episode']}, "
+        f"generation {record['generation']}, from base crystal {record['base_id']}\n"
         f"generator {record['generator_version']}; codes: species {codes['species']}, crystal "
         f"{codes['crystal']}, local {codes['local']}"
     )
@@ -50,8 +50,8 @@ def _print_structure(record: dict[str, Any], console: Console) -> None:
     alpha, beta, gamma = structure.lattice.angles
     kind = "relaxed" if crystal is not record.get("structure") else "decoded"
     table = Table(
-        title=f"{kind}: a {a:.3f} b {b:.3f} c {c:.3f} Å, α {alpha:.1f} β {beta:.1f} γ {gamma:.1f}°, "
-        f"{structure.volume:.2f} Å³",
+        title=f"{kind}: a {a:.3f} b {b:.3f} c {c:.3f} Å, "
+        f"α {alpha:.1f} β {beta:.1f} γ {gamma:.1f}°, {structure.volume:.2f} Å³",
         title_justify="left",
         box=None,
     )

@@ -1,8 +1,8 @@
 """The long-running loop of a campaign.
 
-One tick = propose → dispatch relaxations → hint the workers → select for DFT → submit and collect → learn.
-Each step reads the database and is idempotent; nothing that matters lives in this process, so the loop
-may be killed at any line and started again.
+One tick = propose → dispatch relaxations → hint the workers → select for DFT → submit and collect →
+learn. Each step reads the database and is idempotent; nothing that matters lives in this process,
+so the loop may be killed at any line and started again.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class CampaignLoop:
         self.name = runtime.campaign
         self.max_candidates = max_candidates or self.config.budget.max_candidates
         self.verification = Verification(runtime, session)
-        self._token: int | None = None
+        self._token = 0  # no lead: a write with it is refused
         self._renewed = 0.0
         self._hinted: dict[str, float] = {}
 
@@ -103,27 +103,28 @@ class CampaignLoop:
             tick = self.tick()
             on_tick(tick)
             if tick.finished:
-                campaigns.set_state(self.name, "complete", stop_reason=tick.finished)
+                self._end("complete", tick.finished)
                 return "complete"
             if time.monotonic() > deadline:
-                campaigns.set_state(self.name, "stopped", stop_reason="max_minutes")
+                self._end("stopped", "max_minutes")
                 return "stopped"
             time.sleep(interval)
 
     @contextmanager
     def leadership(self) -> Iterator[None]:
-        """Hold the campaign's lead while the block runs.
+        """Hold the campaign's lead while the block runs, and mark the campaign as running.
 
         Raises:
-            AlreadyLed: Another process leads the campaign (`db.campaigns`).
+            CampaignLed: Another process leads the campaign (`db.campaigns`).
         """
         self._token = campaigns.lead(self.name, self.runtime.owner, LEADER_SECONDS)
         self._renewed = time.monotonic()
         try:
+            campaigns.update(self.name, token=self._token, config=self.config.record())
+            campaigns.set_state(self.name, "running", token=self._token)
             yield
         finally:
-            campaigns.resign(self.name, self.runtime.owner, self._token)
-            self._token = None
+            campaigns.resign(self.name, self._token)
 
     def tick(self) -> Tick:
         """Do everything that can be done now, once."""
@@ -152,6 +153,7 @@ class CampaignLoop:
 
     def _propose(self, tick: Tick, enough_hits: bool) -> int:
         from agents.learn.event import live_head
+
         from agents.propose.episodes import ask_round, round_ready, rounds_asked
 
         done = rounds_asked(self.name)
@@ -200,6 +202,7 @@ class CampaignLoop:
     def _learn(self, tick: Tick, *, last: bool) -> bool:
         """Hint a learning event where one is due; say whether none is."""
         from agents.learn.event import due
+
         from discovery.tasks import TASKS
 
         if not due(self.name, self.config.learn, last=last):
@@ -222,7 +225,11 @@ class CampaignLoop:
     def _keep_the_lead(self) -> None:
         if time.monotonic() - self._renewed < LEADER_SECONDS / 6:
             return
-        if self._token is None:
-            raise RuntimeError("the loop ticks without leadership()")
-        campaigns.renew_lead(self.name, self.runtime.owner, self._token, LEADER_SECONDS)
+        if not campaigns.renew_lead(self.name, self._token, LEADER_SECONDS):
+            raise campaigns.LostLead(
+                f"campaign {self.name} is led by another process now: this one ends"
+            )
         self._renewed = time.monotonic()
+
+    def _end(self, state: str, reason: str) -> None:
+        campaigns.set_state(self.name, state, token=self._token, stop_reason=reason)

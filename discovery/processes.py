@@ -109,8 +109,7 @@ class Children:
             recent = [start for start in child.starts if start > time.monotonic() - 300]
             if len(recent) >= self._restarts:
                 raise ChildrenFailed(
-                    f"{child.name} died {len(recent)} times in five minutes: "
-                    f"see {self._log(child)}"
+                    f"{child.name} died {len(recent)} times in five minutes: see {self._log(child)}"
                 )
             self._spawn(child)
             replaced.append(child.name)

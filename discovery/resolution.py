@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from agents.verify.settings import VerifySettings
 from discovery.config import CampaignConfig
 
 
+class MissingBackend(RuntimeError):
+    """The campaign asks for a DFT code that is not here."""
+
+
 def resolve(config: CampaignConfig) -> dict[str, Any]:
-    """Decide every automatic choice before anything is written.
+    """Decide every automatic choice; every model passes its sanity gate here.
 
     Args:
         config: The campaign.
@@ -19,31 +24,59 @@ def resolve(config: CampaignConfig) -> dict[str, Any]:
         version, and with the reason where a part is absent.
 
     Raises:
-        RuntimeError: A part that the campaign needs is missing (the part's own error class).
+        RuntimeError: A part that the campaign needs is missing or unsound (its own error class).
     """
+    from agents.relax.potential import load_potential
     from agents.relax.references import ElementalReferences
     from agents.screen.models import resolve_models
-    from agents.verify.backend import resolve_backend
-    from model.checkpoint import read_card
-
     from discovery import __version__
+    from model.generator import Generator
 
-    card = read_card(config.generator)
-    potential_name = config.relax.potential_name
-    references = ElementalReferences.shipped(potential_name)
+    generator = Generator.load(config.generator)
+    potential = load_potential(config.relax.potential_name, device=config.relax.device)
+    references = ElementalReferences.load(potential)
     return {
         "discovery": __version__,
-        "generator": {"name": config.generator, "version": card["version"]},
+        "generator": {
+            "name": config.generator,
+            "version": generator.version,
+            "head": generator.head.version,
+        },
         "potential": {
-            "name": potential_name,
-            "level": references.level,
+            "name": config.relax.potential_name,
+            "level": potential.level,
             "references": references.digest,
             "device": config.relax.device,
         },
         "screens": resolve_models(config.screen),
-        "dft": resolve_backend(config.verify),
+        "dft": resolve_dft(config.verify),
         "broker": "redis" if os.environ.get("DISCOVERY_BROKER") else "embedded",
     }
+
+
+def resolve_dft(settings: VerifySettings) -> dict[str, Any]:
+    """Decide which DFT code verifies.
+
+    Returns:
+        ``name`` (``none`` where nothing is verified), ``version``, ``level`` and ``reason``.
+
+    Raises:
+        MissingBackend: A code is named and not installed.
+    """
+    from agents.verify.gpaw import GPAWBackend
+
+    if settings.backend == "none":
+        return {"name": "none", "reason": "switched off in the campaign file"}
+    backend = GPAWBackend()
+    available = backend.available()
+    if not available.ok:
+        if settings.backend == "auto":
+            return {"name": "none", "reason": available.reason}
+        raise MissingBackend(
+            f"verify.backend is {settings.backend}, which cannot run here: {available.reason}"
+        )
+    level = backend.level(backend.settings(settings.preset))
+    return {"name": "gpaw", "version": backend.version, "level": level, "reason": None}
 
 
 def describe(resolved: dict[str, Any]) -> list[str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
-import uuid
 from functools import cached_property, lru_cache
 from typing import Any
 
 from agents.stage import Stage
 from db import campaigns
 from db.connection import connect_worker
+from db.owners import owner_name
 from discovery.config import CampaignConfig, from_record
 
 
@@ -32,7 +31,7 @@ class Runtime:
         self.config: CampaignConfig = from_record(record.config, source=campaign)
         self.resolved: dict[str, Any] = record.resolved
         self.device = device or self.resolved["potential"]["device"]
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.owner = owner_name()
 
     @cached_property
     def generator(self) -> Any:
@@ -46,7 +45,7 @@ class Runtime:
     @cached_property
     def potential(self) -> Any:
         """The potential, past its sanity gate."""
-        from agents.relax import load_potential
+        from agents.relax.potential import load_potential
 
         potential = load_potential(self.resolved["potential"]["name"], device=self.device)
         self._check("potential", self.resolved["potential"]["level"], potential.level)
@@ -79,8 +78,8 @@ class Runtime:
     def _check(self, part: str, recorded: str, found: str) -> None:
         if recorded != found:
             raise VersionChanged(
-                f"campaign {self.campaign} was started with {part} {recorded}, but this machine has "
-                f"{found}: install the recorded one or start a campaign with another name"
+                f"campaign {self.campaign} was started with {part} {recorded}, but this machine "
+                f"has {found}: install the recorded one or start a campaign with another name"
             )
 
 
@@ -104,6 +103,7 @@ def _prescreen(here: Runtime) -> Stage:
 
 def _screen(here: Runtime) -> Stage:
     from agents.learn.event import live_head
+
     from agents.screen.stage import ScreenStage
 
     head, _ = live_head(here.campaign, here.generator)

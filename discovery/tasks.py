@@ -1,4 +1,4 @@
-"""The Celery tasks. Each is a hint that a queue of a campaign has work; leases say who does what."""
+"""The Celery tasks: each is a hint that a queue has work; leases say who does what."""
 
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ def screen(campaign: str) -> int:
 def learn(campaign: str) -> str:
     """Fine-tune the property head if enough was learned since last time."""
     from agents.learn.event import learn as learning_event
+
     from discovery.runtime import runtime
 
     here = runtime(campaign)

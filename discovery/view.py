@@ -86,12 +86,13 @@ class LiveView:
     def _render(self, summary: dict[str, Any], tick: Tick) -> Group:
         dft = summary["dft"]
         title = Text(
-            f"{self._campaign}  round {tick.round}  {self._elapsed()}  head {summary['model_version']}",
+            f"{self._campaign}  round {tick.round}  {self._elapsed()}  "
+            f"head {summary['model_version']}",
             style="bold",
         )
         line = Text(
-            f"DFT: {dft['submitted']} submitted, {dft['running']} running, {dft['completed']} completed, "
-            f"{dft['failed']} failed, {dft['hits']} hits"
+            f"DFT: {dft['submitted']} submitted, {dft['running']} running, "
+            f"{dft['completed']} completed, {dft['failed']} failed, {dft['hits']} hits"
         )
         waiting = Text("waits for: " + (", ".join(tick.waiting_for) or "nothing"), style="dim")
         return Group(title, self._funnel(summary), line, best_table(summary["best"]), waiting)

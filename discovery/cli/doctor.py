@@ -34,7 +34,9 @@ def doctor(
         for column in ("part", "status", "version", "found", "what to do"):
             table.add_column(column, overflow="fold")
         for part in parts:
-            need = part.status if part.needed or part.status == "ok" else f"{part.status} (optional)"
+            need = (
+                part.status if part.needed or part.status == "ok" else f"{part.status} (optional)"
+            )
             table.add_row(part.name, need, part.version, part.detail, part.advice)
         Console().print(table)
     raise typer.Exit(0 if can_run_quickstart(parts) else 1)

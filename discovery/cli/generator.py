@@ -28,9 +28,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    config: Annotated[
-        str, typer.Option(help="Name in configs/model, or the path of a YAML file.")
-    ],
+    config: Annotated[str, typer.Option(help="Name in configs/model, or the path of a YAML file.")],
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint to write.")],
     device: Annotated[str, typer.Option(help="torch device, for instance cuda:0.")] = "cpu",
     label: Annotated[

@@ -56,14 +56,16 @@ def check(
 @app.command()
 def references(
     potential: Annotated[str, typer.Option(help="Name of the potential.")] = "chgnet",
-    out: Annotated[Path, typer.Option(help="File of the table to write.")] = Path("references.json"),
+    out: Annotated[Path, typer.Option(help="File of the table to write.")] = Path(
+        "references.json"
+    ),
 ) -> None:
     """Recompute the elemental reference energies of a potential; needs the reference data set.
 
     Example: `discovery models references --potential chgnet --out chgnet.json`
     """
     from agents.paths import data_path
-    from agents.relax import load_potential
+    from agents.relax.potential import load_potential
     from agents.relax.references import recompute
 
     folder = data_path("mp_ref2025_le20.csv.gz").parent
@@ -84,11 +86,19 @@ def label(
     Example: `discovery models label --dataset perov5 --out perov5_chgnet.csv.gz`
     """
     from agents.paths import data_path
-    from agents.relax import load_potential
+    from agents.relax.potential import load_potential
     from agents.relax.labels import label_dataset
     from agents.relax.references import ElementalReferences
 
     folder = data_path(f"{dataset}_train.csv.gz").parent
     loaded = load_potential(potential)
-    print(label_dataset(loaded, ElementalReferences.load(loaded), dataset=dataset,
-                        splits=("train", "val"), data_dir=folder, out=out))
+    print(
+        label_dataset(
+            loaded,
+            ElementalReferences.load(loaded),
+            dataset=dataset,
+            splits=("train", "val"),
+            data_dir=folder,
+            out=out,
+        )
+    )

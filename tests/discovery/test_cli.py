@@ -1,4 +1,4 @@
-"""The command line: light at start-up, clear when it is used wrongly, and it writes nothing then."""
+"""The command line: light at start-up, clear when used wrongly, and nothing is written then."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ import pytest
 HEAVY = ("torch", "pymatgen", "chgnet", "optuna", "fireworks", "mongoengine", "celery", "gpaw")
 
 
-def discovery(
-    *arguments: str, cwd: Path, **environment: str
-) -> subprocess.CompletedProcess[str]:
+def discovery(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {
         key: value
         for key, value in os.environ.items()
@@ -131,7 +129,9 @@ def test_doctor_names_every_part(tmp_path: Path) -> None:
     assert {"database", "broker", "generator", "potential", "megnet", "dft", "fireworks"} <= set(
         parts
     )
-    assert all(part["status"] == "ok" and part["version"] for part in parts.values() if part["needed"])
+    assert all(
+        part["status"] == "ok" and part["version"] for part in parts.values() if part["needed"]
+    )
     assert list(tmp_path.iterdir()) == []
 
 
