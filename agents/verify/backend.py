@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from agents.verify.presets import DFTSettings, preset
+from agents.verify.settings import VerifySettings
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -20,6 +21,10 @@ class Availability(NamedTuple):
 
     ok: bool
     reason: str
+
+
+class BackendUnavailable(RuntimeError):
+    """A DFT code was asked for by name but cannot be used on this machine."""
 
 
 class DFTBackend(ABC):
@@ -79,3 +84,50 @@ class DFTBackend(ABC):
     def level(self, settings: DFTSettings) -> str:
         """Name the level of theory, for instance ``gpaw-26.7.0-pbe-fast``."""
         return f"{self.name}-{self.version}-{settings.xc.lower()}-{settings.preset}"
+
+
+def resolve_backend(settings: VerifySettings) -> dict[str, Any]:
+    """Decide which code a campaign verifies with, once, at its start.
+
+    Args:
+        settings: The campaign's settings.
+
+    Returns:
+        ``name``, ``version``, ``level``, ``settings`` and ``reason``; for "none" only ``name`` and
+        ``reason``.
+
+    Raises:
+        BackendUnavailable: The code that was asked for cannot be used here.
+    """
+    if settings.backend == "none":
+        return {"name": "none", "reason": "the campaign asks for none"}
+    chosen = load_backend("gpaw" if settings.backend == "auto" else settings.backend)
+    available = chosen.available()
+    if not available.ok:
+        if settings.backend == "auto":
+            return {"name": "none", "reason": available.reason}
+        raise BackendUnavailable(
+            f"verify.backend is {settings.backend}, but {available.reason}: install it, or set "
+            'verify.backend to "none"'
+        )
+    dft = chosen.settings(settings.preset)
+    return {
+        "name": chosen.name,
+        "version": chosen.version,
+        "level": chosen.level(dft),
+        "settings": dft.record(),
+        "reason": available.reason,
+    }
+
+
+def load_backend(name: str) -> DFTBackend:
+    """Return the backend of a name, available or not.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    if name == "gpaw":
+        from agents.verify.gpaw import GPAWBackend
+
+        return GPAWBackend()
+    raise ValueError(f"no DFT backend named {name!r}: choose gpaw")

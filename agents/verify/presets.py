@@ -6,14 +6,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# Initial moments of pymatgen's MPRelaxSet (μB) for the elements that commonly order.
+# Initial moments (μB) of the elements that commonly order; high spin, as in the Materials Project.
 MAGNETIC_MOMENTS: dict[str, float] = {
-    "V": 5.0,
+    "V": 3.0,
     "Cr": 5.0,
     "Mn": 5.0,
     "Fe": 5.0,
-    "Co": 5.0,
-    "Ni": 5.0,
+    "Co": 3.0,
+    "Ni": 2.0,
 }
 
 
@@ -38,13 +38,15 @@ class DFTSettings(BaseModel):
     )
     energy_tolerance: float = Field(gt=0, description="SCF: energy, eV per electron")
     density_tolerance: float = Field(gt=0, description="SCF: density, electrons per electron")
+    eigenstates_tolerance: float = Field(gt=0, description="SCF: residual, eV^2 per electron")
     max_iterations: int = Field(80, ge=1, description="SCF iterations before the retry")
     magnetic_moments: dict[str, float] = Field(
         default_factory=lambda: dict(MAGNETIC_MOMENTS),
         description="elements treated spin-polarised with their initial moments, μB",
     )
     hubbard_u: dict[str, float] = Field(default_factory=dict, description="U per element, eV")
-    setups: str = Field("paw", description="PAW data sets")
+    setups: str = Field("paw", description="kind of PAW data set")
+    data_sets: str = Field("", description="name and version of the PAW data sets")
     molecule_vacuum: float = Field(3.5, gt=0, description="vacuum on each side of a molecule, Å")
 
     def record(self) -> dict[str, Any]:
@@ -61,6 +63,7 @@ PRESETS: dict[str, DFTSettings] = {
         symprec=0.05,
         energy_tolerance=1e-4,
         density_tolerance=1e-3,
+        eigenstates_tolerance=1e-6,
     ),
     "standard": DFTSettings(
         preset="standard",
@@ -70,6 +73,7 @@ PRESETS: dict[str, DFTSettings] = {
         symprec=0.01,
         energy_tolerance=1e-5,
         density_tolerance=1e-4,
+        eigenstates_tolerance=4e-8,
     ),
 }
 

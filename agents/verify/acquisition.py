@@ -1,0 +1,221 @@
+"""Which screened candidates are worth a DFT calculation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from agents.targets import Window
+from agents.verify.settings import VerifySettings
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A screened candidate as the choice sees it.
+
+    Attributes:
+        id: The candidate.
+        elements: Its elements.
+        predictions: Prediction records (`agents.prediction`), of the relaxed crystal.
+        core_seconds: Estimated cost of its own calculation; infinite where unsupported.
+    """
+
+    id: str
+    elements: tuple[str, ...]
+    predictions: tuple[Mapping[str, Any], ...]
+    core_seconds: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One candidate chosen for DFT, with the reasons.
+
+    Attributes:
+        id: The candidate.
+        control: Drawn at random from the same pool, for the control arm.
+        position: Number of this call in the campaign, from 0.
+        inside: Every prediction that counts lies inside its window.
+        distance: How far the predictions are from the windows, eV; None where nothing was predicted.
+        core_seconds: Estimated cost, the missing elemental references included.
+        pool: Number of candidates it was chosen from.
+    """
+
+    id: str
+    control: bool
+    position: int
+    inside: bool
+    distance: float | None
+    core_seconds: float
+    pool: int
+
+    def record(self) -> dict[str, Any]:
+        """Return plain JSON values, as stored with the candidate."""
+        values = asdict(self)
+        del values["id"]
+        return values
+
+
+def choose(
+    pool: Iterable[Entry],
+    windows: Sequence[Window],
+    settings: VerifySettings,
+    *,
+    reference_seconds: Mapping[str, float],
+    seed: int,
+    chosen_before: int,
+    n: int,
+) -> list[Choice]:
+    """Choose candidates for DFT; the same arguments always give the same choice.
+
+    Both arms draw from the same pool: the candidates whose own calculation, and each elemental
+    reference they still lack, are supported and affordable. The control arm takes every 1/share-th
+    call, counted over the whole campaign from a random start, and draws uniformly. The other calls
+    go to candidates inside the predicted windows first and then to the cheapest (``cheapest``), or
+    to those closest to the windows and then to the cheapest (``window``). A reference that one
+    candidate pays for costs the next ones nothing.
+
+    Args:
+        pool: Screened candidates, any order.
+        windows: The campaign's targets.
+        settings: Mode, control share, consensus, what is affordable.
+        reference_seconds: Cost of each element's missing reference, s; infinite where it failed or
+            is unsupported. Elements that are not named cost nothing.
+        seed: The campaign's seed.
+        chosen_before: Calls chosen before in this campaign.
+        n: Most candidates to choose.
+
+    Returns:
+        At most ``n`` choices, in order.
+    """
+    limit = settings.affordable_core_seconds
+    costs = dict(reference_seconds)
+    feasible = sorted(
+        (
+            entry
+            for entry in pool
+            if entry.core_seconds <= limit
+            and all(costs.get(element, 0.0) <= limit for element in entry.elements)
+        ),
+        key=lambda entry: entry.id,
+    )
+    judged = {entry.id: judge(entry.predictions, windows, settings.consensus) for entry in feasible}
+    chosen: list[Choice] = []
+    for position in range(chosen_before, chosen_before + n):
+        if not feasible:
+            break
+        control = is_control(position, settings.control_share, seed)
+        if control:
+            draw = np.random.default_rng([seed, position, 1])
+            entry = feasible[int(draw.integers(len(feasible)))]
+        else:
+            entry = min(feasible, key=lambda one: _rank(one, judged, costs, settings.acquisition))
+        inside, distance = judged[entry.id]
+        chosen.append(
+            Choice(
+                id=entry.id,
+                control=control,
+                position=position,
+                inside=inside,
+                distance=None if math.isinf(distance) else distance,
+                core_seconds=_cost(entry, costs),
+                pool=len(feasible),
+            )
+        )
+        feasible.remove(entry)
+        costs.update(dict.fromkeys(entry.elements, 0.0))
+    return chosen
+
+
+def is_control(position: int, share: float, seed: int) -> bool:
+    """Say whether a call belongs to the control arm: every 1/share-th one, from a random start."""
+    start = float(np.random.default_rng([seed, 0]).random())
+    return math.floor((position + 1) * share + start) > math.floor(position * share + start)
+
+
+def judge(
+    predictions: Iterable[Mapping[str, Any]],
+    windows: Iterable[Window],
+    consensus: Sequence[str] = (),
+) -> tuple[bool, float]:
+    """Compare predictions with the windows.
+
+    Args:
+        predictions: Prediction records; those of relaxed crystals count, and of several by one
+            model the last.
+        windows: Targets; those of a property that nothing predicts are left out.
+        consensus: Models that count; empty: all.
+
+    Returns:
+        Whether every model that counts is inside every window, and the summed distance of the
+        predictions from the windows (eV, mean over models); ``(False, inf)`` where nothing counts.
+    """
+    latest: dict[tuple[str, str], float] = {}
+    for one in predictions:
+        if one.get("on", "relaxed") == "relaxed" and (not consensus or one["model"] in consensus):
+            latest[one["property"], one["model"]] = float(one["value"])
+    distances = []
+    for window in windows:
+        values = [value for (name, _), value in latest.items() if name == window.property]
+        if values:
+            outside = [_outside(window, value) for value in values]
+            distances.append((max(outside) == 0.0, sum(outside) / len(outside)))
+    if not distances:
+        return False, math.inf
+    return all(inside for inside, _ in distances), sum(distance for _, distance in distances)
+
+
+def calls_allowed(
+    settings: VerifySettings,
+    *,
+    submitted: int,
+    completed: int,
+    in_flight: int,
+    pool: int,
+    last: bool,
+) -> int:
+    """Say how many candidates may be chosen now.
+
+    Never more than could still be needed: with ``max_completed`` results in sight nothing is added.
+
+    Args:
+        settings: The budget.
+        submitted: Candidates chosen so far, those in flight and finished included.
+        completed: Candidates with a result.
+        in_flight: Candidates chosen but neither verified nor failed.
+        pool: Screened candidates to choose from.
+        last: No more candidates will be screened, so a small pool need not wait.
+    """
+    if pool < settings.min_pool and not last:
+        return 0
+    room = min(
+        settings.max_submitted - submitted,
+        settings.max_completed - completed - in_flight,
+        settings.max_concurrent - in_flight,
+        pool,
+    )
+    return max(0, room)
+
+
+def _outside(window: Window, value: float) -> float:
+    below = 0.0 if window.min is None else max(0.0, window.min - value)
+    above = 0.0 if window.max is None else max(0.0, value - window.max)
+    return below + above
+
+
+def _cost(entry: Entry, costs: Mapping[str, float]) -> float:
+    return entry.core_seconds + sum(costs.get(element, 0.0) for element in set(entry.elements))
+
+
+def _rank(
+    entry: Entry,
+    judged: Mapping[str, tuple[bool, float]],
+    costs: Mapping[str, float],
+    mode: str,
+) -> tuple[float, float, str]:
+    inside, distance = judged[entry.id]
+    first = distance if mode == "window" else float(not inside)
+    return first, _cost(entry, costs), entry.id

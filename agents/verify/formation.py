@@ -1,0 +1,74 @@
+"""Formation energies from DFT total energies, raw and with the MP2020 corrections beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+
+class MissingElement(ValueError):
+    """An element of the compound has no reference energy."""
+
+
+def formation_energy_per_atom(
+    composition: Mapping[str, float], energy_per_atom: float, references: Mapping[str, float]
+) -> float:
+    """Compute E_f = E/N - sum_i x_i mu_i, everything from one level of theory.
+
+    Args:
+        composition: Atoms of each element in any cell of the compound.
+        energy_per_atom: Total energy of the compound, eV/atom.
+        references: Energy of each element's reference phase, eV/atom.
+
+    Returns:
+        eV/atom.
+
+    Raises:
+        MissingElement: A reference is missing.
+    """
+    missing = sorted(set(composition) - set(references))
+    if missing:
+        raise MissingElement(f"no reference energy for {', '.join(missing)}")
+    atoms = sum(composition.values())
+    return energy_per_atom - sum(n * references[e] for e, n in composition.items()) / atoms
+
+
+@dataclass(frozen=True)
+class Correction:
+    """The MP2020 correction of a compound.
+
+    Attributes:
+        per_atom: eV/atom, to be added to the raw formation energy; None where it is not defined.
+        terms: Names of the corrections that were applied, or the reason why none could be.
+    """
+
+    per_atom: float | None
+    terms: tuple[str, ...]
+
+
+def mp2020_correction(structure: Structure) -> Correction:
+    """Look up the Materials Project's 2020 corrections (doi 10.1038/s41598-021-94550-5).
+
+    They were fitted to VASP with the Materials Project's settings, so with another code they are an
+    indication; the raw value stays the one that is judged.
+
+    Args:
+        structure: The computed crystal.
+    """
+    from pymatgen.entries.compatibility import CompatibilityError, MaterialsProject2020Compatibility
+    from pymatgen.entries.computed_entries import ComputedStructureEntry
+
+    scheme = MaterialsProject2020Compatibility(compat_type="GGA", check_potcar=False)
+    entry = ComputedStructureEntry(
+        structure, 0.0, parameters={"run_type": "GGA", "hubbards": {}, "software": "gpaw"}
+    )
+    try:
+        adjustments = scheme.get_adjustments(entry)
+    except CompatibilityError as error:
+        return Correction(None, (str(error),))
+    total = sum(adjustment.value for adjustment in adjustments)
+    return Correction(total / len(structure), tuple(one.name for one in adjustments))

@@ -1,0 +1,68 @@
+"""Band gap from eigenvalues on a mesh, by counting occupied bands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class BandGap:
+    """The fundamental gap of one set of eigenvalues.
+
+    Attributes:
+        gap: Smallest excitation energy, eV; 0 where bands overlap (a metal).
+        direct: Both band edges lie at the same k-point; False for metals.
+        occupied_bands: Highest number of occupied bands of a spin channel.
+    """
+
+    gap: float
+    direct: bool
+    occupied_bands: int
+
+
+def band_gap(
+    eigenvalues: NDArray[np.float64], electrons: float, fermi_level: float, tolerance: float = 1e-6
+) -> BandGap:
+    """Find the gap between the occupied and the empty bands.
+
+    Without spin the number of occupied bands follows from the number of electrons, whatever the
+    smearing did; with spin from the Fermi level, and a band that crosses it makes a metal.
+
+    Args:
+        eigenvalues: Shape (spins, k-points, bands), eV.
+        electrons: Valence electrons in the cell.
+        fermi_level: eV.
+        tolerance: A smaller gap counts as none, eV.
+
+    Returns:
+        The gap over all spins and k-points.
+
+    Raises:
+        ValueError: There is no empty band.
+    """
+    spins, _, bands = eigenvalues.shape
+    if spins == 1:
+        if abs(electrons / 2 - round(electrons / 2)) > 1e-3:
+            return BandGap(0.0, False, int(np.ceil(electrons / 2)))
+        counts = [round(electrons / 2)]
+    else:
+        occupied = (eigenvalues < fermi_level).sum(axis=2)
+        highest = int(occupied.max())
+        if any(len(np.unique(channel)) > 1 for channel in occupied):
+            return BandGap(0.0, False, highest)
+        counts = [int(channel[0]) for channel in occupied]
+        if abs(sum(counts) - electrons) > 1e-3:
+            return BandGap(0.0, False, highest)
+    if max(counts) >= bands:
+        raise ValueError(f"{bands} bands hold no empty one above {max(counts)} occupied: add bands")
+    tops = [(eigenvalues[s, :, n - 1], s) for s, n in enumerate(counts) if n > 0]
+    bottoms = [(eigenvalues[s, :, n], s) for s, n in enumerate(counts)]
+    top, top_k = max((float(edge.max()), int(edge.argmax())) for edge, _ in tops)
+    bottom, bottom_k = min((float(edge.min()), int(edge.argmin())) for edge, _ in bottoms)
+    gap = bottom - top
+    if gap <= tolerance:
+        return BandGap(0.0, False, max(counts))
+    return BandGap(gap, top_k == bottom_k, max(counts))

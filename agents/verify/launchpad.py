@@ -1,0 +1,244 @@
+"""FireWorks in the same MongoDB: the queue of calculations, its launchers, and their recovery."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fireworks import Firework, FWorker, LaunchPad, Workflow
+from pymongo.errors import DuplicateKeyError
+
+from agents.verify import firetask
+from agents.verify.recovery import failure_of, is_unfinished, recover
+from agents.verify.settings import VerifySettings
+from db.connection import Session, home_directory
+from db.owners import owner_name
+
+IDLE_SECONDS = 0.5
+RECOVER_SECONDS = 10.0
+_DEFAULTS = VerifySettings()
+
+
+def launchpad(session: Session) -> LaunchPad:
+    """Open the queue, in the same database as the candidates.
+
+    Args:
+        session: The database connection.
+
+    Returns:
+        A LaunchPad whose collections, counters and indexes exist; it logs nothing.
+    """
+    pad = LaunchPad(
+        host=session.uri,
+        name=session.database_name,
+        uri_mode=True,
+        strm_lvl="CRITICAL",
+        mongoclient_kwargs={"w": "majority", "journal": True, "appname": "discovery-fireworks"},
+    )
+    with suppress(DuplicateKeyError):  # another process was faster
+        pad.fw_id_assigner.update_one(
+            {"_id": "counter"},
+            {"$setOnInsert": {"next_fw_id": 1, "next_launch_id": 1}},
+            upsert=True,
+        )
+    pad.fireworks.create_index("fw_id", unique=True)
+    pad.fireworks.create_index(
+        "spec.calculation",
+        unique=True,
+        partialFilterExpression={"spec.calculation": {"$exists": True}},
+    )
+    pad.fireworks.create_index([("state", 1), ("spec._priority", -1), ("created_on", 1)])
+    pad.launches.create_index("launch_id", unique=True)
+    pad.launches.create_index([("state", 1), ("fw_id", 1)])
+    pad.workflows.create_index("nodes")
+    return pad
+
+
+def find_firework(pad: LaunchPad, calculation: str) -> int | None:
+    """Return the id of a calculation's Firework; None where there is none."""
+    found = pad.fireworks.find_one({"spec.calculation": calculation}, {"fw_id": 1})
+    return None if found is None else int(found["fw_id"])
+
+
+def add_firework(pad: LaunchPad, spec: dict[str, Any], name: str) -> int:
+    """Queue a calculation, unless it is queued already.
+
+    The workflow is inserted before its Firework, so that a crash between the two leaves a workflow
+    that nobody sees, never a Firework that cannot run; the unique index on ``spec.calculation``
+    decides between two who queue the same one.
+
+    Args:
+        pad: The queue.
+        spec: What `agents.verify.firetask.RunDFT` reads.
+        name: For people.
+
+    Returns:
+        The id of the calculation's one Firework.
+    """
+    present = find_firework(pad, spec["calculation"])
+    if present is not None:
+        return present
+    fw_id = int(pad.get_new_fw_id())
+    spec = {**spec, "_priority": -fw_id}  # first come, first served
+    firework = Firework([firetask.RunDFT()], spec=spec, name=name, fw_id=fw_id, state="READY")
+    workflow = Workflow([firework], name=name)
+    pad.workflows.insert_one(workflow.to_db_dict())
+    try:
+        pad.fireworks.insert_one(firework.to_db_dict())
+    except DuplicateKeyError:
+        pad.workflows.delete_one({"nodes": [fw_id]})
+        winner = find_firework(pad, spec["calculation"])
+        if winner is None:
+            raise
+        return winner
+    return fw_id
+
+
+def answer(
+    pad: LaunchPad, fw_id: int, *, max_launches: int = _DEFAULTS.max_launches
+) -> dict[str, Any] | None:
+    """Read what became of a Firework.
+
+    Args:
+        pad: The queue.
+        fw_id: The Firework.
+        max_launches: Launches after which a lost calculation is given up.
+
+    Returns:
+        ``{"result": {...}}`` or ``{"error": {"kind", "message", ...}}``; None while there is none.
+    """
+    found = pad.fireworks.find_one({"fw_id": fw_id}, {"state": 1})
+    if found is None:
+        return _error("lost", f"Firework {fw_id} is not in the queue any more")
+    state = found["state"]
+    if state in ("DEFUSED", "ARCHIVED"):
+        return _error("defused", f"Firework {fw_id} was taken out of the queue ({state})")
+    if state not in ("COMPLETED", "FIZZLED"):
+        return None
+    launches = list(pad.launches.find({"fw_id": fw_id}).sort("launch_id", 1))
+    if state == "COMPLETED":
+        stored: dict[str, Any] = launches[-1]["action"]["stored_data"]
+        return {name: stored[name] for name in ("result", "error") if name in stored}
+    if is_unfinished(pad, fw_id, max_launches=max_launches):
+        return None
+    failure = failure_of(launches[-1]) if launches else None
+    if failure is None:
+        return _error("lost", f"its launcher vanished {len(launches)} times")
+    lines = failure["_stacktrace"].strip().splitlines()
+    return _error("task", lines[-1], log_tail="\n".join(lines[-20:]))
+
+
+def _error(kind: str, message: str, log_tail: str = "") -> dict[str, Any]:
+    return {"error": {"kind": kind, "message": message, "log_tail": log_tail}}
+
+
+def launch(
+    session: Session,
+    stop_event: threading.Event,
+    *,
+    home: Path | None = None,
+    ping_seconds: float = _DEFAULTS.ping_seconds,
+    lost_seconds: float = _DEFAULTS.lost_seconds,
+    max_launches: int = _DEFAULTS.max_launches,
+    max_idle_seconds: float | None = None,
+) -> int:
+    """Run what the queue holds, one calculation at a time, until asked to stop.
+
+    One launcher per process: FireWorks changes the working directory. A calculation that is running
+    when the stop comes is killed and queued again.
+
+    Args:
+        session: The database connection.
+        stop_event: Ends the loop.
+        home: Where launch directories go; default `home_directory()`.
+        ping_seconds: How often a running launch reports, s.
+        lost_seconds: A launch silent for so long is taken for lost, s.
+        max_launches: Launches of one calculation, lost ones included.
+        max_idle_seconds: Return when the queue has been empty for so long; None: never.
+
+    Returns:
+        How many calculations were run.
+    """
+    from fireworks.core import rocket
+    from fireworks.core.rocket_launcher import launch_rocket
+
+    rocket.PING_TIME_SECS = ping_seconds  # read at every ping; there is no argument for it
+    rocket.ROCKET_STREAM_LOGLEVEL = "CRITICAL"
+    pad = launchpad(session)
+    worker = FWorker(name=owner_name())
+    root = ((home or home_directory()) / "fireworks").absolute()
+    root.mkdir(parents=True, exist_ok=True)
+    done, idle, since_recovery = 0, 0.0, RECOVER_SECONDS
+    with _linked(stop_event), _working_directory(root):
+        while not stop_event.is_set():
+            if since_recovery >= RECOVER_SECONDS:
+                recover(pad, lost_seconds=lost_seconds, max_launches=max_launches)
+                since_recovery = 0.0
+            if pad.run_exists(worker):
+                folder = _launch_directory(root)
+                os.chdir(folder)
+                ran = launch_rocket(pad, worker, strm_lvl="CRITICAL")
+                os.chdir(root)
+                if ran:
+                    done += 1
+                    idle, since_recovery = 0.0, RECOVER_SECONDS
+                    continue
+                folder.rmdir()  # another launcher took it
+            if max_idle_seconds is not None and idle >= max_idle_seconds:
+                break
+            stop_event.wait(IDLE_SECONDS)
+            idle += IDLE_SECONDS
+            since_recovery += IDLE_SECONDS
+        recover(pad, lost_seconds=lost_seconds, max_launches=max_launches)
+    return done
+
+
+def launch_until_stopped(session: Session, **options: Any) -> int:
+    """Run `launch` in the main thread until SIGTERM or SIGINT.
+
+    Returns:
+        How many calculations were run.
+    """
+    stop_event = threading.Event()
+    previous = {
+        number: signal.signal(number, lambda *_: stop_event.set())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        return launch(session, stop_event, **options)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _launch_directory(root: Path) -> Path:
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
+    folder = root / f"launch-{stamp}-{os.getpid()}"
+    folder.mkdir()
+    return folder
+
+
+@contextmanager
+def _working_directory(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@contextmanager
+def _linked(stop_event: threading.Event) -> Iterator[None]:
+    """Let the running task see the launcher's stop event."""
+    before, firetask.stop = firetask.stop, stop_event
+    try:
+        yield
+    finally:
+        firetask.stop = before

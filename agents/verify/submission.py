@@ -1,0 +1,167 @@
+"""From a selected candidate to queued calculations, each paid for once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agents.verify.backend import DFTBackend
+from agents.verify.identity import calculation_spec, find_equal
+from agents.verify.launchpad import add_firework
+from agents.verify.presets import DFTSettings
+from agents.verify.references import is_molecule
+from agents.verify.settings import VerifySettings
+from db import calculations, candidates
+from db.crystals import record_to_structure
+from db.documents import Calculation, Candidate
+from db.states import CalculationState, State
+
+if TYPE_CHECKING:
+    from fireworks import LaunchPad
+
+AGENT = "verify"
+
+
+class Submission:
+    """Queues the calculations of candidates.
+
+    Recording a calculation comes first (state ``submitting``, unique hash), then its Firework, then
+    ``submitted``. Every step may be repeated, so `submit` and `reconcile` bring whatever a crash
+    left behind to the same end.
+
+    Args:
+        pad: The queue.
+        backend: The DFT code.
+        dft: Settings of the level of theory.
+        settings: The campaign's settings (timeout, niceness).
+    """
+
+    def __init__(
+        self, pad: LaunchPad, backend: DFTBackend, dft: DFTSettings, settings: VerifySettings
+    ) -> None:
+        self.pad = pad
+        self.backend = backend
+        self.dft = dft
+        self.settings = settings
+
+    def submit(self, candidate_id: str) -> dict[str, Any]:
+        """Queue a selected candidate's calculation and the elemental references it still lacks.
+
+        Args:
+            candidate_id: A candidate in state ``selected``; it becomes ``verifying``, or ``failed``
+                where its calculation cannot be set up.
+
+        Returns:
+            ``{"compound": hash, "references": {element: hash}}``; empty where it failed.
+
+        Raises:
+            StaleLease: Somebody else moved the candidate meanwhile.
+        """
+        candidate = candidates.load(candidate_id)
+        structure = record_to_structure(crystal_of(candidate))
+        control = bool(candidate.selection.get("control", False))
+        try:
+            specs = {
+                element: self.reference_spec(element) for element in sorted(candidate.elements)
+            }
+            compound = calculation_spec(self.backend, structure, self.dft, kind="compound")
+        except ValueError as error:
+            self._fail(candidate, str(error))
+            return {}
+        compound["control"] = control
+        hashes: dict[str, Any] = {
+            "compound": self._queue(compound, candidate_id),
+            "references": {
+                element: self._queue(spec, candidate_id) for element, spec in specs.items()
+            },
+        }
+        candidates.transition(
+            candidate_id,
+            source=State.SELECTED,
+            to=State.VERIFYING,
+            token=candidate.token,
+            agent=AGENT,
+            updates={
+                "verification": {
+                    "calculations": hashes,
+                    "level": self.backend.level(self.dft),
+                    "settings": self.dft.record(),
+                    "control": control,
+                }
+            },
+            inputs={"calculation": hashes["compound"], "level": self.backend.level(self.dft)},
+        )
+        return hashes
+
+    def reference_spec(self, element: str) -> dict[str, Any]:
+        """Describe the calculation of an element's reference phase.
+
+        Raises:
+            ValueError: There is no reference structure for this element.
+        """
+        return calculation_spec(
+            self.backend,
+            self.backend.reference(element),
+            self.dft,
+            kind="reference",
+            molecule=is_molecule(element),
+            info={"element": element},
+        )
+
+    def reconcile(self) -> int:
+        """Queue every calculation that was recorded but perhaps never queued.
+
+        Returns:
+            How many were brought to ``submitted``.
+        """
+        waiting = Calculation.objects(
+            state=str(CalculationState.SUBMITTING), code=self.backend.name
+        )
+        return sum(self._advance(calculation) for calculation in waiting)
+
+    def _queue(self, spec: dict[str, Any], candidate_id: str) -> str:
+        recorded = find_equal(spec)
+        if recorded is None:
+            calculation, _ = calculations.claim(spec)
+        else:
+            calculation = calculations.load(recorded)
+        calculations.link_candidate(calculation.hash, candidate_id)
+        self._advance(calculation)
+        return str(calculation.hash)
+
+    def _advance(self, calculation: Calculation) -> bool:
+        if calculation.state != CalculationState.SUBMITTING:
+            return False
+        fw_id = add_firework(
+            self.pad,
+            {
+                "calculation": calculation.hash,
+                "code": calculation.code,
+                "input": {
+                    "structure": calculation.structure,
+                    "settings": calculation.settings,
+                    "molecule": bool(calculation.info.get("molecule", False)),
+                },
+                "timeout_seconds": self.settings.timeout_seconds,
+                "nice": self.settings.nice,
+            },
+            name=f"{calculation.formula} {calculation.level}",
+        )
+        return calculations.advance(
+            calculation.hash, CalculationState.SUBMITTING, CalculationState.SUBMITTED, fw_id=fw_id
+        )
+
+    def _fail(self, candidate: Candidate, message: str) -> None:
+        candidates.transition(
+            candidate.id,
+            source=State.SELECTED,
+            to=State.FAILED,
+            token=candidate.token,
+            agent=AGENT,
+            reason=f"dft: {message}",
+        )
+
+
+def crystal_of(candidate: Candidate) -> dict[str, Any]:
+    """Return the crystal that DFT judges: the relaxed one, or the decoded where none was relaxed."""
+    relaxed: dict[str, Any] | None = (candidate.relaxation or {}).get("structure")
+    return relaxed or dict(candidate.structure)

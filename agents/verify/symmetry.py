@@ -1,0 +1,124 @@
+"""Symmetrised input cells and k-point meshes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+
+@dataclass(frozen=True)
+class SymmetrisedCell:
+    """The primitive cell that is handed to the DFT code.
+
+    Attributes:
+        structure: Idealised primitive cell.
+        space_group: International number.
+        symprec: Tolerance that was used, Å.
+        max_displacement: How far symmetrising moved an atom, Å.
+    """
+
+    structure: Structure
+    space_group: int
+    symprec: float
+    max_displacement: float
+
+
+def symmetrise(structure: Structure, symprec: float, max_displacement: float) -> SymmetrisedCell:
+    """Idealise a crystal to the highest symmetry that leaves every atom near its place.
+
+    Relaxed crystals carry noise of a few 0.01 Å, which costs a factor of five in k-points; the
+    tolerance is lowered tenfold until no atom moves further than allowed.
+
+    Args:
+        structure: Any cell of the crystal.
+        symprec: First tolerance of the symmetry search (spglib), Å.
+        max_displacement: Largest movement of an atom that is accepted, Å.
+
+    Returns:
+        The primitive cell, its space group, and the tolerance and movement to be recorded.
+
+    Raises:
+        ValueError: No tolerance down to 1e-5 Å gives a cell of the same crystal.
+    """
+    tolerance = symprec
+    while tolerance >= 1e-5:
+        found = _primitive(structure, tolerance)
+        if found is not None:
+            cell, number = found
+            moved = displacement(structure, cell)
+            if moved is not None and moved <= max_displacement:
+                return SymmetrisedCell(cell, number, tolerance, moved)
+        tolerance /= 10
+    raise ValueError(
+        f"no symmetrised cell of {structure.composition.reduced_formula} keeps every atom within "
+        f"{max_displacement:g} Å: the structure has atoms on top of each other or a broken lattice"
+    )
+
+
+def _primitive(structure: Structure, symprec: float) -> tuple[Structure, int] | None:
+    import spglib
+    from pymatgen.core import Element, Structure
+
+    cell = (
+        structure.lattice.matrix,
+        structure.frac_coords,
+        [site.specie.Z for site in structure],
+    )
+    try:
+        dataset = spglib.get_symmetry_dataset(cell, symprec=symprec)
+        ideal = spglib.standardize_cell(cell, to_primitive=True, no_idealize=False, symprec=symprec)
+    except spglib.SpglibError:
+        return None
+    if dataset is None or ideal is None:
+        return None
+    lattice, positions, numbers = ideal
+    species = [Element.from_Z(int(number)).symbol for number in numbers]
+    return Structure(lattice, species, positions % 1.0), int(dataset.number)
+
+
+def displacement(structure: Structure, other: Structure) -> float | None:
+    """Measure how far atoms are apart in two cells of one crystal.
+
+    Returns:
+        The largest distance after the best superposition, Å; None when they do not match at all.
+    """
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    matcher = StructureMatcher(ltol=0.1, stol=0.3, angle_tol=5, scale=False)
+    distances = matcher.get_rms_dist(structure, other)
+    if distances is None:
+        return None
+    return float(distances[1] * (structure.volume / len(structure)) ** (1 / 3))
+
+
+def mesh(structure: Structure, density: float) -> tuple[int, int, int]:
+    """Choose a k-point mesh around Γ that holds the zone boundary, too.
+
+    Args:
+        structure: The cell.
+        density: Points per Å^-1 (2π included), at least.
+
+    Returns:
+        Even numbers of points along the three reciprocal vectors.
+    """
+    lengths = structure.lattice.reciprocal_lattice.abc
+    n = [max(2, 2 * int(np.ceil(density * length / 2 - 1e-6))) for length in lengths]
+    return n[0], n[1], n[2]
+
+
+def irreducible(structure: Structure, size: tuple[int, int, int], symprec: float) -> int:
+    """Count the k-points of a Γ-centred mesh that symmetry leaves."""
+    import spglib
+
+    cell = (
+        structure.lattice.matrix,
+        structure.frac_coords,
+        [site.specie.Z for site in structure],
+    )
+    mapping, _ = spglib.get_ir_reciprocal_mesh(size, cell, is_shift=[0, 0, 0], symprec=symprec)
+    return len(np.unique(mapping))
