@@ -62,7 +62,9 @@ def check(name: str) -> dict[str, Any]:
     raise ConfigError(f"unknown model {name!r}: known are {known}, or give a potential's folder")
 
 
-def _report(name: str, version: str, problem: Exception | None, checks: list[str]) -> dict[str, Any]:
+def _report(
+    name: str, version: str, problem: Exception | None, checks: list[str]
+) -> dict[str, Any]:
     return {
         "name": name,
         "version": version,

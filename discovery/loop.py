@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from agents.verify.agent import Progress, VerifyAgent
 from db import campaigns, candidates
 from db.connection import Session
 from db.states import State
 from discovery.dispatch import dispatch_relaxations
 from discovery.runtime import Runtime
-from discovery.verification import Verification
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,14 @@ class CampaignLoop:
         self.config = runtime.config
         self.name = runtime.campaign
         self.max_candidates = max_candidates or self.config.budget.max_candidates
-        self.verification = Verification(runtime, session)
+        self.verification = VerifyAgent(
+            self.name,
+            session,
+            self.config.verify,
+            self.config.targets,
+            self.config.seed,
+            runtime.resolved["dft"],
+        )
         self._token = 0  # no lead: a write with it is refused
         self._renewed = 0.0
         self._hinted: dict[str, float] = {}
@@ -124,36 +131,32 @@ class CampaignLoop:
             campaigns.set_state(self.name, "running", token=self._token)
             yield
         finally:
-            campaigns.resign(self.name, self._token)
+            campaigns.resign(self.name, self.runtime.owner, self._token)
 
     def tick(self) -> Tick:
         """Do everything that can be done now, once."""
         self._keep_the_lead()
         candidates.reap(self.name)
         tick = Tick()
-        enough_hits = self._enough_hits()
-        tick.round = self._propose(tick, enough_hits)
+        enough = self._enough_hits()
+        tick.round = self._propose(tick, enough)
         dispatch_relaxations(self.name, self.config.relax)
         tick.counts = candidates.counts(self.name)
         self._hint_workers(tick)
+        proposing_done = enough or tick.round >= self.config.budget.rounds or self._full()
         screening_done = not any(tick.counts.get(state.value) for state in BEFORE_SCREENED)
-        proposing_done = self._proposing_done(tick, enough_hits)
-        verification_done = self.verification.step(
-            tick.counts,
-            rounds_screened=tick.round if screening_done else tick.round - 1,
-            last=proposing_done and screening_done,
-            enough_hits=enough_hits,
-            waiting_for=tick.waiting_for,
-        )
-        everything = proposing_done and screening_done and verification_done
+        last = proposing_done and screening_done
+        verification = self.verification.step(last=last)
+        if verification.waiting_for:
+            tick.waiting_for.append(verification.waiting_for)
+        everything = last and verification.done
         learning_done = self._learn(tick, last=everything)
         if everything and learning_done:
-            tick.finished = self._reason(tick, enough_hits)
+            tick.finished = self._reason(tick, enough, verification)
         return tick
 
     def _propose(self, tick: Tick, enough_hits: bool) -> int:
         from agents.learn.event import live_head
-
         from agents.propose.episodes import ask_round, round_ready, rounds_asked
 
         done = rounds_asked(self.name)
@@ -180,9 +183,6 @@ class CampaignLoop:
             return False
         return sum(candidates.counts(self.name).values()) >= self.max_candidates
 
-    def _proposing_done(self, tick: Tick, enough_hits: bool) -> bool:
-        return enough_hits or tick.round >= self.config.budget.rounds or self._full()
-
     def _hint_workers(self, tick: Tick) -> None:
         from discovery.tasks import TASKS
 
@@ -202,7 +202,6 @@ class CampaignLoop:
     def _learn(self, tick: Tick, *, last: bool) -> bool:
         """Hint a learning event where one is due; say whether none is."""
         from agents.learn.event import due
-
         from discovery.tasks import TASKS
 
         if not due(self.name, self.config.learn, last=last):
@@ -213,22 +212,19 @@ class CampaignLoop:
 
     def _enough_hits(self) -> bool:
         most = self.config.budget.max_hits
-        return most is not None and self.verification.hits() >= most
+        return most is not None and self.verification.progress(last=False).hits >= most
 
-    def _reason(self, tick: Tick, enough_hits: bool) -> str:
+    def _reason(self, tick: Tick, enough_hits: bool, verification: Progress) -> str:
         if enough_hits:
             return "max_hits"
-        if self.verification.completed() >= self.config.verify.max_completed > 0:
+        if verification.completed >= self.config.verify.max_completed > 0:
             return "dft_completed"
         return "rounds" if tick.round >= self.config.budget.rounds else "max_candidates"
 
     def _keep_the_lead(self) -> None:
         if time.monotonic() - self._renewed < LEADER_SECONDS / 6:
             return
-        if not campaigns.renew_lead(self.name, self._token, LEADER_SECONDS):
-            raise campaigns.LostLead(
-                f"campaign {self.name} is led by another process now: this one ends"
-            )
+        campaigns.renew_lead(self.name, self.runtime.owner, self._token, LEADER_SECONDS)
         self._renewed = time.monotonic()
 
     def _end(self, state: str, reason: str) -> None:

@@ -5,12 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from agents.verify.settings import VerifySettings
 from discovery.config import CampaignConfig
-
-
-class MissingBackend(RuntimeError):
-    """The campaign asks for a DFT code that is not here."""
 
 
 def resolve(config: CampaignConfig) -> dict[str, Any]:
@@ -29,6 +24,7 @@ def resolve(config: CampaignConfig) -> dict[str, Any]:
     from agents.relax.potential import load_potential
     from agents.relax.references import ElementalReferences
     from agents.screen.models import resolve_models
+    from agents.verify.backend import resolve_backend
     from discovery import __version__
     from model.generator import Generator
 
@@ -49,34 +45,9 @@ def resolve(config: CampaignConfig) -> dict[str, Any]:
             "device": config.relax.device,
         },
         "screens": resolve_models(config.screen),
-        "dft": resolve_dft(config.verify),
+        "dft": resolve_backend(config.verify),
         "broker": "redis" if os.environ.get("DISCOVERY_BROKER") else "embedded",
     }
-
-
-def resolve_dft(settings: VerifySettings) -> dict[str, Any]:
-    """Decide which DFT code verifies.
-
-    Returns:
-        ``name`` (``none`` where nothing is verified), ``version``, ``level`` and ``reason``.
-
-    Raises:
-        MissingBackend: A code is named and not installed.
-    """
-    from agents.verify.gpaw import GPAWBackend
-
-    if settings.backend == "none":
-        return {"name": "none", "reason": "switched off in the campaign file"}
-    backend = GPAWBackend()
-    available = backend.available()
-    if not available.ok:
-        if settings.backend == "auto":
-            return {"name": "none", "reason": available.reason}
-        raise MissingBackend(
-            f"verify.backend is {settings.backend}, which cannot run here: {available.reason}"
-        )
-    level = backend.level(backend.settings(settings.preset))
-    return {"name": "gpaw", "version": backend.version, "level": level, "reason": None}
 
 
 def describe(resolved: dict[str, Any]) -> list[str]:

@@ -103,7 +103,6 @@ def _prescreen(here: Runtime) -> Stage:
 
 def _screen(here: Runtime) -> Stage:
     from agents.learn.event import live_head
-
     from agents.screen.stage import ScreenStage
 
     head, _ = live_head(here.campaign, here.generator)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from db import campaigns, candidates
-from db.connection import current_database
+from db import campaigns, candidates, queries
 from db.documents import Calculation, Candidate, ModelVersion
 from db.states import State
 
@@ -30,9 +29,9 @@ def status(campaign: str) -> dict[str, Any]:
         "candidates": sum(counts.values()),
         "counts": counts,
         "rejections": candidates.rejections(campaign),
-        "reached": reached(campaign),
+        "reached": queries.reached(campaign),
         "dft": dft_counts(campaign),
-        "proposers": proposers(campaign),
+        "proposers": queries.count_by(campaign, "proposer"),
         "generator": record.resolved["generator"],
         "potential": record.resolved["potential"],
         "screens": record.resolved["screens"],
@@ -42,28 +41,6 @@ def status(campaign: str) -> dict[str, Any]:
         "created_at": record.created_at,
         "updated_at": record.updated_at,
     }
-
-
-def reached(campaign: str) -> dict[str, int]:
-    """Count how many candidates were ever in each state: the funnel."""
-    steps: list[dict[str, Any]] = [
-        {"$match": {"campaign": campaign, "seq": {"$gte": 0}}},
-        {"$project": {"states": {"$setUnion": ["$history.to", []]}}},
-        {"$unwind": "$states"},
-        {"$group": {"_id": "$states", "count": {"$sum": 1}}},
-    ]
-    found = {row["_id"]: row["count"] for row in current_database()["candidates"].aggregate(steps)}
-    return {str(state): found.get(str(state), 0) for state in State}
-
-
-def proposers(campaign: str) -> dict[str, int]:
-    """Count the candidates of each proposer."""
-    steps: list[dict[str, Any]] = [
-        {"$match": {"campaign": campaign, "seq": {"$gte": 0}}},
-        {"$group": {"_id": "$proposer", "count": {"$sum": 1}}},
-        {"$sort": {"_id": 1}},
-    ]
-    return {row["_id"]: row["count"] for row in current_database()["candidates"].aggregate(steps)}
 
 
 def dft_counts(campaign: str) -> dict[str, int]:

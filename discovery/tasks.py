@@ -63,7 +63,6 @@ def screen(campaign: str) -> int:
 def learn(campaign: str) -> str:
     """Fine-tune the property head if enough was learned since last time."""
     from agents.learn.event import learn as learning_event
-
     from discovery.runtime import runtime
 
     here = runtime(campaign)

@@ -66,7 +66,7 @@ def references(
     """
     from agents.paths import data_path
     from agents.relax.potential import load_potential
-    from agents.relax.references import recompute
+    from agents.relax.reference_table import recompute
 
     folder = data_path("mp_ref2025_le20.csv.gz").parent
     path = recompute(load_potential(potential), folder, out)
@@ -86,8 +86,8 @@ def label(
     Example: `discovery models label --dataset perov5 --out perov5_chgnet.csv.gz`
     """
     from agents.paths import data_path
-    from agents.relax.potential import load_potential
     from agents.relax.labels import label_dataset
+    from agents.relax.potential import load_potential
     from agents.relax.references import ElementalReferences
 
     folder = data_path(f"{dataset}_train.csv.gz").parent
