@@ -1,0 +1,78 @@
+"""Which predictions count against which window."""
+
+from __future__ import annotations
+
+import pytest
+
+from agents.prediction import Prediction
+from agents.screen.consensus import find_consensus
+from agents.screen.settings import ScreenSettings
+from agents.targets import Window
+
+ENERGY = Window(property="formation_energy_per_atom", max=-0.5)
+GAP = Window(property="band_gap", min=0.5, max=2.5)
+METAL = Window(property="band_gap", max=0.1)
+
+
+def prediction(name: str, value: float, **changes: object) -> Prediction:
+    given: dict[str, object] = {
+        "property": name,
+        "value": value,
+        "unit": "eV",
+        "model": "megnet",
+        "version": "1",
+        "level": "pbe-mp2018",
+        "in_domain": True,
+    }
+    return Prediction(**{**given, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("predictions", "windows", "outside"),
+    [
+        ([("band_gap", 1.2), ("p_gap", 0.9)], [GAP], []),
+        ([("band_gap", 0.4), ("p_gap", 0.9)], [GAP], ["band_gap"]),
+        ([("band_gap", 2.5)], [GAP], []),
+        ([("band_gap", 1.2), ("p_gap", 0.2)], [GAP], ["p_gap"]),
+        ([("band_gap", 0.05), ("p_gap", 0.1)], [METAL], []),  # no gap wanted: none is demanded
+        ([("band_gap", -0.2)], [Window(property="band_gap", min=0.0, max=1.0)], []),  # counts as 0
+        ([("band_gap", -0.2)], [GAP], ["band_gap"]),
+        ([("formation_energy_per_atom", -0.4), ("band_gap", 9.0)], [ENERGY], [ENERGY.property]),
+        (
+            [("band_gap", 9.0), ("formation_energy_per_atom", 1.0)],
+            [ENERGY, GAP],
+            [ENERGY.property, "band_gap"],
+        ),
+        ([], [ENERGY, GAP], []),  # nobody said anything
+    ],
+)
+def test_windows(
+    predictions: list[tuple[str, float]], windows: list[Window], outside: list[str]
+) -> None:
+    found = find_consensus([prediction(*p) for p in predictions], windows, ScreenSettings())
+    assert found.outside == outside
+
+
+def test_one_dissenting_model_is_enough() -> None:
+    both = [prediction("band_gap", 1.0), prediction("band_gap", 3.0, model="alignn")]
+    found = find_consensus(both, [GAP], ScreenSettings())
+    assert [(v.model, v.inside) for v in found.verdicts] == [("megnet", True), ("alignn", False)]
+    assert found.outside == ["band_gap"]
+
+
+@pytest.mark.parametrize("changes", [{"in_domain": False}, {"level": "castelli2012"}])
+def test_numbers_that_do_not_apply_are_recorded_and_not_counted(changes: dict[str, object]) -> None:
+    wrong = prediction("formation_energy_per_atom", 5.0, **changes)
+    found = find_consensus([wrong], [ENERGY], ScreenSettings())
+    assert found.outside == []
+    [verdict] = found.record()["verdicts"]
+    assert (verdict["value"], verdict["inside"], verdict["counted"]) == (5.0, False, False)
+    if "level" in changes:
+        counted = ScreenSettings(gate_ignores_levels=())
+        assert find_consensus([wrong], [ENERGY], counted).outside == [ENERGY.property]
+
+
+def test_record_names_the_windows() -> None:
+    record = find_consensus([], [ENERGY, GAP], ScreenSettings(consensus="gate")).record()
+    assert record["rule"] == "gate"
+    assert record["windows"] == [str(ENERGY), str(GAP)]

@@ -1,0 +1,68 @@
+"""What ``auto`` becomes, and that a worker gets the models the campaign was started with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agents.screen.models import load_models, resolve_models
+from agents.screen.screen import MissingModel, UnsoundModel
+from agents.screen.settings import ScreenSettings
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISCOVERY_MODELS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_auto_says_what_is_absent_and_what_to_do() -> None:
+    megnet, head = resolve_models(ScreenSettings())
+    assert (megnet["name"], megnet["used"]) == ("megnet", False)
+    assert "DISCOVERY_MODELS" in megnet["reason"]
+    assert (head["name"], head["used"], head["reason"]) == ("head", True, None)
+    models = load_models([megnet, head])
+    assert (models.screens, models.head) == ((), True)
+    assert models.absent == {"megnet": megnet["reason"]}
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_a_named_model_must_be_there() -> None:
+    with pytest.raises(MissingModel, match="DISCOVERY_MODELS"):
+        resolve_models(ScreenSettings(models=("megnet",)))
+
+
+def test_a_model_left_out_is_not_loaded() -> None:
+    megnet, head = resolve_models(ScreenSettings(models=("head",)))
+    assert (megnet["used"], head["used"]) == (False, True)
+    assert megnet["reason"] == "not among the models of this campaign"
+
+
+@pytest.mark.models
+def test_workers_load_what_the_campaign_resolved(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISCOVERY_MODELS", str(models_dir))
+    choices = json.loads(json.dumps(resolve_models(ScreenSettings(megnet_batch=7))))
+    models = load_models(choices)
+    assert [(s.name, s.version) for s in models.screens] == [("megnet", "mp-2018.6.1")]
+    assert models.screens[0].batch == 7  # type: ignore[attr-defined]
+    choices[0]["files"]["band_gap"] = "0" * 64
+    with pytest.raises(UnsoundModel, match="not those the campaign was started with"):
+        load_models(choices)
+
+
+@pytest.mark.models
+@pytest.mark.usefixtures("models_dir")
+def test_a_worker_without_the_weights_stops(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DISCOVERY_MODELS", str(models_dir))
+    choices = resolve_models(ScreenSettings())
+    monkeypatch.setenv("DISCOVERY_MODELS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(MissingModel):
+        load_models(choices)
