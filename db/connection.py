@@ -39,12 +39,15 @@ FIRST_CONTACT_MS = 5_000
 LATER_CONTACT_MS = 30_000  # long enough for the embedded server to be restarted meanwhile
 OLDEST_WIRE_VERSION = 13  # MongoDB 5.0: dates are computed on the server
 
+_open_sessions: list[Session] = []  # the last one is registered with mongoengine
 _inherited: list[Any] = []  # clients of a parent process: never closed, never used
-_connected_in: int | None = None
 
 
 class Session:
     """A connection to the database, until `close` or the end of its ``with`` block.
+
+    The session opened last is the one that the records are read from and written to; when it is
+    closed, the one opened before it is so again.
 
     Attributes:
         uri: Address with credentials, for child processes and FireWorks; print `describe` instead.
@@ -70,7 +73,7 @@ class Session:
         self._hello = hello
         self._embedded = embedded
         self._lock = lock
-        self._process = os.getpid()
+        self.process = os.getpid()
 
     @property
     def database(self) -> Database[dict[str, Any]]:
@@ -90,12 +93,15 @@ class Session:
 
     def close(self) -> None:
         """Close the connection; an embedded server stops soon after its last user."""
-        if os.getpid() == self._process:
-            mongoengine.disconnect(ALIAS)
+        if os.getpid() == self.process and self in _open_sessions:
+            was_last = _open_sessions[-1] is self
+            _open_sessions.remove(self)
+            if was_last:
+                _register(_open_sessions[-1] if _open_sessions else None)
         if self._embedded is not None:
             self._embedded.close()
         if self._lock is not None:
-            self._lock.release()
+            self._lock.close()
 
     def __enter__(self) -> Self:
         return self
@@ -137,7 +143,10 @@ def connect(
     if not chosen:
         chosen, source = os.environ.get("MONGODB_URI"), "MONGODB_URI"
     server: EmbeddedServer | None = None
-    if not chosen:
+    lock: FileLock | None = None
+    if chosen:
+        lock = _use(chosen)
+    else:
         source = "embedded"
         files = HomeFiles(home or home_directory())
         if not create and not files.data.is_dir():
@@ -148,13 +157,20 @@ def connect(
         server = EmbeddedServer(files.home)
         chosen = server.start()
     try:
-        session = _open(chosen, database, source, server)
-        _create_indexes(session)
+        session = _open(chosen, database, source, server, lock)
     except BaseException:
-        mongoengine.disconnect(ALIAS)
-        if server is not None:
-            server.close()
+        for used in (server, lock):
+            if used is not None:
+                used.close()
         raise
+    try:
+        ensure_indexes()
+    except PyMongoError as error:
+        session.close()
+        raise DatabaseUnavailable(
+            f"indexes cannot be created in {session.database_name} at {redact(session.uri)}: "
+            f"{type(error).__name__}, code {getattr(error, 'code', None)}"
+        ) from None
     return session
 
 
@@ -196,15 +212,12 @@ def connect_worker(uri: str, database: str) -> Session:
         InvalidURI: The address is malformed.
     """
     _forget_inherited()
-    files = home_of(uri)
-    lock = FileLock(files.users_lock) if files else None
-    if lock is not None:
-        lock.acquire(shared=True, timeout=FIRST_CONTACT_MS / 1000)
+    lock = _use(uri)
     try:
         return _open(uri, database, "argument", None, lock)
     except BaseException:
         if lock is not None:
-            lock.release()
+            lock.close()
         raise
 
 
@@ -227,6 +240,16 @@ def ensure_indexes() -> None:
         kind.ensure_indexes()
 
 
+def _use(uri: str) -> FileLock | None:
+    """Count as a user of the embedded server behind an address, if it is one."""
+    files = home_of(uri)
+    if files is None or not files.users_lock.exists():
+        return None
+    lock = FileLock(files.users_lock)
+    lock.acquire(shared=True, timeout=FIRST_CONTACT_MS / 1000)
+    return lock
+
+
 def _open(
     uri: str,
     database: str | None,
@@ -234,14 +257,23 @@ def _open(
     server: EmbeddedServer | None,
     lock: FileLock | None = None,
 ) -> Session:
-    global _connected_in
     name = database or database_of(uri) or DATABASE_NAME
     uri = normalised(uri, name)
     hello = _first_contact(uri, source)
+    session = Session(uri, name, source, hello, embedded=server, lock=lock)
+    _open_sessions.append(session)
+    _register(session)
+    return session
+
+
+def _register(session: Session | None) -> None:
+    """Make a session the one that mongoengine uses; the client connects when it is first used."""
     mongoengine.disconnect(ALIAS)
+    if session is None:
+        return
     mongoengine.connect(
-        name,
-        host=uri,
+        session.database_name,
+        host=session.uri,
         alias=ALIAS,
         tz_aware=True,
         uuidRepresentation="standard",
@@ -249,8 +281,6 @@ def _open(
         connectTimeoutMS=10_000,
         appname="discovery",
     )
-    _connected_in = os.getpid()
-    return Session(uri, name, source, hello, embedded=server, lock=lock)
 
 
 def _first_contact(uri: str, source: str) -> dict[str, Any]:
@@ -284,20 +314,11 @@ def _first_contact(uri: str, source: str) -> dict[str, Any]:
     return hello
 
 
-def _create_indexes(session: Session) -> None:
-    try:
-        ensure_indexes()
-    except PyMongoError as error:
-        raise DatabaseUnavailable(
-            f"indexes cannot be created in {session.database_name} at {redact(session.uri)}: "
-            f"{type(error).__name__}, code {getattr(error, 'code', None)}"
-        ) from None
-
-
 def _forget_inherited() -> None:
-    """Drop the registry's clients if they were opened before a fork."""
-    if _connected_in in (None, os.getpid()):
+    """Drop the sessions and clients that were opened before a fork."""
+    if all(session.process == os.getpid() for session in _open_sessions):
         return
+    _open_sessions.clear()
     _inherited.extend(registry._connections.values())
     registry._connections.clear()
     mongoengine.disconnect(ALIAS)

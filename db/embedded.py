@@ -216,14 +216,19 @@ class EmbeddedServer:
         if record is None or not answers(Path(record.socket)):
             find_mongod()
             socket_directory(self.files.home)
-        self.files.create()
+        try:
+            self.files.create()
+        except OSError as error:
+            raise EmbeddedServerFailed(
+                f"{self.files.home} cannot hold the database ({error.strerror}): set DISCOVERY_HOME"
+            ) from error
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         if not self._users.acquire(shared=True, timeout=START_TIMEOUT_SECONDS):
             raise EmbeddedServerFailed(f"{self.files.users_lock} stayed locked: is a stop hanging?")
         try:
             uri = self._wait_until_ready(deadline)
         except BaseException:
-            self._users.release()
+            self._users.close()
             raise
         threading.Thread(target=self._guard, name="embedded-database", daemon=True).start()
         return uri
@@ -231,7 +236,7 @@ class EmbeddedServer:
     def close(self) -> None:
         """Stop using the server; it stops soon after its last user is gone."""
         self._closing.set()
-        self._users.release()
+        self._users.close()
 
     def _wait_until_ready(self, deadline: float) -> str:
         while time.monotonic() < deadline:
@@ -250,7 +255,7 @@ class EmbeddedServer:
     def _refuse_foreign(self, record: ServerRecord) -> None:
         owner = FileLock(self.files.owner_lock)
         if record.host == socket.gethostname() or owner.acquire(shared=False):
-            owner.release()
+            owner.close()
             return
         raise EmbeddedServerFailed(
             f"the embedded database of {self.files.home} is in use on {record.host}: "

@@ -53,7 +53,7 @@ class FileLock:
                 self._descriptor = descriptor
                 return True
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Give the lock back; does nothing when it is not held."""
         if self._descriptor is not None:
             os.close(self._descriptor)

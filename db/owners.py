@@ -19,11 +19,21 @@ def _machine() -> str:
 
 
 def _started(process: int) -> str | None:
-    """Read when a process started, in clock ticks since boot; None when it does not run."""
+    """Read when a process started, in clock ticks since boot.
+
+    Returns:
+        The ticks, "" when they cannot be read, None when the process does not run.
+    """
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass  # it runs, as another user
     try:
         text = Path(f"/proc/{process}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+    except OSError:
+        return ""
     fields = text.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else fields[19]
 
@@ -51,4 +61,5 @@ def is_dead(owner: str) -> bool:
     parts = owner.split("/")
     if len(parts) != 5 or parts[1] != _machine() or not parts[2].isdigit():
         return False
-    return _started(int(parts[2])) != parts[3]
+    started = _started(int(parts[2]))
+    return started is None or (bool(started) and started != parts[3])

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -68,7 +69,7 @@ class Mongod:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=partial(_die_with, os.getpid()),
         )
         deadline = time.monotonic() + embedded.START_TIMEOUT_SECONDS
         while not self._is_primary():
@@ -186,8 +187,8 @@ class Supervisor:
             self.files.record.unlink(missing_ok=True)
             mongod.stop()
             shutil.rmtree(folder, ignore_errors=True)
-            self._owner.release()  # before the users' lock: the next user finds nobody in charge
-            self._users.release()
+            self._owner.close()  # before the users' lock: the next user finds nobody in charge
+            self._users.close()
         return 0
 
     def _serve(self, mongod: Mongod) -> None:
@@ -220,7 +221,7 @@ class Supervisor:
                 idle_since = idle_since or time.monotonic()
                 if time.monotonic() - idle_since >= IDLE_SECONDS:
                     return True  # with the users' lock held: newcomers wait for the clean stop
-                self._users.release()
+                self._users.close()
             else:
                 idle_since = None
             time.sleep(POLL_SECONDS)
@@ -230,8 +231,11 @@ class Supervisor:
         self._stopping = True
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: int) -> None:
+    """Ask the kernel to kill this process with its parent, which may be dead already."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _rotate(log: Path) -> None:

@@ -52,6 +52,7 @@ def mongo_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]
 def database(mongo_session: Session) -> Session:
     """An empty database with its indexes."""
     for name in mongo_session.database.list_collection_names():
-        mongo_session.database[name].delete_many({})
+        if not name.startswith("system."):
+            mongo_session.database[name].delete_many({})
     ensure_indexes()
     return mongo_session
