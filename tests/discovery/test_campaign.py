@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import time
 from pathlib import Path
 
 import pytest
-from conftest import Workplace  # type: ignore[import-not-found]
 from pymatgen.core import Structure
+from workplace import Workplace
 
 from db.states import ALLOWED, TERMINAL, State
 
@@ -25,7 +26,7 @@ def test_status_adds_up(finished: Workplace) -> None:
     assert sum(status["rejections"].values()) == counts["rejected"]
     reached = status["reached"]
     funnel = [str(state) for state in State if state not in (State.REJECTED, State.FAILED)]
-    assert [reached[a] >= reached[b] for a, b in zip(funnel, funnel[1:])] == [True] * 8
+    assert [reached[a] >= reached[b] for a, b in itertools.pairwise(funnel)] == [True] * 8
     assert reached["relaxed"] >= 6
     assert set(status["proposers"]) == {"genetic", "optuna_tpe", "random"}
     dft = status["dft"]
@@ -46,7 +47,7 @@ def test_histories_are_legal_and_every_number_has_its_source(finished: Workplace
     for record in finished.json("query", "tiny", "--format", "json"):
         steps = [(entry["from"], entry["to"]) for entry in record["history"]]
         assert steps[0] == (None, "proposed")
-        for (_, reached), (left, entered) in zip(steps, steps[1:]):
+        for (_, reached), (left, entered) in itertools.pairwise(steps):
             assert reached == left
             assert State(entered) in ALLOWED[State(left)]
         assert steps[-1][1] == record["state"]
@@ -99,11 +100,13 @@ def test_cif_and_csv_read_back(finished: Workplace, tmp_path: Path) -> None:
     (file,) = (tmp_path / "cif").glob("*.cif")
     structure = Structure.from_file(file)
     assert structure.composition.reduced_formula == record["formula"]
-    expected = Structure(**{
-        "lattice": record["relaxation"]["structure"]["lattice"],
-        "species": record["relaxation"]["structure"]["species"],
-        "coords": record["relaxation"]["structure"]["frac_coords"],
-    })
+    expected = Structure(
+        **{
+            "lattice": record["relaxation"]["structure"]["lattice"],
+            "species": record["relaxation"]["structure"]["species"],
+            "coords": record["relaxation"]["structure"]["frac_coords"],
+        }
+    )
     assert structure.volume == pytest.approx(expected.volume, rel=1e-4)
     rows = list(csv.DictReader(io.StringIO(finished.run("query", "tiny", "--format", "csv"))))
     assert len(rows) == finished.json("status", "tiny", "--json")["candidates"]

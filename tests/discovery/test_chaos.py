@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Workplace, make_workplace  # type: ignore[import-not-found]
+from workplace import Workplace, make_workplace
 
 from db.connection import connect
 from db.states import ALLOWED, State
@@ -52,9 +52,7 @@ def reached(place: Workplace, state: str) -> int:
     return int(place.json("status", "tiny", "--json")["reached"].get(state, 0))
 
 
-def test_killed_loop_and_worker_change_nothing(
-    finished: Workplace, tmp_path: Path
-) -> None:
+def test_killed_loop_and_worker_change_nothing(finished: Workplace, tmp_path: Path) -> None:
     place = make_workplace(tmp_path)
     arguments = ("run", "--campaign", str(place.campaign), "--json")
 
