@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import logging
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from model.generator import Generator
+
+log = logging.getLogger(__name__)
 
 _REMEMBERED = 4096
 """Formulas whose crystals are kept in memory."""
@@ -82,11 +85,13 @@ class BankReference(Reference):
         bank = self._generator.bank
         rows = self._rows.get(formula, [])
         decoded = self._generator.decode([bank.codes(row) for row in rows]) if rows else []
-        return tuple(
-            KnownCrystal(str(bank.ids[row]), item.structure, str(bank.role[row]))
-            for row, item in zip(rows, decoded)
-            if item.structure is not None
-        )
+        known = []
+        for row, item in zip(rows, decoded):
+            if item.structure is None:
+                log.warning("%s: %s is not compared: %s", self.name, bank.ids[row], item.error)
+            else:
+                known.append(KnownCrystal(str(bank.ids[row]), item.structure, str(bank.role[row])))
+        return tuple(known)
 
 
 class CatalogueReference(Reference):

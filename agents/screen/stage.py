@@ -207,7 +207,8 @@ class ScreenStage(Stage):
     ) -> tuple[str | None, dict[str, Any]]:
         """Return the first reason to reject, with its numbers."""
         settings = self.settings
-        known = [match for match in training.matches if match.label != "val"]
+        held_out = "val"  # in the bank, but the generator was not trained on it: a rediscovery
+        known = [match for match in training.matches if match.label != held_out]
         if "min_distance" in validity.failed:
             return "min_distance", validity.record()
         if settings.reject_training_duplicates and known:

@@ -47,6 +47,7 @@ def test_min_distance_of_one_atom_is_the_distance_to_its_image() -> None:
     assert min_distance(flat) == pytest.approx(np.hypot(0.4, 1.0))
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 @pytest.mark.parametrize("z", [np.nan, np.inf])
 def test_coordinates_that_are_no_numbers_are_refused(z: float) -> None:
     with pytest.raises(ValueError, match="not a finite number"):
