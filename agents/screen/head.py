@@ -28,9 +28,9 @@ def head_predictions(
 ) -> list[list[Prediction] | Refusal]:
     """Predict every target of a property head.
 
-    A crystal that the generator can encode has the sizes and the elements of its training data, so
-    its prediction is in domain in that sense only. The ensemble's standard deviation says more: on
-    recombined codes a head that has seen nothing but training crystals ranks poorly.
+    The head shipped with the generator has seen nothing but training crystals and ranks recombined
+    ones poorly, so its predictions are marked out of domain; those of a head that has learned from a
+    campaign are in domain.
 
     Args:
         generator: The checkpoint whose features the head takes.
@@ -56,7 +56,7 @@ def head_predictions(
     plain = {name: (mean.tolist(), std.tolist()) for name, (mean, std) in columns.items()}
     for place, i in enumerate(fit):
         row = {name: (mean[place], std[place]) for name, (mean, std) in plain.items()}
-        result[i] = _answer(row, head.version, on)
+        result[i] = _answer(row, head.version, on, learned=head.version != generator.head.version)
     return result
 
 
@@ -96,7 +96,7 @@ def _encode(
 
 
 def _answer(
-    row: dict[str, tuple[float, float]], version: str, on: str
+    row: dict[str, tuple[float, float]], version: str, on: str, *, learned: bool
 ) -> list[Prediction] | Refusal:
     bad = [name for name, numbers in row.items() if not all(map(math.isfinite, numbers))]
     if bad:
@@ -112,7 +112,7 @@ def _answer(
                 model=NAME,
                 version=version,
                 level=level,
-                in_domain=True,
+                in_domain=learned,
                 std=std,
                 on=on,
             )

@@ -31,7 +31,7 @@ def test_codes_give_one_prediction_per_target_and_level(generator: Any) -> None:
             "model": "head",
             "version": "fakehead0001",
             "level": level,
-            "in_domain": True,
+            "in_domain": False,
             "std": 0.25,
             "on": "decoded",
         }
@@ -51,6 +51,14 @@ def test_crystals_codes_and_errors_may_be_mixed(generator: Any) -> None:
     assert answers[2] == Refusal("head", "KCl is unknown to this generator")
     firsts = [answer[0] for answer in answers if not isinstance(answer, Refusal)]
     assert [(p.value, p.on) for p in firsts] == [(-2.0, "relaxed"), (-1.0, "relaxed")]
+
+
+def test_a_head_that_has_learned_is_in_domain(generator: Any) -> None:
+    learned = type(generator.head)()
+    learned.version = "learned00001"
+    [answer] = head_predictions(generator, learned, [generator.codes(0)])
+    assert not isinstance(answer, Refusal)
+    assert {(p.version, p.in_domain) for p in answer} == {("learned00001", True)}
 
 
 def test_nothing_to_predict_is_no_error(generator: Any) -> None:

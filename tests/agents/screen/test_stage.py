@@ -179,9 +179,20 @@ def test_gate_rejects_and_rank_records(generator: Any) -> None:
     [gated] = screen(generator, [NACL], windows=windows, settings={"consensus": "gate"}).values()
     assert (gated.to, gated.reason) == (State.REJECTED, "band_gap")
     assert gated.detail["verdicts"][0]["value"] == 1.0
+
+
+def test_gate_counts_a_head_only_when_it_has_learned(generator: Any) -> None:
     energy = [Window(property="formation_energy_per_atom", max=-5.0)]
-    [gated] = screen(generator, [NACL], windows=energy, settings={"consensus": "gate"}).values()
-    assert gated.reason == "formation_energy"
+    changes = {"windows": energy, "settings": {"consensus": "gate"}}
+    [shipped] = screen(generator, [NACL], **changes).values()
+    assert shipped.to == State.SCREENED
+    learned = type(generator.head)()
+    learned.version = "learned00001"
+    changes = {"windows": energy, "settings": {"consensus": "gate"}, "head": learned}
+    [gated] = screen(generator, [NACL], **changes).values()
+    assert (gated.to, gated.reason) == (State.REJECTED, "formation_energy")
+    levels = {v["level"]: v["counted"] for v in gated.detail["verdicts"]}
+    assert levels == {"chgnet-0.3.0": True, "castelli2012": False}
 
 
 def test_relaxed_into_overlap_is_rejected(generator: Any) -> None:
