@@ -29,8 +29,8 @@ def head_predictions(
     """Predict every target of a property head.
 
     The head shipped with the generator has seen nothing but training crystals and ranks recombined
-    ones poorly, so its predictions are marked out of domain; those of a head that has learned from a
-    campaign are in domain.
+    ones poorly, so its predictions are marked out of domain; those of a head that has learned from
+    a campaign are in domain.
 
     Args:
         generator: The checkpoint whose features the head takes.
