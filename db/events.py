@@ -13,7 +13,9 @@ from db.plain import plain
 
 def server_time() -> datetime:
     """Read the server's clock (UTC); the clocks of workers are never used in records."""
-    now: datetime = current_database().client.admin.command("hello")["localTime"]
+    database = current_database()
+    hello = database.command("hello", codec_options=database.codec_options)
+    now: datetime = hello["localTime"]
     return now
 
 

@@ -1,0 +1,149 @@
+"""Queries, and what every query and write of the hot path costs and guards."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from db import calculations, candidates, events, generations, queries
+from db.candidates import UnknownCandidate
+from db.connection import Session
+from db.states import State
+
+PREDICTIONS = [
+    {"property": "band_gap", "model": "megnet", "level": "pbe", "value": 1.0},
+    {"property": "band_gap", "model": "head", "level": "castelli", "value": 2.0},
+    {"property": "band_gap", "model": "head", "level": "gpaw", "value": 3.0},
+]
+
+
+@pytest.fixture
+def crystals(propose: Callable[..., list[str]], advance: Callable[[str, State], None]) -> list[str]:
+    a, b, c = propose(3)
+    for name, elements, energy in ((a, ["In", "Ga"], -1.0), (b, ["Ga"], -2.0)):
+        candidates.set_fields(
+            name,
+            state=State.PROPOSED,
+            token=0,
+            updates={
+                "elements": elements,
+                "formula": "-".join(elements),
+                "relaxation": {"formation_energy_per_atom": energy},
+            },
+        )
+    advance(a, State.VERIFYING)
+    candidates.transition(
+        a,
+        source=State.VERIFYING,
+        to=State.VERIFIED,
+        token=0,
+        agent="verify",
+        updates={"verification": {"hit": True, "band_gap": 1.4}},
+        predictions=PREDICTIONS,
+    )
+    return [a, b, c]
+
+
+def ids(**conditions: Any) -> list[str]:
+    return [record["id"] for record in queries.find("c", **conditions)]
+
+
+def test_conditions_choose_and_sort(crystals: list[str]) -> None:
+    a, b, c = crystals
+    assert ids() == [a, b, c]
+    assert ids(status="verified") == [a]
+    assert ids(status=["verified", State.PROPOSED]) == [a, b, c]
+    assert ids(hits=True) == [a]
+    assert ids(elements=["Ga"]) == [a, b]
+    assert ids(elements=["Ga", "In"]) == [a]
+    assert ids(formula="Ga") == [b]
+    assert ids(limit=2) == [a, b]
+    assert ids(sort="relaxation.formation_energy_per_atom") == [b, a, c]
+    assert ids(sort="-relaxation.formation_energy_per_atom", limit=2) == [a, b]
+    assert ids(sort="band_gap_megnet", limit=1) == [a]
+    assert [record["id"] for record in queries.find()] == [a, b, c]
+    assert queries.find("other") == []
+    with pytest.raises(ValueError, match="'done' is not a state: use one of proposed, "):
+        queries.find("c", status="done")
+
+
+def test_records_are_plain_json_with_a_table_of_properties(crystals: list[str]) -> None:
+    record = queries.get(crystals[0])
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record["properties"] == {
+        "band_gap": 1.4,
+        "band_gap_megnet": 1.0,
+        "band_gap_head": 3.0,
+        "band_gap_head@castelli": 2.0,
+        "band_gap_head@gpaw": 3.0,
+    }
+    assert record["history"][0]["at"].endswith("+00:00")
+    with pytest.raises(UnknownCandidate):
+        queries.get("no-such")
+
+
+@pytest.fixture
+def profile(database: Session) -> Any:
+    """The server's record of every operation on our collections."""
+    database.database.command("profile", 2)
+
+    def entries() -> list[dict[str, Any]]:
+        database.database.command("profile", 0)
+        return list(database.database["system.profile"].find({"ns": {"$regex": "test\\.[a-z]+"}}))
+
+    yield entries
+    database.database.command("profile", 0)
+    database.database.drop_collection("system.profile")
+
+
+def test_no_query_scans_a_collection_and_no_update_of_a_candidate_is_unguarded(
+    propose: Callable[..., list[str]],
+    advance: Callable[[str, State], None],
+    profile: Callable[[], list[dict[str, Any]]],
+) -> None:
+    names = propose(30, proposer="genetic", episode=0, generation=0)
+    propose(30, campaign="other")
+    leased = candidates.lease("c", State.PROPOSED, "w", 3, 0.02)
+    candidates.renew({found.id: found.token for found in leased}, "w", 0.02)
+    candidates.release(leased[0].id, leased[0].token)
+    time.sleep(0.05)
+    candidates.reap("c")
+    candidates.lease("c", State.PROPOSED, "w", 1, 0.001)
+    time.sleep(0.01)
+    candidates.reap("c", max_attempts=1)
+    advance(names[9], State.RELAXED)
+    candidates.set_fields(names[8], state=State.PROPOSED, token=0, updates={"formula": "Ga"})
+    for summary in (candidates.counts, candidates.rejections, candidates.reached, events.events):
+        summary("c")
+    candidates.count_by("c", "proposer")
+    for conditions in ({"status": "proposed"}, {"elements": ["Ga"]}, {"formula": "Ga"}, {}):
+        queries.find("c", **conditions)  # type: ignore[arg-type]
+    calculations.claim(
+        {
+            **{"hash": "h", "kind": "compound", "code": "gpaw", "version": "1"},
+            **{"settings": {}, "structure": {}, "formula": "Ga"},
+        }
+    )
+    calculations.find(state="submitting")
+    calculations.find(kind="compound", formula="Ga")
+    calculations.find(candidate="x")
+    generations.load("c", episode=0)
+    operations = profile()
+    watched = [one for one in operations if "system." not in one["ns"]]
+    assert len(watched) > 40
+    scans = [one for one in watched if "COLLSCAN" in one.get("planSummary", "")]
+    assert [(one["ns"], one["command"]) for one in scans] == []
+    writes = [
+        one["command"]
+        for one in watched
+        if one["ns"].endswith(".candidates")
+        and (one["op"] == "update" or "findAndModify" in one["command"])
+    ]
+    assert len(writes) >= 12
+    for command in writes:
+        guard = str(command.get("q") or command.get("query"))
+        assert "'token'" in guard or "'lease.expires_at'" in guard or "'lease'" in guard, guard
