@@ -39,7 +39,7 @@ class Choice:
         control: Drawn at random from the same pool, for the control arm.
         position: Number of this call in the campaign, from 0.
         inside: Every prediction that counts lies inside its window.
-        distance: How far the predictions are from the windows, eV; None where nothing was predicted.
+        distance: How far the predictions are from the windows, eV; None without any.
         core_seconds: Estimated cost, the missing elemental references included.
         pool: Number of candidates it was chosen from.
     """

@@ -19,10 +19,9 @@ from agents.verify.references import reference_structure
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-F_BLOCK = frozenset("La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Ac Th Pa U Np Pu".split()) - {
-    "La",
-    "Lu",
-}
+LANTHANIDES = ("Ce", "Pr", "Nd", "Pm", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "Yb")
+ACTINIDES = ("Ac", "Th", "Pa", "U", "Np", "Pu", "Am", "Cm")
+F_BLOCK = frozenset(LANTHANIDES + ACTINIDES)
 """Elements whose open 4f or 5f shell plain PBE gets wrong: never computed."""
 
 

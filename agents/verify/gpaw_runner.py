@@ -174,7 +174,10 @@ def _gaps(calculator: Any, cell: Structure, settings: DFTSettings) -> dict[str, 
         dense_calculator = calculator.fixed_density(
             kpts={"size": size, "gamma": True},
             nbands=-settings.empty_bands,
-            convergence={"bands": scf.occupied_bands + 1},
+            convergence={
+                "bands": scf.occupied_bands + 1,
+                "eigenstates": settings.eigenstates_tolerance,
+            },
             txt="gap.txt",
         )
         dense = _gap_of(dense_calculator)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from agents.verify.backend import DFTBackend, Kind
@@ -47,6 +48,7 @@ def calculation_spec(
     Raises:
         ValueError: The structure cannot be standardised.
     """
+    seconds = backend.estimate_core_seconds(structure, settings)
     return {
         "hash": calculation_hash(backend, structure, settings, molecule=molecule),
         "kind": kind,
@@ -56,7 +58,7 @@ def calculation_spec(
         "settings": settings.record(),
         "structure": structure_to_record(structure),
         "formula": structure.composition.reduced_formula,
-        "estimated_core_seconds": backend.estimate_core_seconds(structure, settings),
+        "estimated_core_seconds": None if math.isinf(seconds) else seconds,
         "info": {"molecule": molecule, **(info or {})},
     }
 

@@ -30,24 +30,28 @@ class DFTSettings(BaseModel):
     cutoff: float = Field(gt=0, description="plane-wave cut-off, eV")
     k_density: float = Field(gt=0, description="k-points per Å^-1, self-consistent mesh")
     gap_k_density: float = Field(gt=0, description="k-points per Å^-1, mesh that confirms the gap")
-    smearing: float = Field(0.05, gt=0, description="width of the Fermi-Dirac occupations, eV")
-    empty_bands: int = Field(4, ge=1, description="bands above the occupied ones")
+    smearing: float = Field(
+        default=0.05, gt=0, description="width of the Fermi-Dirac occupations, eV"
+    )
+    empty_bands: int = Field(default=4, ge=1, description="bands above the occupied ones")
     symprec: float = Field(gt=0, description="tolerance of the symmetrised input cell, Å")
     max_displacement: float = Field(
-        0.1, gt=0, description="symmetrising moves no atom further than this, Å"
+        default=0.1, gt=0, description="symmetrising moves no atom further than this, Å"
     )
     energy_tolerance: float = Field(gt=0, description="SCF: energy, eV per electron")
     density_tolerance: float = Field(gt=0, description="SCF: density, electrons per electron")
     eigenstates_tolerance: float = Field(gt=0, description="SCF: residual, eV^2 per electron")
-    max_iterations: int = Field(80, ge=1, description="SCF iterations before the retry")
+    max_iterations: int = Field(default=80, ge=1, description="SCF iterations before the retry")
     magnetic_moments: dict[str, float] = Field(
         default_factory=lambda: dict(MAGNETIC_MOMENTS),
         description="elements treated spin-polarised with their initial moments, μB",
     )
     hubbard_u: dict[str, float] = Field(default_factory=dict, description="U per element, eV")
-    setups: str = Field("paw", description="kind of PAW data set")
-    data_sets: str = Field("", description="name and version of the PAW data sets")
-    molecule_vacuum: float = Field(3.5, gt=0, description="vacuum on each side of a molecule, Å")
+    setups: str = Field(default="paw", description="kind of PAW data set")
+    data_sets: str = Field(default="", description="name and version of the PAW data sets")
+    molecule_vacuum: float = Field(
+        default=3.5, gt=0, description="vacuum on each side of a molecule, Å"
+    )
 
     def record(self) -> dict[str, Any]:
         """Return plain JSON values, as hashed and stored."""

@@ -1,19 +1,28 @@
 """Reference phases of the elements, as DFT computes them.
 
-Solids are the Materials Project's ground states as shipped with the default potential's reference
-table. H, N, O, F and Cl are their diatomic molecules in a box: that is what formation energies are
-measured against in the Materials Project, too (doi 10.1103/PhysRevB.84.045115).
+Solids are the primitive cells of the phases that the Materials Project measures formation energies
+against, or of the observed phase (table built by `agents.verify.reference_table`). H, N, O, F and
+Cl are their diatomic molecules in a box, as there (doi 10.1103/PhysRevB.84.045115).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from db.crystals import record_to_structure
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-SOLIDS = "chgnet-0.3.0"
-"""Potential whose reference table holds the structures of the solids."""
+TABLE = Path(__file__).parent / "data" / "references.json"
+
+
+class MissingReference(ValueError):
+    """There is no reference structure for an element."""
+
 
 BOND_LENGTHS: dict[str, float] = {"H": 0.75, "N": 1.11, "O": 1.23, "F": 1.42, "Cl": 2.01}
 """PBE bond lengths of the diatomic gases, Å (rounded; 0.01 Å changes the energy by ~3 meV)."""
@@ -42,9 +51,16 @@ def reference_structure(element: str, vacuum: float = 3.5) -> Structure:
     """
     if is_molecule(element):
         return diatomic(element, BOND_LENGTHS[element], vacuum)
-    from agents.relax.references import ElementalReferences
+    solids = _solids()
+    if element not in solids:
+        raise MissingReference(f"{TABLE.name} has no reference phase of {element}")
+    return record_to_structure(solids[element]["structure"])
 
-    return ElementalReferences.load(SOLIDS).ground_state(element)
+
+@cache
+def _solids() -> dict[str, Any]:
+    table: dict[str, Any] = json.loads(TABLE.read_text())["elements"]
+    return table
 
 
 def diatomic(element: str, bond: float, vacuum: float) -> Structure:

@@ -17,46 +17,58 @@ class VerifySettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     backend: Literal["auto", "gpaw", "none"] = Field(
-        "auto", description='"auto" is GPAW where it is installed; "none" verifies nothing'
+        default="auto", description='"auto" is GPAW where it is installed; "none" verifies nothing'
     )
-    preset: Literal["fast", "standard"] = Field("fast", description="named set of DFT settings")
+    preset: Literal["fast", "standard"] = Field(
+        default="fast", description="named set of DFT settings"
+    )
 
     # Budget
-    max_submitted: int = Field(8, ge=0, description="candidates sent to DFT at most")
-    max_completed: int = Field(3, ge=0, description="stop after so many candidates with a result")
-    max_concurrent: int = Field(3, ge=1, description="candidates at the DFT code at the same time")
+    max_submitted: int = Field(default=8, ge=0, description="candidates sent to DFT at most")
+    max_completed: int = Field(
+        default=3, ge=0, description="stop after so many candidates with a result"
+    )
+    max_concurrent: int = Field(
+        default=3, ge=1, description="candidates at the DFT code at the same time"
+    )
     min_pool: int = Field(
-        8, ge=1, description="wait for so many screened candidates before the first choice"
+        default=8, ge=1, description="wait for so many screened candidates before the first choice"
     )
 
     # Choice
     acquisition: Literal["cheapest", "window"] = Field(
-        "cheapest",
+        default="cheapest",
         description='"cheapest": inside the predicted windows first, then by estimated cost; '
         '"window": by the distance of the predictions to the windows, then by cost',
     )
     control_share: float = Field(
-        0.2, ge=0, lt=1, description="share of the calls drawn at random from the same pool"
+        default=0.2, ge=0, lt=1, description="share of the calls drawn at random from the same pool"
     )
     consensus: tuple[str, ...] = Field(
-        (), description="models whose predictions count in the choice; empty: every model"
+        default=(), description="models whose predictions count in the choice; empty: every model"
     )
     max_core_seconds: float | None = Field(
-        None,
+        default=None,
         gt=0,
         description="calculations estimated above this are not chosen; None: 0.6 of the timeout",
     )
 
     # Running
-    timeout_seconds: float = Field(180.0, gt=0, description="wall-clock limit of one calculation")
-    launchers: int = Field(1, ge=0, description="launcher processes started by the campaign")
-    nice: int = Field(5, ge=0, le=19, description="niceness of the DFT processes")
-    ping_seconds: float = Field(5.0, gt=0, description="a running launcher reports this often")
+    timeout_seconds: float = Field(
+        default=180.0, gt=0, description="wall-clock limit of one calculation"
+    )
+    launchers: int = Field(
+        default=1, ge=0, description="launcher processes started by the campaign"
+    )
+    nice: int = Field(default=5, ge=0, le=19, description="niceness of the DFT processes")
+    ping_seconds: float = Field(
+        default=5.0, gt=0, description="a running launcher reports this often"
+    )
     lost_seconds: float = Field(
-        60.0, gt=0, description="a launcher silent for so long is taken for dead"
+        default=60.0, gt=0, description="a launcher silent for so long is taken for dead"
     )
     max_launches: int = Field(
-        2, ge=1, description="launches of one calculation, lost ones included"
+        default=2, ge=1, description="launches of one calculation, lost ones included"
     )
 
     @model_validator(mode="after")

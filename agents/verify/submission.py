@@ -162,6 +162,6 @@ class Submission:
 
 
 def crystal_of(candidate: Candidate) -> dict[str, Any]:
-    """Return the crystal that DFT judges: the relaxed one, or the decoded where none was relaxed."""
+    """Return the crystal that DFT judges: relaxed, or as decoded where it was not relaxed."""
     relaxed: dict[str, Any] | None = (candidate.relaxation or {}).get("structure")
     return relaxed or dict(candidate.structure)

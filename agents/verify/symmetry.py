@@ -78,7 +78,7 @@ def _primitive(structure: Structure, symprec: float) -> tuple[Structure, int] | 
         return None
     lattice, positions, numbers = ideal
     species = [Element.from_Z(int(number)).symbol for number in numbers]
-    return Structure(lattice, species, positions % 1.0), int(dataset.number)
+    return Structure(lattice, species, np.asarray(positions) % 1.0), int(dataset.number)
 
 
 def displacement(structure: Structure, other: Structure) -> float | None:
