@@ -100,7 +100,7 @@ def crystal_from_structure(structure: Structure) -> Crystal:
         UnencodableCrystal: for partial occupancies, species that are not elements, no atoms, or
             values that are not finite.
     """
-    from pymatgen.core import Element, Species
+    from pymatgen.core import DummySpecies, Element, Species
 
     if len(structure) == 0:
         raise UnencodableCrystal("the structure has no atoms")
@@ -109,7 +109,8 @@ def crystal_from_structure(structure: Structure) -> Crystal:
     numbers = []
     for site in structure:
         kind = site.specie
-        if not isinstance(kind, Element | Species) or kind.Z > MAX_ATOMIC_NUMBER:
+        is_element = isinstance(kind, Element | Species) and not isinstance(kind, DummySpecies)
+        if not is_element or kind.Z > MAX_ATOMIC_NUMBER:
             raise UnencodableCrystal(f"{kind} is not an element up to Z = {MAX_ATOMIC_NUMBER}")
         numbers.append(kind.Z)
     frac = np.asarray(structure.frac_coords, dtype=np.float64)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from model.canonical import MAX_ATOMIC_NUMBER
 from model.encoder import padding_bias
-from model.layers import TransformerBlock, mlp
+from model.layers import TransformerBlock, atom_mean, mlp
 from model.settings import ModelConfig
 
 _ABSENT = -1e9
@@ -69,7 +69,7 @@ class CrystalDecoder(nn.Module):
         self.element = mlp(width, width, MAX_ATOMIC_NUMBER + 1)
         self.element_of_slot = mlp(config.species_dim, width, MAX_ATOMIC_NUMBER + 1)
         self.bins = config.coordinate_bins
-        self.coordinate = nn.Linear(width, 3 * config.coordinate_bins)
+        self.coordinate = mlp(8 * config.local_dim, 2 * width, 3 * config.coordinate_bins)
         self.coordinate_of_axis = nn.Linear(config.local_dim, config.coordinate_bins)
 
     def slot_logits(self, role: Tensor, present: Tensor) -> Tensor:
@@ -99,6 +99,14 @@ class CrystalDecoder(nn.Module):
             x = block(x + from_crystal(codes.crystal)[:, None], bias)
         x = self.norm(x)
         elements = self.element(x) + self.element_of_slot(token)
-        coordinates = self.coordinate(x).unflatten(-1, (3, self.bins))
-        coordinates = coordinates + self.coordinate_of_axis(codes.axes)
-        return AtomPrediction(elements=elements, coordinates=coordinates, hidden=x)
+        return AtomPrediction(elements=elements, coordinates=self._coordinates(codes), hidden=x)
+
+    def _coordinates(self, codes: CodeVectors) -> Tensor:
+        """Return coordinate logits (B, N, 3, K) from the local codes alone.
+
+        Chemistry has no say here, so global genes can never push atoms into each other.
+        """
+        local = codes.local
+        around = atom_mean(local, codes.mask)[:, None].expand_as(local)
+        logits = self.coordinate(torch.cat([local, around], -1)).unflatten(-1, (3, self.bins))
+        return logits + self.coordinate_of_axis(codes.axes)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from vector_quantize_pytorch import ResidualVQ
 
+_REVIVED_USE = 2.0  # use count of a revived code: about a hundred batches to prove itself
+
 
 class CodeQuantiser(nn.Module):
     """A residual quantiser: r_0 = x, k_d = nearest(r_d), r_(d+1) = r_d - e(k_d), q = sum e(k_d).
@@ -49,6 +51,8 @@ class CodeQuantiser(nn.Module):
             threshold_ema_dead_code=dead_code_threshold,
             rotation_trick=rotation_trick,
         )
+        for layer in self.residual.layers:
+            layer._codebook.reset_cluster_size = _REVIVED_USE
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Quantise vectors.

@@ -1,0 +1,109 @@
+"""Checkpoints: what is damaged or does not belong together is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load, save
+
+from model.checkpoint import SHIPPED
+from model.errors import CheckpointError, CorruptCheckpoint, MissingCheckpoint
+from model.generator import Generator
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(SHIPPED / "perov5", tmp_path / "copy"))
+
+
+def _sign(folder: Path) -> None:
+    """Make the card agree with the files, so that only their content is wrong."""
+    import hashlib
+
+    card = json.loads((folder / "card.json").read_text())
+    for name in card["files"]:
+        card["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    (folder / "card.json").write_text(json.dumps(card))
+
+
+def test_a_copy_loads_by_path_as_the_same_version(copy: Path, generator: Generator) -> None:
+    assert Generator.load(copy).version == generator.version
+    assert len(generator.version) == 12
+
+
+def test_missing_checkpoint_lists_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(MissingCheckpoint, match=r"'mp21'.*perov5"):
+        Generator.load("mp21")
+    with pytest.raises(MissingCheckpoint):
+        Generator.load(tmp_path)
+
+
+def _flip_byte(folder: Path) -> None:
+    data = bytearray((folder / "model.safetensors").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "model.safetensors").write_bytes(bytes(data))
+
+
+def _truncate_head(folder: Path) -> None:
+    path = folder / "head.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    _sign(folder)
+
+
+def _lose_bank(folder: Path) -> None:
+    (folder / "bank.npz").unlink()
+
+
+def _break_card(folder: Path) -> None:
+    (folder / "card.json").write_text("{")
+
+
+def _other_format(folder: Path) -> None:
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps({**card, "format": "other"}))
+
+
+def _other_config(folder: Path) -> None:
+    card = json.loads((folder / "card.json").read_text())
+    card["config"]["model"]["width"] = 32
+    (folder / "card.json").write_text(json.dumps(card))
+
+
+def _infinite_weight(folder: Path) -> None:
+    tensors = load((folder / "model.safetensors").read_bytes())
+    name = "decoder.slot.bias"
+    tensors[name] = np.full_like(tensors[name], np.inf)
+    (folder / "model.safetensors").write_bytes(save(tensors))
+    _sign(folder)
+
+
+def _lost_tensor(folder: Path) -> None:
+    tensors = load((folder / "model.safetensors").read_bytes())
+    del tensors["decoder.slot.bias"]
+    (folder / "model.safetensors").write_bytes(save(tensors))
+    _sign(folder)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _flip_byte,
+        _truncate_head,
+        _lose_bank,
+        _break_card,
+        _other_format,
+        _other_config,
+        _infinite_weight,
+        _lost_tensor,
+    ],
+)
+def test_damage_is_refused(copy: Path, damage: Callable[[Path], None]) -> None:
+    damage(copy)
+    with pytest.raises(CorruptCheckpoint) as caught:
+        Generator.load(copy)
+    assert isinstance(caught.value, CheckpointError)

@@ -1,0 +1,137 @@
+"""Training on a tiny data set: repeatable, learning, writing what can be loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from model.errors import InvalidConfig, MissingDataset
+from model.generator import Generator
+from model.metrics import reconstruction
+from model.settings import HeadConfig, ModelConfig
+from model.training import EpochReport, TrainConfig, load_train_config, train
+
+CONFIG = TrainConfig(
+    name="tiny",
+    epochs=4,
+    batch_size=16,
+    model=ModelConfig(
+        width=16,
+        heads=2,
+        encoder_blocks=1,
+        decoder_blocks=1,
+        local_dim=8,
+        species_dim=8,
+        crystal_dim=8,
+        role_codes=8,
+        axis_codes=16,
+        species_codes=8,
+        crystal_codes=8,
+        crystal_levels=2,
+    ),
+    head=HeadConfig(width=8, members=2, epochs=2),
+)
+
+
+@pytest.fixture(scope="module")
+def first(
+    tiny_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[EpochReport]]:
+    """A checkpoint trained once, and the reports of its epochs."""
+    reports: list[EpochReport] = []
+    labels = tmp_path_factory.mktemp("labels") / "extra.csv"
+    labels.write_text("id,value\n" + "\n".join(f"m{i},{i / 10}" for i in range(0, 90, 2)) + "\n")
+    config = CONFIG.model_copy(update={"extra_labels": {"formation_energy_per_atom@x": labels}})
+    out = tmp_path_factory.mktemp("out") / "tiny"
+    train(config, data_dir=tiny_data, out=out, on_epoch=reports.append)
+    return out, reports
+
+
+def test_losses_fall_and_epochs_are_reported(first: tuple[Path, list[EpochReport]]) -> None:
+    _, reports = first
+    assert [r.epoch for r in reports] == [1, 2, 3, 4]
+    assert reports[-1].losses["total"] < 0.8 * reports[0].losses["total"]
+    assert reports[-1].losses["coordinates"] < reports[0].losses["coordinates"]
+    assert len(reports[-1].perplexity["species"]) == 2
+    assert "epoch 4/4" in str(reports[-1])
+
+
+def test_the_checkpoint_holds_both_splits_and_all_labels(
+    first: tuple[Path, list[EpochReport]], tiny_data: Path
+) -> None:
+    generator = Generator.load(first[0])
+    assert len(generator.bank.rows("train")) == 96
+    assert len(generator.bank.rows("val")) == 24
+    assert generator.head.targets == [
+        "formation_energy_per_atom@castelli2012",
+        "formation_energy_per_atom@x",
+    ]
+    castelli = generator.bank.properties["formation_energy_per_atom@castelli2012"]
+    np.testing.assert_array_equal(np.isnan(castelli[:6]), [1, 0, 0, 1, 0, 0])
+    extra = generator.bank.properties["formation_energy_per_atom@x"]
+    np.testing.assert_allclose(extra[:5], [0.0, np.nan, 0.2, np.nan, 0.4], atol=1e-6)
+    result = reconstruction(generator, dataset="perov5", split="test", data_dir=tiny_data)
+    assert result["n"] == 24
+    assert 0 <= result["match_rate"] <= result["composition_accuracy"] <= 1
+
+
+def test_one_seed_gives_one_result_and_leaves_the_global_one(
+    tiny_data: Path, tmp_path: Path
+) -> None:
+    runs = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        torch.manual_seed(11 if name == "a" else 12)
+        before = torch.random.get_rng_state()
+        config = CONFIG.model_copy(update={"epochs": 3, "seed": seed})
+        train(config, data_dir=tiny_data, out=tmp_path / name)
+        assert torch.equal(before, torch.random.get_rng_state())
+        runs.append(tmp_path / name)
+    a, b, c = (load_file(run / "model.safetensors") for run in runs)
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert any(not torch.equal(a[key], c[key]) for key in a)
+    assert Generator.load(runs[0]).head.version == Generator.load(runs[1]).head.version
+
+
+def test_an_existing_checkpoint_is_replaced_only_at_the_end(
+    tiny_data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "kept"
+    out.mkdir()
+    (out / "card.json").write_text("old")
+
+    def interrupt(report: EpochReport) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(CONFIG, data_dir=tiny_data, out=out, on_epoch=interrupt)
+    assert (out / "card.json").read_text() == "old"
+
+
+def test_wrong_configurations_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    cases = {
+        "name: x\nepoch: 3\n": "epoch: Extra inputs",
+        "name: x\nmodel: {width: 30, heads: 4}\n": "multiple of heads",
+        "name: x\ndataset: mp21\n": "dataset",
+        "[1, 2]": "keys and values",
+        "a: [": "not YAML",
+    }
+    for text, reason in cases.items():
+        path.write_text(text)
+        with pytest.raises(InvalidConfig, match=reason):
+            load_train_config(path)
+    with pytest.raises(InvalidConfig, match="there is no"):
+        load_train_config(tmp_path / "none.yaml")
+    with pytest.raises(MissingDataset, match="perov5_train"):
+        train(CONFIG, data_dir=tmp_path, out=tmp_path / "out")
+
+
+def test_the_shipped_configuration_is_valid() -> None:
+    from importlib import resources
+
+    with resources.as_file(resources.files("configs") / "model" / "perov5.yaml") as path:
+        assert load_train_config(path).name == "perov5"
