@@ -46,7 +46,8 @@ def run_campaign(
     options: RunOptions,
     *,
     announce: Callable[[str], None],
-    on_tick: Callable[[Tick], None],
+    on_start: Callable[[], None] = lambda: None,
+    on_tick: Callable[[Tick], None] = lambda tick: None,
 ) -> dict[str, Any]:
     """Run a campaign until it is over, the time is over, or it is interrupted.
 
@@ -54,6 +55,7 @@ def run_campaign(
         config: The checked campaign.
         options: Overrides of the command line.
         announce: Called with every choice made at the start.
+        on_start: Called once the database is open.
         on_tick: Called after every tick of the loop.
 
     Returns:
@@ -69,6 +71,7 @@ def run_campaign(
 
     resolve_checkpoint(config.generator)
     with connect(options.database_uri) as session:
+        on_start()
         record = _create_or_continue(config)
         server = session.describe()
         announce(f"database: {server['server']} MongoDB {server['version']} at {server['address']}")

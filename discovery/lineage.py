@@ -49,12 +49,12 @@ def _print_structure(record: dict[str, Any], console: Console) -> None:
     a, b, c = structure.lattice.abc
     alpha, beta, gamma = structure.lattice.angles
     kind = "relaxed" if crystal is not record.get("structure") else "decoded"
-    table = Table(
-        title=f"{kind}: a {a:.3f} b {b:.3f} c {c:.3f} Å, "
-        f"α {alpha:.1f} β {beta:.1f} γ {gamma:.1f}°, {structure.volume:.2f} Å³",
-        title_justify="left",
-        box=None,
+    console.print(
+        f"{kind}: a {a:.3f} b {b:.3f} c {c:.3f} Å, α {alpha:.1f} β {beta:.1f} γ {gamma:.1f}°, "
+        f"{structure.volume:.2f} Å³",
+        highlight=False,
     )
+    table = Table(box=None, pad_edge=False)
     for column in ("", "x", "y", "z"):
         table.add_column(column, justify="right")
     for site in structure:
@@ -63,9 +63,9 @@ def _print_structure(record: dict[str, Any], console: Console) -> None:
 
 
 def _numbers(record: dict[str, Any]) -> Table:
-    table = Table(title="numbers", title_justify="left", box=None)
-    for column in ("property", "value", "unit", "model", "version", "level", "on", "in domain"):
-        table.add_column(column, justify="right" if column == "value" else "left")
+    table = Table(title="numbers", title_justify="left", box=None, pad_edge=False)
+    for column in ("property", "value", "unit", "model", "version", "level", "on", "note"):
+        table.add_column(column, justify="right" if column == "value" else "left", no_wrap=True)
     for one in record.get("predictions", []):
         spread = "" if one.get("std") is None else f" ± {one['std']:.3f}"
         table.add_row(
@@ -76,7 +76,7 @@ def _numbers(record: dict[str, Any]) -> Table:
             one["version"],
             one["level"],
             one["on"],
-            "yes" if one["in_domain"] else "no",
+            "" if one["in_domain"] else "out of domain",
         )
     verification = record.get("verification") or {}
     for name, unit in (("formation_energy_per_atom", "eV/atom"), ("band_gap", "eV")):
@@ -96,17 +96,24 @@ def _numbers(record: dict[str, Any]) -> Table:
 
 
 def _history(record: dict[str, Any]) -> Table:
-    table = Table(title="history", title_justify="left", box=None)
-    for column in ("time", "from", "to", "agent", "code", "inputs"):
-        table.add_column(column, overflow="fold")
+    table = Table(title="history", title_justify="left", box=None, pad_edge=False)
+    for column in ("time", "state", "agent", "code", "inputs"):
+        table.add_column(column, no_wrap=column != "inputs", overflow="fold")
     for entry in record["history"]:
-        inputs = ", ".join(f"{key}={value}" for key, value in (entry.get("inputs") or {}).items())
+        inputs = (f"{key} {_short(value)}" for key, value in (entry.get("inputs") or {}).items())
         table.add_row(
-            str(entry["at"]),
-            entry["from"] or "",
+            str(entry["at"])[:19],
             entry["to"],
             entry["agent"],
             entry["code_version"],
-            inputs,
+            ", ".join(inputs),
         )
     return table
+
+
+def _short(value: Any) -> str:
+    """Shorten hashes, which `--json` gives in full."""
+    if isinstance(value, list):
+        return " ".join(_short(item) for item in value)
+    text = str(value)
+    return text[:12] if len(text) == 64 else text

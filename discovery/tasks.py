@@ -67,8 +67,8 @@ def learn(campaign: str) -> str:
 
     here = runtime(campaign)
     report = learning_event(campaign, here.generator, here.config.learn, here.config.seed)
-    log.info("learning event of %s: %s", campaign, report)
-    return str(report)
+    log.info("learning event of %s: %s (%s)", campaign, report.decision, report.reason)
+    return report.decision
 
 
 TASKS = {"evaluate": evaluate, "relax": relax, "screen": screen, "learn": learn}

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from discovery.cli.output import UsageError, print_json
+from discovery.cli.output import UsageError, console_for_tables, log_to_file, print_json
 
 Campaign = Annotated[str | None, typer.Argument(help="Name of a campaign; all if omitted.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -70,12 +70,13 @@ def run(
             config,
             options,
             announce=lambda line: console.print(f"  {line}", highlight=False, soft_wrap=True),
+            on_start=lambda: log_to_file(log_folder() / "loop.log"),
             on_tick=view,
         )
     if json:
         print_json(outcome)
         return
-    print_summary(outcome, Console())
+    print_summary(outcome, console_for_tables())
     console.print(f"Logs of the workers: {log_folder()}", style="dim", soft_wrap=True)
 
 
@@ -84,8 +85,6 @@ def status(campaign: Campaign = None, db: Database = None, json: Json = False) -
 
     Example: `discovery status quickstart --json`
     """
-    from rich.console import Console
-
     from db import campaigns
     from db.connection import connect
     from discovery.status import status as summarise
@@ -106,7 +105,7 @@ def status(campaign: Campaign = None, db: Database = None, json: Json = False) -
     if json:
         print_json(summary)
     else:
-        print_summary(summary, Console())
+        print_summary(summary, console_for_tables())
 
 
 def query(
@@ -159,8 +158,6 @@ def show(
 
     Example: `discovery show quickstart-1f0c2a9b7d3e`
     """
-    from rich.console import Console
-
     from db.connection import connect
     from discovery.export import full_record
     from discovery.lineage import describe
@@ -170,4 +167,4 @@ def show(
     if json:
         print_json(record)
     else:
-        describe(record, Console())
+        describe(record, console_for_tables())

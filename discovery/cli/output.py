@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class UsageError(ValueError):
@@ -32,10 +36,24 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form: {value!r:.80}")
 
 
+def console_for_tables() -> Console:
+    """Return a console on stdout that is wide enough for tables where it is no terminal."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 180)
+
+
+def log_to_file(path: Path) -> None:
+    """Send logs and warnings of this process to a file, so that the live view stays whole."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    logging.basicConfig(
+        filename=path, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.captureWarnings(True)
+
+
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Send the logs of this process to stderr."""
     logging.basicConfig(
         stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    for noisy in ("matplotlib", "pymatgen", "launchpad", "rocket.launcher", "optuna"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)

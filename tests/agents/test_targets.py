@@ -21,7 +21,7 @@ def test_bounds_are_included_and_open_where_missing() -> None:
 
 
 def test_empty_windows_are_refused() -> None:
-    with pytest.raises(ValidationError, match="empty: min 2.0 is above max 1.0"):
+    with pytest.raises(ValidationError, match=r"empty: min 2\.0 is above max 1\.0"):
         Window(property="band_gap", min=2, max=1)
     with pytest.raises(ValidationError, match="neither min nor max"):
         Window(property="band_gap")
