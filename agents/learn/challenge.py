@@ -74,37 +74,35 @@ def challenge(
     references = {"live": start, "shipped": generator.head}
 
     lesson = to_samples(generator, [*learned, *early])
-    replay = _replay(generator, len(lesson), settings, seeds[0])
+    replay = _replay(generator, settings, seeds[0])
     tuned = fine_tune(start, lesson, replay, settings.finetune, seeds[1])
     prequential = judge_prequential(
-        start, tuned.head, to_samples(generator, early), judged, settings, seeds[2]
+        start, tuned, to_samples(generator, early), judged, settings, seeds[2]
     )
-    kept = judge_held_out(references, tuned.head, held_out, settings, seeds[2])
+    kept = judge_held_out(references, tuned, held_out, settings, seeds[2])
     metrics: dict[str, Any] = {
         "prequential": prequential.metrics,
         "held_out": kept.metrics,
-        "epoch": tuned.epoch,
         "replay": len(replay),
         "labels": {"rehearsed": len(learned), "trained": len(early), "gate": len(gate)},
     }
     reason = prequential.reason or kept.reason
     if reason is not None or not settings.refit:
-        return Challenge(tuned.head, reason, early, gate, metrics)
+        return Challenge(tuned, reason, early, gate, metrics)
 
     start = _widened(live, [*learned, *new], new)
     lesson = to_samples(generator, [*learned, *new])
-    replay = _replay(generator, len(lesson), settings, seeds[3])
+    replay = _replay(generator, settings, seeds[3])
     refitted = fine_tune(start, lesson, replay, settings.finetune, seeds[4])
-    verdict = judge_held_out(references, refitted.head, held_out, settings, seeds[2])
+    verdict = judge_held_out(references, refitted, held_out, settings, seeds[2])
     metrics["refit"] = {
         "used": verdict.promoted,
         "reason": verdict.reason,
-        "epoch": refitted.epoch,
         "held_out": verdict.metrics,
     }
     if not verdict.promoted:
-        return Challenge(tuned.head, None, early, gate, metrics)
-    return Challenge(refitted.head, None, list(new), gate, metrics)
+        return Challenge(tuned, None, early, gate, metrics)
+    return Challenge(refitted, None, list(new), gate, metrics)
 
 
 def _widened(live: PropertyHead, labels: Sequence[Label], known: Sequence[Label]) -> PropertyHead:
@@ -124,10 +122,9 @@ def _potential_level(labels: Sequence[Label]) -> str:
     return ""
 
 
-def _replay(generator: Generator, n_labels: int, settings: LearnSettings, seed: int) -> Samples:
-    """Draw training crystals of the code bank, in proportion to the labels."""
+def _replay(generator: Generator, settings: LearnSettings, seed: int) -> Samples:
+    """Draw the training crystals of the code bank that are rehearsed."""
     rows = generator.bank.rows("train")
-    wanted = int(settings.finetune.replay * n_labels)
-    size = min(len(rows), max(settings.finetune.replay_minimum, wanted))
+    size = max(1, round(settings.finetune.replay * len(rows)))
     chosen = np.random.default_rng(seed).choice(rows, size=size, replace=False)
     return from_bank(generator, np.sort(chosen))

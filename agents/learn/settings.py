@@ -11,26 +11,26 @@ class FineTuneSettings(BaseModel):
     """How the property head is fine-tuned.
 
     Args:
-        epochs: Most passes over the new labels.
-        learning_rate: Step size of AdamW.
+        epochs: Passes over the labels and the rehearsed training crystals.
+        learning_rate: Peak of the one-cycle schedule.
         weight_decay: Decay of AdamW.
-        batch: Labelled crystals per step, half of them replayed from the training set.
-        replay: Training crystals replayed for each labelled one, at most.
-        replay_minimum: Training crystals replayed at least.
-        stopping_fraction: Share of the labels and of the replay kept aside for early stopping.
-        patience: Epochs without improvement before training stops.
+        dropout: Drop-out of the hidden layers.
+        batch: Crystals per step.
+        replay: Share of the training crystals that is rehearsed in every pass.
+        rare_weight: Largest weight of a crystal with a label of a rare target.
+        calibration_fraction: Share of the crystals kept out to calibrate the uncertainty.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    epochs: int = Field(default=40, ge=1)
-    learning_rate: float = Field(default=3e-4, gt=0)
-    weight_decay: float = Field(default=1e-4, ge=0)
+    epochs: int = Field(default=12, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=0.02, ge=0)
+    dropout: float = Field(default=0.05, ge=0, lt=1)
     batch: int = Field(default=256, ge=2)
-    replay: float = Field(default=4.0, ge=0)
-    replay_minimum: int = Field(default=2000, ge=0)
-    stopping_fraction: float = Field(default=0.15, gt=0, lt=0.5)
-    patience: int = Field(default=6, ge=1)
+    replay: float = Field(default=1.0, gt=0, le=1)
+    rare_weight: float = Field(default=10.0, ge=1)
+    calibration_fraction: float = Field(default=0.1, ge=0, lt=0.5)
 
 
 class LearnSettings(BaseModel):
