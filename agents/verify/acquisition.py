@@ -91,17 +91,8 @@ def choose(
     Returns:
         At most ``n`` choices, in order.
     """
-    limit = settings.affordable_core_seconds
     costs = dict(reference_seconds)
-    feasible = sorted(
-        (
-            entry
-            for entry in pool
-            if entry.core_seconds <= limit
-            and all(costs.get(element, 0.0) <= limit for element in entry.elements)
-        ),
-        key=lambda entry: entry.id,
-    )
+    feasible = affordable(pool, settings, costs)
     judged = {entry.id: judge(entry.predictions, windows, settings.consensus) for entry in feasible}
     chosen: list[Choice] = []
     for position in range(chosen_before, chosen_before + n):
@@ -128,6 +119,20 @@ def choose(
         feasible.remove(entry)
         costs.update(dict.fromkeys(entry.elements, 0.0))
     return chosen
+
+
+def affordable(
+    pool: Iterable[Entry], settings: VerifySettings, reference_seconds: Mapping[str, float]
+) -> list[Entry]:
+    """Return the candidates whose every missing calculation is supported and affordable, by id."""
+    limit = settings.affordable_core_seconds
+    fitting = [
+        entry
+        for entry in pool
+        if entry.core_seconds <= limit
+        and all(reference_seconds.get(element, 0.0) <= limit for element in entry.elements)
+    ]
+    return sorted(fitting, key=lambda entry: entry.id)
 
 
 def is_control(position: int, share: float, seed: int) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents.targets import Window
-from agents.verify.acquisition import Choice, Entry, calls_allowed, choose
+from agents.verify.acquisition import Choice, Entry, affordable, calls_allowed, choose
 from agents.verify.backend import load_backend
 from agents.verify.collection import Collected, collect
 from agents.verify.identity import find_equal
@@ -84,7 +84,6 @@ class VerifyAgent:
             self.pad = launchpad(session)
             self.submission = Submission(self.pad, self.backend, self.dft, settings)
         self._estimates: dict[str, float] = {}  # a cache; estimates never change
-        self._references: dict[str, float] = {}
 
     def step(self, *, last: bool) -> Progress:
         """Do everything that can be done now, once.
@@ -116,14 +115,12 @@ class VerifyAgent:
         )
         if not allowed:
             return []
-        pool = list(Candidate.objects(campaign=self.campaign, state=str(State.SCREENED)))
-        by_id = {candidate.id: candidate for candidate in pool}
-        entries = [self._entry(candidate) for candidate in pool]
+        entries, settings, reference_seconds = self._pool()
         choices = choose(
             entries,
             self.windows,
-            self.settings,
-            reference_seconds=self._reference_seconds({e for one in entries for e in one.elements}),
+            settings,
+            reference_seconds=reference_seconds,
             seed=self.seed,
             chosen_before=counts["submitted"],
             n=allowed,
@@ -133,7 +130,7 @@ class VerifyAgent:
                 choice.id,
                 source=State.SCREENED,
                 to=State.SELECTED,
-                token=by_id[choice.id].token,
+                token=candidates.load(choice.id).token,
                 agent=AGENT,
                 updates={"selection": {**choice.record(), "mode": self.settings.acquisition}},
                 inputs={"level": self.backend.level(self.dft), "seed": self.seed},
@@ -168,24 +165,18 @@ class VerifyAgent:
     def progress(self, *, last: bool) -> Progress:
         """Say where the verification stands, from the records alone."""
         counts = self._counts()
-        done, waiting = not self.enabled, ""
-        if self.enabled:
-            remaining = calls_allowed(
-                self.settings,
-                submitted=counts["submitted"],
-                completed=counts["completed"],
-                in_flight=0,
-                pool=math.inf,  # type: ignore[arg-type]
-                last=True,
-            )
-            exhausted = last and not counts["selectable"]
-            done = not counts["in_flight"] and (remaining == 0 or exhausted)
-            if counts["in_flight"]:
-                waiting = f"dft: {counts['in_flight']} candidates"
-            elif not done:
-                waiting = "dft: screened candidates to choose from"
-        del counts["selectable"]
-        return Progress(**counts, done=done, waiting_for=waiting)
+        if not self.enabled:
+            return Progress(**counts, done=True, waiting_for="")
+        if counts["in_flight"]:
+            waiting = f"dft: {counts['in_flight']} candidates"
+            return Progress(**counts, done=False, waiting_for=waiting)
+        spent = (
+            counts["submitted"] >= self.settings.max_submitted
+            or counts["completed"] >= self.settings.max_completed
+        )
+        if spent or (last and not affordable(*self._pool())):
+            return Progress(**counts, done=True, waiting_for="")
+        return Progress(**counts, done=False, waiting_for="dft: screened candidates")
 
     def _counts(self) -> dict[str, int]:
         mine = Candidate.objects(campaign=self.campaign)
@@ -211,25 +202,22 @@ class VerifyAgent:
             core_seconds=self._estimates[candidate.id],
         )
 
-    def _reference_seconds(self, elements: set[str]) -> dict[str, float]:
-        return {element: self._cost_of_reference(element) for element in sorted(elements)}
+    def _pool(self) -> tuple[list[Entry], VerifySettings, dict[str, float]]:
+        screened = Candidate.objects(campaign=self.campaign, state=str(State.SCREENED))
+        entries = [self._entry(candidate) for candidate in screened]
+        elements = sorted({element for entry in entries for element in entry.elements})
+        return entries, self.settings, {e: self._cost_of_reference(e) for e in elements}
 
     def _cost_of_reference(self, element: str) -> float:
-        if self._references.get(element) in (0.0, math.inf):
-            return self._references[element]
         if self.backend.unsupported([element], self.dft) is not None:
-            self._references[element] = math.inf
             return math.inf
         try:
             spec = self.submission.reference_spec(element)
         except ValueError:
-            self._references[element] = math.inf
             return math.inf
         recorded = find_equal(spec)
-        seconds = spec["estimated_core_seconds"]
-        cost = math.inf if seconds is None else float(seconds)
-        if recorded is not None:
-            state = calculations.load(recorded).state
-            cost = math.inf if state == CalculationState.FAILED else 0.0
-        self._references[element] = cost
-        return cost
+        if recorded is None:
+            seconds = spec["estimated_core_seconds"]
+            return math.inf if seconds is None else float(seconds)
+        failed = calculations.load(recorded).state == CalculationState.FAILED
+        return math.inf if failed else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -41,6 +42,8 @@ def launchpad(session: Session) -> LaunchPad:
         strm_lvl="CRITICAL",
         mongoclient_kwargs={"w": "majority", "journal": True, "appname": "discovery-fireworks"},
     )
+    for name in ("launchpad", "rocket.launcher"):  # FireWorks sets them to DEBUG
+        logging.getLogger(name).propagate = False
     with suppress(DuplicateKeyError):  # another process was faster
         pad.fw_id_assigner.update_one(
             {"_id": "counter"},

@@ -50,7 +50,7 @@ class VerifySettings(BaseModel):
     max_core_seconds: float | None = Field(
         default=None,
         gt=0,
-        description="calculations estimated above this are not chosen; None: 0.6 of the timeout",
+        description="calculations estimated above this are not chosen; None: 0.5 of the timeout",
     )
 
     # Running
@@ -90,4 +90,4 @@ class VerifySettings(BaseModel):
         """Largest estimated cost of one calculation that is still chosen, s."""
         if self.max_core_seconds is not None:
             return self.max_core_seconds
-        return 0.6 * self.timeout_seconds
+        return 0.5 * self.timeout_seconds

@@ -42,6 +42,7 @@ class Submission:
         self.backend = backend
         self.dft = dft
         self.settings = settings
+        self._references: dict[str, dict[str, Any]] = {}  # a cache; they never change
 
     def submit(self, candidate_id: str) -> dict[str, Any]:
         """Queue a selected candidate's calculation and the elemental references it still lacks.
@@ -98,14 +99,16 @@ class Submission:
         Raises:
             ValueError: There is no reference structure for this element.
         """
-        return calculation_spec(
-            self.backend,
-            self.backend.reference(element),
-            self.dft,
-            kind="reference",
-            molecule=is_molecule(element),
-            info={"element": element},
-        )
+        if element not in self._references:
+            self._references[element] = calculation_spec(
+                self.backend,
+                self.backend.reference(element),
+                self.dft,
+                kind="reference",
+                molecule=is_molecule(element),
+                info={"element": element},
+            )
+        return dict(self._references[element])
 
     def reconcile(self) -> int:
         """Queue every calculation that was recorded but perhaps never queued.

@@ -1,0 +1,148 @@
+"""The choice of candidates: order, arms, budget."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from agents.targets import Window
+from agents.verify.acquisition import Entry, calls_allowed, choose, is_control, judge
+from agents.verify.settings import VerifySettings
+
+WINDOWS = (
+    Window(property="formation_energy_per_atom", max=-0.5),
+    Window(property="band_gap", min=0.5, max=2.5),
+)
+ONLY_ORDER = VerifySettings(control_share=0.0)
+
+
+def predicted(energy: float, *gaps: float) -> tuple[dict[str, Any], ...]:
+    records = [{"property": "formation_energy_per_atom", "value": energy, "model": "head"}]
+    for number, gap in enumerate(gaps):
+        records.append({"property": "band_gap", "value": gap, "model": f"m{number}"})
+    return tuple(records)
+
+
+def entry(name: str, seconds: float, predictions: Any = (), elements: str = "A B") -> Entry:
+    return Entry(name, tuple(elements.split()), tuple(predictions), seconds)
+
+
+def ids(pool: list[Entry], settings: VerifySettings, n: int, **options: Any) -> list[str]:
+    options = {"reference_seconds": {}, "seed": 1, "chosen_before": 0, **options}
+    return [choice.id for choice in choose(pool, WINDOWS, settings, n=n, **options)]
+
+
+def test_inside_the_windows_comes_before_cheap() -> None:
+    pool = [
+        entry("cheap", 1, predicted(-1.0, 5.0)),
+        entry("inside", 50, predicted(-1.0, 1.0)),
+        entry("inside-cheaper", 40, predicted(-1.0, 2.0)),
+    ]
+    assert ids(pool, ONLY_ORDER, 3) == ["inside-cheaper", "inside", "cheap"]
+
+
+def test_every_model_of_the_consensus_must_agree() -> None:
+    records = predicted(-1.0, 1.0, 4.0)
+    assert judge(records, WINDOWS) == (False, pytest.approx(0.75))
+    assert judge(records, WINDOWS, ("head", "m0")) == (True, 0.0)
+    assert judge([], WINDOWS) == (False, math.inf)
+
+
+def test_window_mode_prefers_near_misses() -> None:
+    settings = VerifySettings(control_share=0.0, acquisition="window")
+    pool = [
+        entry("far", 1, predicted(1.0, 0.0)),
+        entry("near", 80, predicted(-0.6, 2.6)),
+    ]
+    assert ids(pool, settings, 2) == ["near", "far"]
+
+
+def test_missing_references_count_once() -> None:
+    pool = [
+        entry("a", 10, elements="Na Cl"),
+        entry("b", 12, elements="K F"),
+        entry("c", 14, elements="Na Cl"),
+    ]
+    costs = {"Na": 30.0, "Cl": 5.0, "K": 20.0, "F": 6.0}
+    # b costs 38, a 45; after b the references of a are still missing, after a those of c are paid
+    chosen = choose(
+        pool, WINDOWS, ONLY_ORDER, reference_seconds=costs, seed=1, chosen_before=0, n=3
+    )
+    assert [(one.id, one.core_seconds) for one in chosen] == [("b", 38), ("a", 45), ("c", 14)]
+
+
+def test_unaffordable_and_unsupported_are_never_chosen() -> None:
+    pool = [
+        entry("slow", 200),
+        entry("no set", math.inf),
+        entry("no reference", 5, elements="A X"),
+        entry("fine", 60),
+    ]
+    settings = VerifySettings(control_share=0.9, max_core_seconds=100)
+    for seed in range(10):
+        assert ids(pool, settings, 4, seed=seed, reference_seconds={"X": math.inf}) == ["fine"]
+
+
+def test_choice_depends_on_seed_and_pool_alone() -> None:
+    pool = [entry(f"c{n:02d}", n) for n in range(20)]
+    settings = VerifySettings(control_share=0.5)
+    first = ids(pool, settings, 8, seed=3)
+    assert first == ids(list(reversed(pool)), settings, 8, seed=3)
+    assert first != ids(pool, settings, 8, seed=4)
+
+
+def test_choosing_one_by_one_gives_the_same_calls() -> None:
+    pool = [entry(f"c{n:02d}", n) for n in range(20)]
+    settings = VerifySettings(control_share=0.4)
+    together = ids(pool, settings, 6)
+    singly: list[str] = []
+    for position in range(6):
+        rest = [one for one in pool if one.id not in singly]
+        singly += ids(rest, settings, 1, chosen_before=position)
+    assert singly == together
+
+
+def test_control_share_is_kept_and_drawn_uniformly() -> None:
+    for seed in range(50):
+        controls = [is_control(position, 0.2, seed) for position in range(20)]
+        assert sum(controls) == 4
+    assert sum(is_control(0, 0.2, seed) for seed in range(500)) == pytest.approx(100, abs=40)
+    pool = [entry(f"c{n}", n, predicted(-1.0, 1.0) if n == 0 else ()) for n in range(4)]
+    always = VerifySettings(control_share=0.999)
+    drawn = [ids(pool, always, 1, seed=seed)[0] for seed in range(400)]
+    assert all(60 < drawn.count(name) < 140 for name in ("c0", "c1", "c2", "c3"))
+
+
+def test_control_calls_are_marked() -> None:
+    pool = [entry(f"c{n}", n) for n in range(10)]
+    chosen = choose(
+        pool, WINDOWS, VerifySettings(), reference_seconds={}, seed=5, chosen_before=0, n=10
+    )
+    assert [one.control for one in chosen] == [is_control(k, 0.2, 5) for k in range(10)]
+    assert sum(one.control for one in chosen) == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ({"submitted": 0, "completed": 0, "in_flight": 0, "pool": 20, "last": False}, 3),
+        ({"submitted": 0, "completed": 0, "in_flight": 0, "pool": 2, "last": False}, 0),
+        ({"submitted": 0, "completed": 0, "in_flight": 0, "pool": 2, "last": True}, 2),
+        ({"submitted": 3, "completed": 1, "in_flight": 2, "pool": 20, "last": False}, 0),
+        ({"submitted": 3, "completed": 1, "in_flight": 0, "pool": 20, "last": False}, 2),
+        ({"submitted": 7, "completed": 0, "in_flight": 0, "pool": 20, "last": False}, 1),
+        ({"submitted": 8, "completed": 0, "in_flight": 0, "pool": 20, "last": False}, 0),
+        ({"submitted": 5, "completed": 3, "in_flight": 0, "pool": 20, "last": True}, 0),
+    ],
+)
+def test_budget(state: dict[str, Any], expected: int) -> None:
+    assert calls_allowed(VerifySettings(), **state) == expected
+
+
+def test_settings_refuse_what_cannot_be() -> None:
+    with pytest.raises(ValueError, match="max_completed 9 exceeds max_submitted 8"):
+        VerifySettings(max_completed=9)
+    with pytest.raises(ValueError, match="lost_seconds"):
+        VerifySettings(ping_seconds=60)

@@ -1,0 +1,53 @@
+"""Symmetrised cells against the crystals they were rattled from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from agents.verify.symmetry import irreducible, mesh, symmetrise
+
+
+def perovskite() -> Structure:
+    sites = [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]
+    return Structure(Lattice.cubic(3.945), ["Sr", "Ti", "O", "O", "O"], sites)
+
+
+def test_noise_of_a_relaxation_is_removed() -> None:
+    rattled = perovskite()
+    rattled.perturb(0.01)
+    assert rattled.get_space_group_info(symprec=1e-3)[1] == 1
+    ideal = symmetrise(rattled, symprec=0.05, max_displacement=0.1)
+    assert ideal.space_group == 221
+    assert 0 < ideal.max_displacement < 0.05
+
+
+def test_a_real_distortion_survives() -> None:
+    polar = perovskite()
+    polar.translate_sites([1], [0, 0, 0.2 / 3.945], frac_coords=True)
+    ideal = symmetrise(polar, symprec=0.05, max_displacement=0.1)
+    assert ideal.space_group == 99
+
+
+def test_tolerance_is_lowered_until_atoms_stay() -> None:
+    polar = perovskite()
+    polar.translate_sites([1], [0, 0, 0.15 / 3.945], frac_coords=True)
+    ideal = symmetrise(polar, symprec=0.5, max_displacement=0.02)
+    assert ideal.space_group == 99
+    assert ideal.symprec == pytest.approx(0.05)
+
+
+def test_supercell_becomes_primitive() -> None:
+    cell = perovskite()
+    cell.make_supercell([2, 1, 1])
+    assert len(symmetrise(cell, 0.05, 0.1).structure) == 5
+
+
+def test_mesh_is_even_and_dense_enough() -> None:
+    cell = perovskite()
+    size = mesh(cell, 3.5)
+    assert size == (6, 6, 6)
+    spacing = np.array(cell.lattice.reciprocal_lattice.abc) / size
+    assert (spacing <= 1 / 3.5).all()
+    assert irreducible(cell, size, 0.05) == 20  # what GPAW counts for Pm-3m
