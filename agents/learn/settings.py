@@ -30,7 +30,7 @@ class FineTuneSettings(BaseModel):
     batch: int = Field(default=256, ge=2)
     replay: float = Field(default=1.0, gt=0, le=1)
     rare_weight: float = Field(default=10.0, ge=1)
-    calibration_fraction: float = Field(default=0.1, ge=0, lt=0.5)
+    calibration_fraction: float = Field(default=0.1, gt=0, lt=0.5)
 
 
 class LearnSettings(BaseModel):
