@@ -59,6 +59,8 @@ class CHGNetPotential(Potential):
             raise ValueError(
                 f"{path} has sha256 {digest}, expected {WEIGHTS_SHA256}: install chgnet 0.4.2"
             )
+        # CHGNet makes a volume of a strained cell a plain number; torch says so once per process
+        warnings.filterwarnings("ignore", "Converting a tensor with requires_grad", UserWarning)
         state = torch.load(path, map_location="cpu", weights_only=True)["model"]
         with contextlib.redirect_stdout(io.StringIO()):  # CHGNet announces itself
             model = CHGNet.from_dict(state, mlp_out_bias=False, version=VERSION)
@@ -137,9 +139,7 @@ def _one_thread(device: str) -> Iterator[None]:
     if device == "cpu" and before != 1:
         torch.set_num_threads(1)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
         if torch.get_num_threads() != before:
             torch.set_num_threads(before)

@@ -40,7 +40,7 @@ class MatglPotential(Potential):
 
         Raises:
             ImportError: matgl is not installed.
-            ValueError: the directory holds no matgl potential.
+            ValueError: the directory holds no matgl potential, or a corrupt one.
         """
         missing = [
             n for n in ("model.json", "model.pt", "state.pt") if not (directory / n).exists()
@@ -53,7 +53,11 @@ class MatglPotential(Potential):
             raise ImportError(f"{directory} needs matgl: pip install 'discovery[matgl]'") from error
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the gate, not a warning, decides
-            model = matgl.load_model(directory)
+            try:
+                model = matgl.load_model(directory)
+            except (RuntimeError, ValueError) as error:
+                reason = error.__cause__ or error
+                raise ValueError(f"{directory} cannot be read by matgl: {reason}") from error
         if not hasattr(model, "calc_stresses"):
             raise ValueError(f"{directory} holds a {type(model).__name__}, not a matgl potential")
         version = hashlib.sha256((directory / "state.pt").read_bytes()).hexdigest()[:12]

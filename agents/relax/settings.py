@@ -28,7 +28,7 @@ class RelaxSettings(BaseModel):
         default=0.03, gt=0, description="stop below this force, eV/Å (the paper: 0.04)"
     )
     stress_max: float = Field(
-        default=0.2,
+        default=0.1,
         gt=0,
         description="stop only when every stress component is off by less than this, GPa",
     )

@@ -83,6 +83,13 @@ def test_a_directory_without_a_model_is_refused(tmp_path):
         load_potential(str(tmp_path))
 
 
+def test_a_corrupt_matgl_model_is_refused(tmp_path):
+    for name in ("model.json", "model.pt", "state.pt"):
+        (tmp_path / name).write_text('{"@module": "matgl.apps.pes", "@class": "Potential"}')
+    with pytest.raises(ValueError, match="cannot be read by matgl"):
+        load_potential(str(tmp_path))
+
+
 def test_loading_and_evaluating_print_nothing_and_keep_the_thread_count(capfd, crystal):
     before = torch.get_num_threads()
     potential = CHGNetPotential.load()

@@ -12,7 +12,9 @@ from agents.relax.potential import PotentialResult
 from agents.relax.references import ReferenceMismatch
 from agents.relax.settings import RelaxSettings
 from agents.relax.stage import EvaluateStage, RelaxStage
-from db.crystals import record_to_structure, structure_to_record
+from agents.stage import work
+from db import candidates, leases
+from db.crystals import crystal_fields, record_to_structure, structure_to_record
 from db.states import State
 
 
@@ -209,3 +211,33 @@ def test_references_of_another_potential_are_refused(chgnet, references, stand_i
     other.version = "0.2.0"
     with pytest.raises(ReferenceMismatch, match=r"chgnet-0\.3\.0 cannot be used with chgnet-0\.2"):
         EvaluateStage(other, references, RelaxSettings())
+
+
+def test_both_stages_work_on_records_of_the_database(database, chgnet, references, crystal, rattle):
+    structures = {
+        "good": rattle(crystal("NaCl"), 0.03, 1.05),
+        "overlapping": Structure(Lattice.cubic(4), ["Na", "Cl"], [[0, 0, 0], [0.05, 0.05, 0]]),
+    }
+    proposals = [
+        {
+            "generator_version": "v",
+            "codes_hash": name,
+            "codes": {"crystal": [1]},
+            **crystal_fields(structure),
+        }
+        for name, structure in structures.items()
+    ]
+    good, overlapping = candidates.insert_proposals("test", proposals)
+    settings = RelaxSettings()
+    assert work(EvaluateStage(chgnet, references, settings), "test", "worker") == 2
+    rejected = candidates.load(overlapping)
+    assert (rejected.state, rejected.rejection["reason"]) == (State.REJECTED, "min_distance")
+    for source, to in ((State.EVALUATED, State.PRESCREENED), (State.PRESCREENED, State.RELAXING)):
+        (held,) = leases.lease("test", source, "test", 1, 60)
+        candidates.transition(good, source=source, to=to, token=held.token, agent="test")
+    assert work(RelaxStage(chgnet, references, settings), "test", "worker") == 1
+    relaxed = candidates.load(good)
+    assert relaxed.state == State.RELAXED
+    assert relaxed.relaxation["formation_energy_per_atom"] == pytest.approx(-2.08, abs=0.03)
+    assert [p["on"] for p in relaxed.predictions] == ["decoded", "relaxed"]
+    assert record_to_structure(relaxed.relaxation["structure"]).composition.formula == "Na1 Cl1"
