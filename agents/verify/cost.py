@@ -21,6 +21,7 @@ SECONDS_PER_STEP = 1.5e-3
 SECONDS_PER_COEFFICIENT = 8.5e-7
 GAP_SHARE = 0.7  # the denser mesh needs fewer iterations, and only where there is a gap
 ITERATIONS = 11
+ITERATIONS_ELEMENT = 7
 ITERATIONS_MAGNETIC = 18
 
 
@@ -71,5 +72,7 @@ def _steps(cell: Structure, settings: DFTSettings, electrons: float, points: int
     bands = electrons / 2 + settings.empty_bands
     coefficients = bands * plane_waves(cell.volume, settings.cutoff)
     step = SECONDS_PER_STEP + SECONDS_PER_COEFFICIENT * coefficients
-    iterations = ITERATIONS_MAGNETIC if magnetic else ITERATIONS
+    iterations = ITERATIONS_ELEMENT if len(cell.composition) == 1 else ITERATIONS
+    if magnetic:
+        iterations = ITERATIONS_MAGNETIC
     return SECONDS_START + points * (2 if magnetic else 1) * iterations * step

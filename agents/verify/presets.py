@@ -44,7 +44,7 @@ class DFTSettings(BaseModel):
     max_iterations: int = Field(default=80, ge=1, description="SCF iterations before the retry")
     magnetic_moments: dict[str, float] = Field(
         default_factory=lambda: dict(MAGNETIC_MOMENTS),
-        description="elements treated spin-polarised with their initial moments, μB",
+        description="elements treated spin-polarised, ferromagnetic, with initial moments, μB",
     )
     hubbard_u: dict[str, float] = Field(default_factory=dict, description="U per element, eV")
     setups: str = Field(default="paw", description="kind of PAW data set")
