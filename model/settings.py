@@ -45,7 +45,7 @@ class ModelConfig(BaseModel):
         default=0.3, ge=0, description="EMA use below which a code moves"
     )
     rotation_trick: bool = Field(
-        default=True, description="gradient through the quantiser by rotation"
+        default=False, description="gradient through the quantiser by rotation"
     )
 
     @model_validator(mode="after")
