@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from discovery.cli.output import print_json
+from discovery.cli.output import print_json, print_progress
 
 app = typer.Typer(help="Potentials, screens and generator checkpoints.", no_args_is_help=True)
 
@@ -69,8 +69,7 @@ def references(
     from agents.relax.reference_table import recompute
 
     folder = data_path("mp_ref2025_le20.csv.gz").parent
-    path = recompute(load_potential(potential), folder, out)
-    print(path)
+    print(recompute(load_potential(potential), folder, out, progress=print_progress))
 
 
 @app.command()
@@ -85,6 +84,8 @@ def label(
 
     Example: `discovery models label --dataset perov5 --out perov5_chgnet.csv.gz`
     """
+    from rich.console import Console
+
     from agents.paths import data_path
     from agents.relax.labels import label_dataset
     from agents.relax.potential import load_potential
@@ -92,13 +93,13 @@ def label(
 
     folder = data_path(f"{dataset}_train.csv.gz").parent
     loaded = load_potential(potential)
-    print(
-        label_dataset(
+    with Console(stderr=True).status("labelling") as progress:
+        written = label_dataset(
             loaded,
             ElementalReferences.load(loaded),
+            folder,
+            out,
             dataset=dataset,
-            splits=("train", "val"),
-            data_dir=folder,
-            out=out,
+            progress=lambda count: progress.update(f"{count} labels"),
         )
-    )
+    print(f"{written} labels in {out}")

@@ -36,6 +36,11 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form: {value!r:.80}")
 
 
+def print_progress(line: str) -> None:
+    """Print one line about a running command on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def console_for_tables() -> Console:
     """Return a console on stdout that is wide enough for tables where it is no terminal."""
     from rich.console import Console
