@@ -45,7 +45,8 @@ def estimate(structure: Structure, settings: DFTSettings, electrons: float) -> f
     cell = ideal.structure
     electrons *= len(cell) / len(structure)
     seconds = 0.0
-    for density, share in ((settings.k_density, 1.0), (settings.gap_k_density, GAP_SHARE)):
+    densities = settings.k_densities(len(cell.composition))
+    for density, share in zip(densities, (1.0, GAP_SHARE), strict=True):
         size = mesh(cell, density)
         points = irreducible(cell, size, ideal.symprec)
         seconds += share * _steps(cell, settings, electrons, points)
@@ -54,7 +55,7 @@ def estimate(structure: Structure, settings: DFTSettings, electrons: float) -> f
 
 def is_in_vacuum(structure: Structure) -> bool:
     """Say whether the cell is mostly empty, as the boxes of molecules are."""
-    return bool(structure.volume / len(structure) > 100.0)
+    return bool(structure.volume / len(structure) > 150.0)
 
 
 def plane_waves(volume: float, cutoff: float) -> float:

@@ -57,7 +57,10 @@ def calculate(structure: Structure, settings: DFTSettings, molecule: bool) -> di
         size = (1, 1, 1)
     else:
         ideal = symmetrise(structure, settings.symprec, settings.max_displacement)
-        cell, size = ideal.structure, mesh(ideal.structure, settings.k_density)
+        cell, size = (
+            ideal.structure,
+            mesh(ideal.structure, _densities(ideal.structure, settings)[0]),
+        )
         symmetry = {
             "space_group": ideal.space_group,
             "symprec": ideal.symprec,
@@ -90,6 +93,10 @@ def calculate(structure: Structure, settings: DFTSettings, molecule: bool) -> di
     result["cpu_seconds"] = time.process_time() - started_cpu
     result["max_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return result
+
+
+def _densities(cell: Structure, settings: DFTSettings) -> tuple[float, float]:
+    return settings.k_densities(len(cell.composition))
 
 
 def _atoms(cell: Structure, settings: DFTSettings, molecule: bool) -> tuple[Atoms, bool]:
@@ -170,7 +177,7 @@ def _gaps(calculator: Any, cell: Structure, settings: DFTSettings) -> dict[str, 
     lowest = scf
     if scf.gap > 0:
         started = time.monotonic()
-        size = mesh(cell, settings.gap_k_density)
+        size = mesh(cell, _densities(cell, settings)[1])
         dense_calculator = calculator.fixed_density(
             kpts={"size": size, "gamma": True},
             nbands=-settings.empty_bands,

@@ -13,6 +13,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from agents.verify.backend import BackendUnavailable, load_backend, resolve_backend
+from agents.verify.cost import is_in_vacuum
 from agents.verify.formation import formation_energy_per_atom
 from agents.verify.gpaw import GPAWBackend, data_sets
 from agents.verify.presets import DFTSettings
@@ -43,7 +44,8 @@ def run(
 def test_energy_and_gap_are_gpaws_own(tmp_path: Path) -> None:
     lattice = Lattice.cubic(5.469)
     conventional = Structure.from_spacegroup("Fd-3m", lattice, ["Si"], [[0, 0, 0]])
-    found = run(tmp_path, conventional, FAST)["result"]
+    coarse = FAST.model_copy(update={"element_k_density": FAST.k_density})
+    found = run(tmp_path, conventional, coarse)["result"]
     program = (
         "from ase.build import bulk; from gpaw import GPAW, PW, FermiDirac; "
         "atoms = bulk('Si', a=5.469); "
@@ -61,7 +63,7 @@ def test_energy_and_gap_are_gpaws_own(tmp_path: Path) -> None:
 
 def test_failed_convergence_is_explained(tmp_path: Path) -> None:
     aluminium = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.04), ["Al"], [[0, 0, 0]])
-    hopeless = FAST.model_copy(update={"max_iterations": 1, "k_density": 1.0})
+    hopeless = FAST.model_copy(update={"max_iterations": 1, "element_k_density": 1.0})
     error = run(tmp_path, aluminium, hopeless)["error"]
     assert error["kind"] == "scf"
     assert "2 attempts" in error["message"]
@@ -112,6 +114,12 @@ def _has_reference(element: str) -> bool:
     except ValueError:
         return False
     return {site.specie.symbol for site in structure} == {element}
+
+
+def test_only_molecules_are_taken_for_boxes() -> None:
+    for element in sorted(set(data_sets()) - {"Rn"}):
+        structure = GPAWBackend().reference(element)
+        assert is_in_vacuum(structure) == is_molecule(element), element
 
 
 def test_estimate_follows_measured_times() -> None:

@@ -125,7 +125,7 @@ def test_interruption_kills_and_is_told_apart(
 
 def slow_spec() -> dict[str, Any]:
     """A GPAW calculation that takes far longer than any test."""
-    settings = GPAWBackend().settings("fast").model_copy(update={"k_density": 40.0})
+    settings = GPAWBackend().settings("fast").model_copy(update={"element_k_density": 40.0})
     return {
         "calculation": "slow",
         "code": "gpaw",
@@ -209,6 +209,7 @@ def test_candidate_is_verified_by_gpaw_through_the_queue(
     settings = VerifySettings(max_submitted=1, max_completed=1, control_share=0.0, nice=0)
     resolved = resolve_backend(settings)
     assert resolved["level"].startswith("gpaw-")
+    resolved["settings"]["element_k_density"] = 3.5  # quicker
     predictions = ({"property": "band_gap", "value": 0.7, "model": "head", "on": "relaxed"},)
     name = add_candidate(diamond(), state=State.SCREENED, predictions=predictions)
     windows = (Window(property="band_gap", min=0.5, max=2.5),)
