@@ -36,7 +36,6 @@ __all__ = [
 ALIAS = "default"
 DATABASE_NAME = "discovery"
 FIRST_CONTACT_MS = 5_000
-LATER_CONTACT_MS = 30_000  # long enough for the embedded server to be restarted meanwhile
 OLDEST_WIRE_VERSION = 13  # MongoDB 5.0: dates are computed on the server
 
 _open_sessions: list[Session] = []  # the last one is registered with mongoengine
@@ -277,7 +276,6 @@ def _register(session: Session | None) -> None:
         alias=ALIAS,
         tz_aware=True,
         uuidRepresentation="standard",
-        serverSelectionTimeoutMS=LATER_CONTACT_MS,
         connectTimeoutMS=10_000,
         appname="discovery",
     )
@@ -288,7 +286,9 @@ def _first_contact(uri: str, source: str) -> dict[str, Any]:
     where = redact(uri) + ("" if source == "embedded" else f" (from {source})")
     remedy = "start that server or correct the address; without one the embedded server is used"
     try:
-        with MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=FIRST_CONTACT_MS) as client:
+        with MongoClient[dict[str, Any]](
+            uri, serverSelectionTimeoutMS=FIRST_CONTACT_MS, timeoutMS=FIRST_CONTACT_MS
+        ) as client:
             hello: dict[str, Any] = client.admin.command("hello")
             client.get_default_database().command("listCollections", nameOnly=True)
     except OperationFailure as error:

@@ -28,6 +28,7 @@ from db.locks import FileLock
 from db.paths import HomeFiles
 from db.uri import DatabaseUnavailable
 
+REPLICA_SET = "rs0"
 SOCKET_NAME = "mongodb-27017.sock"
 HOME_POINTER = "home"
 LONGEST_SOCKET_PATH = 100  # the kernel's sockaddr_un holds 107 characters
@@ -131,9 +132,16 @@ def make_private(folder: Path) -> None:
         )
 
 
-def address(socket_path: Path) -> str:
-    """Write the address of a server on a unix socket."""
-    return f"mongodb://{quote_plus(str(socket_path))}/?directConnection=true"
+def address(socket_path: Path, *, direct: bool = False) -> str:
+    """Write the address of a server on a unix socket.
+
+    Args:
+        socket_path: The socket.
+        direct: Talk to it whatever its state; else as the primary of its replica set, so that
+            writes wait while it restarts.
+    """
+    option = "directConnection=true" if direct else f"replicaSet={REPLICA_SET}"
+    return f"mongodb://{quote_plus(str(socket_path))}/?{option}"
 
 
 def answers(socket_path: Path) -> bool:

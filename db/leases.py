@@ -15,6 +15,7 @@ from db.code_version import code_version
 from db.connection import current_database
 from db.documents import Candidate
 from db.owners import is_dead
+from db.retry import idempotent
 from db.states import TERMINAL, State
 
 HELD = {"lease.expires_at": {"$type": "date"}}
@@ -67,6 +68,7 @@ def lease(campaign: str, state: State, owner: str, limit: int, seconds: float) -
     return leased
 
 
+@idempotent
 def renew(leased: dict[str, int], owner: str, seconds: float) -> set[str]:
     """Extend leases.
 
@@ -103,6 +105,7 @@ def release(candidate_id: str, token: int) -> bool:
     return done.matched_count == 1
 
 
+@idempotent
 def reap(campaign: str, max_attempts: int = 3) -> int:
     """Take candidates back from workers that vanished.
 

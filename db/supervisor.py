@@ -36,7 +36,6 @@ STOP_SECONDS = 20.0
 MOST_RESTARTS = 5  # within RESTART_WINDOW_SECONDS
 RESTART_WINDOW_SECONDS = 60.0
 LARGEST_LOG_BYTES = 20_000_000
-REPLICA_SET = "rs0"
 PR_SET_PDEATHSIG = 1
 ALREADY_INITIALISED = 23
 
@@ -103,7 +102,7 @@ class Mongod:
         return [
             str(self.program),
             *("--dbpath", str(self.files.data)),
-            *("--replSet", REPLICA_SET),
+            *("--replSet", embedded.REPLICA_SET),
             *("--oplogSize", "64"),
             *("--wiredTigerCacheSizeGB", "0.25"),
             *("--wiredTigerEngineConfigString", "log=(file_max=10MB,prealloc=false)"),
@@ -120,7 +119,7 @@ class Mongod:
             return False
         try:
             with MongoClient[dict[str, Any]](
-                embedded.address(self.socket), serverSelectionTimeoutMS=500
+                embedded.address(self.socket, direct=True), serverSelectionTimeoutMS=500
             ) as client:
                 hello = client.admin.command("hello")
                 if hello.get("isWritablePrimary"):
@@ -138,7 +137,7 @@ class Mongod:
         stored = client.local["system.replset"].find_one()
         member = {"_id": 0, "host": str(self.socket)}
         if stored is None:
-            wanted = {"_id": REPLICA_SET, "members": [member]}
+            wanted = {"_id": embedded.REPLICA_SET, "members": [member]}
             try:
                 client.admin.command("replSetInitiate", wanted)
             except OperationFailure as error:

@@ -7,6 +7,8 @@ from urllib.parse import parse_qsl, urlencode
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
+OPERATION_TIMEOUT_MS = 30_000
+
 
 class DatabaseUnavailable(RuntimeError):
     """The database cannot be reached or cannot be used."""
@@ -54,7 +56,10 @@ def database_of(uri: str) -> str | None:
 
 
 def normalised(uri: str, database: str) -> str:
-    """Write the database and majority, journaled writes into an address.
+    """Write the database, majority and journaled writes and a time limit into an address.
+
+    With a time limit the driver repeats an operation until the limit, not just once, so that a
+    restart of the server is waited for.
 
     Args:
         uri: A valid address.
@@ -71,9 +76,11 @@ def normalised(uri: str, database: str) -> str:
     options = [
         (key, value)
         for key, value in parse_qsl(query, keep_blank_values=True)
-        if key.lower() not in ("w", "journal", "j")
+        if key.lower() not in ("w", "journal", "j", "wtimeoutms")
     ]
     if at and not any(key.lower() == "authsource" for key, _ in options):
         options.append(("authSource", named or "admin"))
+    if not any(key.lower() == "timeoutms" for key, _ in options):
+        options.append(("timeoutMS", str(OPERATION_TIMEOUT_MS)))
     options += [("w", "majority"), ("journal", "true")]
     return f"{scheme}://{credentials}{at}{hosts}/{database}?{urlencode(options)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -306,8 +307,11 @@ def test_events_are_the_histories_and_the_campaigns_own_in_time_order(
     propose: Callable[..., list[str]],
 ) -> None:
     (name,) = propose(1)
+    time.sleep(0.01)  # times have milliseconds
     events.record("c", "generation_asked", agent="propose", data={"generation": 0})
+    time.sleep(0.01)
     to_evaluated(name)
+    time.sleep(0.01)
     events.record("c", "model_promoted")
     events.record("other", "model_promoted")
     happened = events.events("c")

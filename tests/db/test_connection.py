@@ -113,7 +113,7 @@ def test_a_standalone_server_is_refused(tmp_path: Path) -> None:
         while not embedded.answers(socket):
             assert server.poll() is None
         with pytest.raises(DatabaseUnavailable, match=r"standalone .* rs\.initiate\(\)"):
-            connect(embedded.address(socket))
+            connect(embedded.address(socket, direct=True))
     finally:
         server.kill()
         server.wait()
@@ -179,10 +179,17 @@ def test_asking_for_a_database_that_is_not_there_creates_nothing(
 @pytest.mark.parametrize(
     ("uri", "expected"),
     [
-        ("mongodb://h/x?w=1", "mongodb://h/d?w=majority&journal=true"),
-        ("mongodb://h:1,i:2", "mongodb://h:1,i:2/d?w=majority&journal=true"),
-        ("mongodb://u:p@h/x", "mongodb://u:p@h/d?authSource=x&w=majority&journal=true"),
-        ("mongodb://u:p@h", "mongodb://u:p@h/d?authSource=admin&w=majority&journal=true"),
+        ("mongodb://h/x?w=1", "mongodb://h/d?timeoutMS=30000&w=majority&journal=true"),
+        ("mongodb://h?timeoutMS=5", "mongodb://h/d?timeoutMS=5&w=majority&journal=true"),
+        ("mongodb://h:1,i:2", "mongodb://h:1,i:2/d?timeoutMS=30000&w=majority&journal=true"),
+        (
+            "mongodb://u:p@h/x",
+            "mongodb://u:p@h/d?authSource=x&timeoutMS=30000&w=majority&journal=true",
+        ),
+        (
+            "mongodb://u:p@h",
+            "mongodb://u:p@h/d?authSource=admin&timeoutMS=30000&w=majority&journal=true",
+        ),
     ],
 )
 def test_database_and_write_concern_are_written_into_the_address(uri: str, expected: str) -> None:

@@ -1,0 +1,37 @@
+"""Repeating what the driver does not repeat by itself when the server restarts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from pymongo.errors import AutoReconnect
+
+PATIENCE_SECONDS = 30.0
+PAUSE_SECONDS = 0.1
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def idempotent(function: Callable[P, T]) -> Callable[P, T]:
+    """Repeat a function that may be repeated, while the connection is lost, for half a minute.
+
+    The driver repeats single-document writes itself, exactly once in effect; updates of many
+    documents it does not repeat. Only for functions that do no harm when they run twice.
+    """
+
+    @wraps(function)
+    def repeated(*args: P.args, **kwargs: P.kwargs) -> T:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return function(*args, **kwargs)
+            except AutoReconnect:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(PAUSE_SECONDS)
+
+    return repeated
