@@ -35,12 +35,25 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        if not _is_ours(error) or os.environ.get("DISCOVERY_DEBUG"):
+        sentence = _sentence(error)
+        if sentence is None or os.environ.get("DISCOVERY_DEBUG"):
             raise
-        print(f"discovery: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"discovery: {sentence}", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 1))
+    except KeyboardInterrupt:
+        print("discovery: interrupted; the next run continues", file=sys.stderr)
+        sys.exit(130)
 
 
-def _is_ours(error: Exception) -> bool:
-    """Say whether the error's class is defined by this product: it then speaks to a person."""
-    return type(error).__module__.partition(".")[0] in OWN_PACKAGES
+def _sentence(error: Exception) -> str | None:
+    """Put an error in words if it is one of this product's own, or the loss of the database.
+
+    Any other error is a fault in the program, and its traceback is wanted.
+    """
+    package = type(error).__module__.partition(".")[0]
+    text = " ".join(str(error).split())
+    if package in OWN_PACKAGES:
+        return text
+    if package == "pymongo":
+        return f"the database was lost; the next run continues ({text:.300})"
+    return None
