@@ -17,6 +17,8 @@ class DatabaseUnavailable(RuntimeError):
 class InvalidURI(DatabaseUnavailable, ValueError):
     """A MongoDB address that cannot be read."""
 
+    exit_code = 2  # the command was called in a way that cannot work
+
 
 def redact(uri: str) -> str:
     """Strip credentials and options from an address, however malformed it is.

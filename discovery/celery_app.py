@@ -14,8 +14,7 @@ from celery import Celery
 from celery.signals import worker_process_init
 
 from db.paths import home_directory
-
-QUEUES = ("evaluate", "relax", "screen", "learn")
+from discovery.processes import QUEUES, die_with_parent
 
 
 def transport(broker: str | None = None) -> dict[str, Any]:
@@ -63,8 +62,6 @@ app.conf.update(
 @worker_process_init.connect
 def _prepare_child(**_: object) -> None:
     """Tie a pool process to its worker and keep it to one thread; models load later, once."""
-    from discovery.processes import die_with_parent
-
     die_with_parent()
     import torch
 

@@ -16,7 +16,7 @@ from db.documents import Campaign
 from db.paths import home_directory
 from discovery.config import CampaignConfig, ConfigError, differing_keys
 from discovery.loop import CampaignLoop, Tick
-from discovery.processes import Children, launcher_command, worker_command
+from discovery.processes import QUEUES, Children, launcher_command, worker_command
 
 log = logging.getLogger(__name__)
 
@@ -150,8 +150,6 @@ def _start_children(
     resolved: dict[str, Any],
     announce: Callable[[str], None],
 ) -> None:
-    from discovery.celery_app import QUEUES
-
     workers = available_cores() if options.workers is None else options.workers
     if workers:
         name = f"worker-{os.getpid()}"

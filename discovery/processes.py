@@ -16,6 +16,9 @@ from types import TracebackType
 
 log = logging.getLogger(__name__)
 
+QUEUES = ("evaluate", "relax", "screen", "learn")
+"""Queues of the Celery workers; DFT has launchers of its own."""
+
 PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Annotated
 
 import typer
@@ -31,7 +30,7 @@ def worker(
     Example: `discovery worker --queue relax --device cuda:0`
     """
     from db.connection import connect
-    from discovery.celery_app import QUEUES
+    from discovery.processes import QUEUES, worker_command
 
     queues = [name.strip() for name in queue.split(",") if name.strip()]
     unknown = sorted(set(queues) - {*QUEUES, "dft"})
@@ -49,12 +48,10 @@ def worker(
             launch_until_stopped(session)
             return
         from discovery.celery_app import app as celery
-        from discovery.processes import worker_command
 
         os.environ["DISCOVERY_DB_URI"] = session.uri
         os.environ["DISCOVERY_DB_NAME"] = session.database_name
         if device:
             os.environ["DISCOVERY_DEVICE"] = device
         command = worker_command(queues, concurrency, f"{queues[0]}-{os.getpid()}")
-        session_end = celery.start(command[4:])
-    sys.exit(session_end)
+        celery.start(command[command.index("worker") :])
