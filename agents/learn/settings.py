@@ -23,10 +23,10 @@ class FineTuneSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    epochs: int = Field(default=12, ge=1)
+    epochs: int = Field(default=25, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=0.02, ge=0)
-    dropout: float = Field(default=0.05, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     batch: int = Field(default=256, ge=2)
     replay: float = Field(default=1.0, gt=0, le=1)
     rare_weight: float = Field(default=10.0, ge=1)
@@ -50,7 +50,7 @@ class LearnSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    min_new_labels: int = Field(default=64, ge=1)
+    min_new_labels: int = Field(default=128, ge=1)
     min_new_dft: int = Field(default=3, ge=1)
     min_labels: int = Field(default=24, ge=4)
     gate_fraction: float = Field(default=0.3, gt=0, lt=1)

@@ -18,7 +18,7 @@ from model.head import PropertyHead
 LEVEL = "chgnet-0.3.0"
 TARGET = f"formation_energy_per_atom@{LEVEL}"
 SEED = 5
-SETTINGS = LearnSettings()
+SETTINGS = LearnSettings(min_new_labels=64)
 ROWS = range(240)
 
 

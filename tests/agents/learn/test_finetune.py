@@ -18,7 +18,7 @@ from agents.learn.targets import nearest_target, widen
 TARGET = "formation_energy_per_atom@chgnet-0.3.0"
 DFT = "formation_energy_per_atom@gpaw-pbe"
 GAP = "band_gap@gpaw-pbe"
-SETTINGS = FineTuneSettings()
+SETTINGS = FineTuneSettings(epochs=12)
 
 
 @pytest.fixture(scope="module")
