@@ -50,7 +50,7 @@ class LearnSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    min_new_labels: int = Field(default=128, ge=1)
+    min_new_labels: int = Field(default=96, ge=1)
     min_new_dft: int = Field(default=3, ge=1)
     min_labels: int = Field(default=24, ge=4)
     gate_fraction: float = Field(default=0.3, gt=0, lt=1)
