@@ -1,10 +1,10 @@
 """The life of one stage of a candidate, shared by every agent that works through a queue.
 
 A worker hears that a queue has work and calls `work`. It leases up to a batch of candidates in the
-state that the stage takes, hands them to `Stage.process`, and commits every outcome as soon as it is
-yielded, by compare-and-set on (state, fencing token). While the stage computes, a thread renews the
-leases; a candidate whose lease was lost meanwhile is refused at the commit and left to its new owner.
-Execution is therefore at least once, and the effect exactly once.
+state that the stage takes, hands them to `Stage.process`, and commits every outcome as soon as it
+is yielded, by compare-and-set on (state, fencing token). While the stage computes, a thread renews
+the leases; a candidate whose lease was lost meanwhile is refused at the commit and left to its new
+owner. Execution is therefore at least once, and the effect exactly once.
 """
 
 from __future__ import annotations
@@ -71,8 +71,9 @@ class Stage(ABC):
         """Compute the outcome of each candidate.
 
         Called by `work` with leased candidates. It may read the database but never writes: `work`
-        commits what it yields. It yields an outcome as soon as one is known, one for each candidate;
-        a crystal that cannot be computed is an outcome too (REJECTED or FAILED), never an exception.
+        commits what it yields. It yields an outcome as soon as one is known, one for each
+        candidate; a crystal that cannot be computed is an outcome too (REJECTED or FAILED), never
+        an exception.
         """
 
 

@@ -16,6 +16,9 @@ UNITS: dict[str, str] = {
     "p_gap": "1",
 }
 
+OTHER_REFERENCES = ("castelli2012",)
+"""Levels of theory whose formation energies are not relative to the elements: no window applies."""
+
 
 class Window(BaseModel):
     """A closed interval of one property; a missing bound is open.

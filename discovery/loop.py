@@ -20,6 +20,7 @@ from db import campaigns, candidates
 from db.connection import Session
 from db.states import State
 from discovery.dispatch import dispatch_relaxations
+from discovery.rounds import BEFORE_SCREENED, screened_candidates
 from discovery.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -33,13 +34,6 @@ STATES_OF_QUEUE = {
     "relax": (State.RELAXING,),
     "screen": (State.RELAXED,),
 }
-BEFORE_SCREENED = (
-    State.PROPOSED,
-    State.EVALUATED,
-    State.PRESCREENED,
-    State.RELAXING,
-    State.RELAXED,
-)
 
 
 @dataclass
@@ -146,7 +140,7 @@ class CampaignLoop:
         proposing_done = enough or tick.round >= self.config.budget.rounds or self._full()
         screening_done = not any(tick.counts.get(state.value) for state in BEFORE_SCREENED)
         last = proposing_done and screening_done
-        verification = self.verification.step(last=last)
+        verification = self.verification.step(last=last, within=screened_candidates(self.name))
         if verification.waiting_for:
             tick.waiting_for.append(verification.waiting_for)
         everything = last and verification.done

@@ -18,7 +18,6 @@ from model.canonical import MAX_ATOMIC_NUMBER, Crystal
 from model.errors import MissingDataset
 
 SPLITS = ("train", "val", "test")
-_PEROVSKITE_ATOMS = 5
 _CLEAN_CASTELLI = ("direct", "elimination", "tie")
 
 
@@ -47,17 +46,22 @@ class CrystalTable:
 
 
 def _castelli(row: Mapping[str, str]) -> float:
-    """Return the formation energy per atom of a perovskite cell where its label is clean."""
+    """Return the heat of formation where its label is clean, eV/atom.
+
+    The column's name says per cell, but its values are per atom: of the cubic phases LaAlO3 has
+    -0.1, BaZrO3 -0.28, NaNbO3 -0.32, KNbO3 -0.42, their heats of formation from oxides per atom.
+    """
     if row["e_form_how"] not in _CLEAN_CASTELLI or not row["e_form_castelli_eV_per_cell"]:
         return float("nan")
-    return float(row["e_form_castelli_eV_per_cell"]) / _PEROVSKITE_ATOMS
+    return float(row["e_form_castelli_eV_per_cell"])
 
 
 LABELS: dict[str, dict[str, Callable[[Mapping[str, str]], float]]] = {
     "perov5": {"formation_energy_per_atom@castelli2012": _castelli},
 }
 """Data set → target → how to read it from a row (eV/atom). Castelli et al. 2012,
-doi 10.1039/c1ee02717d; GPAW, RPBE, relative to the elements."""
+doi 10.1039/c1ee02717d: GPAW, RPBE, relative to the pool of competing phases and not to the
+elements, so a level of its own that no window of formation energies applies to."""
 
 
 def read_split(

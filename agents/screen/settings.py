@@ -7,6 +7,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from agents.targets import OTHER_REFERENCES
+
 KNOWN_MODELS = ("megnet", "head")
 """Property models that can be named in `ScreenSettings.models`."""
 
@@ -79,7 +81,7 @@ class ScreenSettings(BaseModel):
     models: Literal["auto"] | tuple[Literal["megnet", "head"], ...] = "auto"
     consensus: Literal["rank", "gate"] = "rank"
     min_p_gap: float = Field(default=0.5, ge=0.0, le=1.0)
-    gate_ignores_levels: tuple[str, ...] = ("castelli2012",)
+    gate_ignores_levels: tuple[str, ...] = OTHER_REFERENCES
     matcher: MatcherSettings = MatcherSettings()
     reject_training_duplicates: bool = True
     reject_campaign_duplicates: bool = True

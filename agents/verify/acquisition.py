@@ -93,7 +93,10 @@ def choose(
     """
     costs = dict(reference_seconds)
     feasible = affordable(pool, settings, costs)
-    judged = {entry.id: judge(entry.predictions, windows, settings.consensus) for entry in feasible}
+    judged = {
+        entry.id: judge(entry.predictions, windows, settings.consensus, settings.ignored_levels)
+        for entry in feasible
+    }
     chosen: list[Choice] = []
     for position in range(chosen_before, chosen_before + n):
         if not feasible:
@@ -145,26 +148,29 @@ def judge(
     predictions: Iterable[Mapping[str, Any]],
     windows: Iterable[Window],
     consensus: Sequence[str] = (),
+    ignored_levels: Sequence[str] = (),
 ) -> tuple[bool, float]:
     """Compare predictions with the windows.
 
     Args:
-        predictions: Prediction records; those of relaxed crystals count, and of several by one
-            model the last.
+        predictions: Prediction records; those of relaxed crystals in the model's domain count, and
+            of several by one model at one level the last.
         windows: Targets; those of a property that nothing predicts are left out.
         consensus: Models that count; empty: all.
+        ignored_levels: Levels of theory that do not count.
 
     Returns:
         Whether every model that counts is inside every window, and the summed distance of the
         predictions from the windows (eV, mean over models); ``(False, inf)`` where nothing counts.
     """
-    latest: dict[tuple[str, str], float] = {}
+    latest: dict[tuple[str, str, str], float] = {}
     for one in predictions:
-        if one.get("on", "relaxed") == "relaxed" and (not consensus or one["model"] in consensus):
-            latest[one["property"], one["model"]] = float(one["value"])
+        counts = one["on"] == "relaxed" and one["in_domain"] and one["level"] not in ignored_levels
+        if counts and (not consensus or one["model"] in consensus):
+            latest[one["property"], one["model"], one["level"]] = float(one["value"])
     distances = []
     for window in windows:
-        values = [value for (name, _), value in latest.items() if name == window.property]
+        values = [value for (name, _, _), value in latest.items() if name == window.property]
         if values:
             outside = [_outside(window, value) for value in values]
             distances.append((max(outside) == 0.0, sum(outside) / len(outside)))

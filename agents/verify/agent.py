@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from mongoengine.queryset import QuerySet
 
 from agents.targets import Window
 from agents.verify.acquisition import Choice, Entry, affordable, calls_allowed, choose
@@ -85,26 +87,29 @@ class VerifyAgent:
             self.submission = Submission(self.pad, self.backend, self.dft, settings)
         self._estimates: dict[str, float] = {}  # a cache; estimates never change
 
-    def step(self, *, last: bool) -> Progress:
+    def step(self, *, last: bool, within: Collection[str] | None = None) -> Progress:
         """Do everything that can be done now, once.
 
         Args:
             last: No more candidates will be screened.
+            within: Ids of the candidates that may be chosen; None for all. With whole rounds only,
+                the choice does not depend on which candidate was screened first.
         """
         if self.enabled:
             self.submission.reconcile()
             self.collect()
-            self.select(last=last)
+            self.select(last=last, within=within)
             self.submit()
         return self.progress(last=last)
 
-    def select(self, *, last: bool) -> list[Choice]:
+    def select(self, *, last: bool, within: Collection[str] | None = None) -> list[Choice]:
         """Choose screened candidates and mark them ``selected``.
 
         Args:
             last: No more candidates will be screened, so a small pool need not wait.
+            within: Ids of the candidates that may be chosen; None for all.
         """
-        counts = self._counts()
+        counts = self._counts(within)
         allowed = calls_allowed(
             self.settings,
             submitted=counts["submitted"],
@@ -115,7 +120,7 @@ class VerifyAgent:
         )
         if not allowed:
             return []
-        entries, settings, reference_seconds = self._pool()
+        entries, settings, reference_seconds = self._pool(within)
         choices = choose(
             entries,
             self.windows,
@@ -178,7 +183,7 @@ class VerifyAgent:
             return Progress(**counts, done=True, waiting_for="")
         return Progress(**counts, done=False, waiting_for="dft: screened candidates")
 
-    def _counts(self) -> dict[str, int]:
+    def _counts(self, within: Collection[str] | None = None) -> dict[str, int]:
         mine = Candidate.objects(campaign=self.campaign)
         chosen = mine.filter(selection__position__exists=True)
         verified = chosen.filter(state=str(State.VERIFIED))
@@ -188,7 +193,7 @@ class VerifyAgent:
             "failed": chosen.filter(state=str(State.FAILED)).count(),
             "hits": verified.filter(verification__hit=True).count(),
             "in_flight": chosen.filter(state__in=[str(state) for state in IN_FLIGHT]).count(),
-            "pool": mine.filter(state=str(State.SCREENED)).count(),
+            "pool": self._screened(within).count(),
         }
 
     def _entry(self, candidate: Candidate) -> Entry:
@@ -202,9 +207,14 @@ class VerifyAgent:
             core_seconds=self._estimates[candidate.id],
         )
 
-    def _pool(self) -> tuple[list[Entry], VerifySettings, dict[str, float]]:
+    def _screened(self, within: Collection[str] | None) -> QuerySet:
         screened = Candidate.objects(campaign=self.campaign, state=str(State.SCREENED))
-        entries = [self._entry(candidate) for candidate in screened]
+        return screened if within is None else screened.filter(id__in=sorted(within))
+
+    def _pool(
+        self, within: Collection[str] | None = None
+    ) -> tuple[list[Entry], VerifySettings, dict[str, float]]:
+        entries = [self._entry(candidate) for candidate in self._screened(within)]
         elements = sorted({element for entry in entries for element in entry.elements})
         return entries, self.settings, {e: self._cost_of_reference(e) for e in elements}
 

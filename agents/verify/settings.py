@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from agents.targets import OTHER_REFERENCES
+
 
 class VerifySettings(BaseModel):
     """Which candidates are verified by DFT, how many, and at which settings.
@@ -46,6 +48,10 @@ class VerifySettings(BaseModel):
     )
     consensus: tuple[str, ...] = Field(
         default=(), description="models whose predictions count in the choice; empty: every model"
+    )
+    ignored_levels: tuple[str, ...] = Field(
+        OTHER_REFERENCES,
+        description="levels of theory whose numbers do not mean what the windows mean",
     )
     max_core_seconds: float | None = Field(
         default=None,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agents.prediction import Prediction
 from agents.targets import Window
 from agents.verify.acquisition import Entry, calls_allowed, choose, is_control, judge
 from agents.verify.settings import VerifySettings
@@ -19,10 +20,15 @@ ONLY_ORDER = VerifySettings(control_share=0.0)
 
 
 def predicted(energy: float, *gaps: float) -> tuple[dict[str, Any], ...]:
-    records = [{"property": "formation_energy_per_atom", "value": energy, "model": "head"}]
+    records = [prediction("formation_energy_per_atom", energy, "head")]
     for number, gap in enumerate(gaps):
-        records.append({"property": "band_gap", "value": gap, "model": f"m{number}"})
+        records.append(prediction("band_gap", gap, f"m{number}"))
     return tuple(records)
+
+
+def prediction(name: str, value: float, model: str, **changes: Any) -> dict[str, Any]:
+    record = Prediction(name, value, "eV", model, "1", "pbe", in_domain=True).record()
+    return {**record, **changes}
 
 
 def entry(name: str, seconds: float, predictions: Any = (), elements: str = "A B") -> Entry:
@@ -48,6 +54,19 @@ def test_every_model_of_the_consensus_must_agree() -> None:
     assert judge(records, WINDOWS) == (False, pytest.approx(0.75))
     assert judge(records, WINDOWS, ("head", "m0")) == (True, 0.0)
     assert judge([], WINDOWS) == (False, math.inf)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"in_domain": False}, {"on": "decoded"}, {"level": "castelli2012"}]
+)
+def test_numbers_that_do_not_mean_what_the_window_means_do_not_count(
+    changes: dict[str, Any],
+) -> None:
+    good = prediction("formation_energy_per_atom", -1.0, "head")
+    other = prediction("formation_energy_per_atom", 2.0, "head", **changes)
+    ignored = VerifySettings().ignored_levels
+    assert judge([good, other], WINDOWS, (), ignored) == (True, 0.0)
+    assert judge([other], WINDOWS, (), ignored) == (False, math.inf)
 
 
 def test_window_mode_prefers_near_misses() -> None:

@@ -52,6 +52,16 @@ def test_it_waits_for_a_pool_unless_no_more_will_come(make_agent: Any, add_candi
     assert agent.step(last=True).submitted == 3
 
 
+def test_only_candidates_of_whole_rounds_are_chosen(make_agent: Any, add_candidate: Any) -> None:
+    ids = [add_candidate(cubic("Na Cl", 3.0 + n), state=State.SCREENED) for n in range(4)]
+    agent = make_agent(min_pool=2)
+    assert agent.step(last=False, within=set()).submitted == 0
+    assert agent.step(last=False, within={ids[3]}).submitted == 0  # below min_pool
+    assert agent.step(last=False, within={ids[1], ids[3]}).submitted == 2
+    chosen = {one.id for one in Candidate.objects(selection__position__exists=True)}
+    assert chosen == {ids[1], ids[3]}
+
+
 def test_failures_are_replaced_until_the_budget_is_spent(
     make_agent: Any, add_candidate: Any
 ) -> None:
