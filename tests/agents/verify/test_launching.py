@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from agents.prediction import Prediction
 from agents.targets import Window
 from agents.verify import firetask
 from agents.verify.agent import VerifyAgent
@@ -210,7 +211,8 @@ def test_candidate_is_verified_by_gpaw_through_the_queue(
     resolved = resolve_backend(settings)
     assert resolved["level"].startswith("gpaw-")
     resolved["settings"]["element_k_density"] = 3.5  # quicker
-    predictions = ({"property": "band_gap", "value": 0.7, "model": "head", "on": "relaxed"},)
+    gap = Prediction("band_gap", 0.7, "eV", "head", "1", "pbe", in_domain=True)
+    predictions = (gap.record(),)
     name = add_candidate(diamond(), state=State.SCREENED, predictions=predictions)
     windows = (Window(property="band_gap", min=0.5, max=2.5),)
     agent = VerifyAgent("test", database, settings, windows, 1, resolved)
