@@ -48,6 +48,7 @@ app.conf.update(
     result_serializer="json",
     accept_content=["json"],
     task_ignore_result=True,
+    task_time_limit=3600,  # a crystal on which a library hangs: the pool process is replaced
     task_acks_late=True,
     worker_prefetch_multiplier=1,
     worker_hijack_root_logger=False,

@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agents.learn.settings import LearnSettings
 from agents.propose.settings import ProposeSettings
@@ -59,6 +59,20 @@ class CampaignConfig(BaseModel):
     screen: ScreenSettings = ScreenSettings()
     verify: VerifySettings = VerifySettings()
     learn: LearnSettings = LearnSettings()
+
+    @model_validator(mode="after")
+    def _refuse_undecidable_targets(self) -> Self:
+        names = [window.property for window in self.targets]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(
+                f"targets has two windows of {', '.join(repeated)}: give one with min and max"
+            )
+        if "energy_above_hull" in names:
+            raise ValueError(
+                "targets names energy_above_hull, which no agent computes yet: remove that window"
+            )
+        return self
 
     def record(self) -> dict[str, Any]:
         """Return plain JSON values, as written into the campaign's record."""

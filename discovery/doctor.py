@@ -101,8 +101,20 @@ def _database() -> Part:
 def _broker() -> Part:
     import os
 
-    where = "redis" if os.environ.get("DISCOVERY_BROKER") else "embedded file transport"
-    return Part("broker", "ok", f"celery {version('celery')}", where, "", True)
+    found = f"celery {version('celery')}"
+    url = os.environ.get("DISCOVERY_BROKER")
+    if not url:
+        return Part("broker", "ok", found, "embedded file transport", "", True)
+    from kombu import Connection
+    from kombu.exceptions import KombuError
+
+    try:
+        with Connection(url, connect_timeout=3) as connection:
+            connection.ensure_connection(max_retries=1)
+            return Part("broker", "ok", found, connection.as_uri(), "", True)
+    except (KombuError, OSError) as error:
+        advice = "start the broker, correct DISCOVERY_BROKER, or unset it"
+        return Part("broker", "missing", found, f"no answer: {error}", advice, True)
 
 
 def _generator() -> Part:

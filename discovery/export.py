@@ -49,7 +49,7 @@ def select(
     """Find candidates and bring in the DFT calculations that verify them.
 
     Args:
-        campaign: Name of a campaign; None for all, in the order of their names.
+        campaign: Name of a campaign; None for all.
         status: Only candidates in this state.
         hits: Only verified hits.
         elements: Only crystals with all of these.
@@ -60,25 +60,23 @@ def select(
         Plain records; ``verification.records`` holds the calculations.
 
     Raises:
-        UnknownField: Unknown state.
+        UnknownCampaign: There is none of this name (`db.campaigns`).
+        UnknownField: Unknown state or field to sort by.
     """
-    names = [campaign] if campaign else [one["campaign"] for one in campaigns.listed()]
+    if campaign is not None:
+        campaigns.load(campaign)
     try:
-        records = [
-            record
-            for name in names
-            for record in find(
-                name,
-                status=status,
-                hits=True if hits else None,
-                elements=elements,
-                sort=_dotted(sort),
-                limit=limit,
-            )
-        ]
+        records = find(
+            campaign,
+            status=status,
+            hits=True if hits else None,
+            elements=elements,
+            sort=_dotted(sort),
+            limit=limit,
+        )
     except ValueError as error:
         raise UnknownField(str(error)) from error
-    return [_with_calculations(record) for record in records[:limit]]
+    return [_with_calculations(record) for record in records]
 
 
 def full_record(candidate_id: str) -> dict[str, Any]:
@@ -214,6 +212,7 @@ def _write_cifs(records: Sequence[dict[str, Any]], folder: Path) -> None:
 
     from db.crystals import record_to_structure
 
+    written = 0
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for record in records:
@@ -221,6 +220,7 @@ def _write_cifs(records: Sequence[dict[str, Any]], folder: Path) -> None:
             if crystal is None:
                 continue
             CifWriter(record_to_structure(crystal)).write_file(folder / f"{record['id']}.cif")
+            written += 1
     except OSError as error:
         raise OutputError(f"cannot write to {folder}: {error.strerror}") from error
-    print(f"{len(list(folder.glob('*.cif')))} files in {folder}", file=sys.stderr)
+    print(f"{written} files written to {folder}", file=sys.stderr)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
-from contextlib import ExitStack
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from db import campaigns
+from db import campaigns, candidates
 from db.connection import Session, connect
 from db.documents import Campaign
 from db.paths import home_directory
@@ -19,6 +20,9 @@ from discovery.loop import CampaignLoop, Tick
 from discovery.processes import QUEUES, Children, launcher_command, worker_command
 
 log = logging.getLogger(__name__)
+
+MOST_WORKERS_WOKEN = 32
+"""Workers elsewhere that one hint wakes at most."""
 
 EXTENDABLE = ("budget.", "description")
 """Keys that may change between two runs of one campaign: they only decide when it ends."""
@@ -63,7 +67,9 @@ def run_campaign(
 
     Raises:
         ConfigError: The campaign exists with another configuration.
-        RuntimeError: A part is missing (the part's own error class); nothing was written then.
+        RuntimeError: A part is missing or unsound (the part's own error class); no campaign was
+            created then.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the campaign is marked as stopped.
     """
     from discovery.resolution import describe
     from discovery.status import status
@@ -77,7 +83,7 @@ def run_campaign(
         announce(f"database: {server['server']} MongoDB {server['version']} at {server['address']}")
         for line in describe(record.resolved):
             announce(line)
-        if record.state == "complete" and not _extended(record, config):
+        if record.state == "complete" and not _extended(record, config, options):
             announce(f"campaign {config.name} is already complete")
             return status(config.name)
         _lead(config, options, session, record.resolved, announce, on_tick)
@@ -106,11 +112,15 @@ def _create_or_continue(config: CampaignConfig) -> Campaign:
     return record
 
 
-def _extended(record: Campaign, config: CampaignConfig) -> bool:
-    """Say whether the file now allows more than a finished campaign used."""
-    return bool(
-        [key for key in differing_keys(record.config, config.record()) if key.startswith("budget.")]
-    )
+def _extended(record: Campaign, config: CampaignConfig, options: RunOptions) -> bool:
+    """Say whether a finished campaign may now do more than it did."""
+    keys = differing_keys(record.config, config.record())
+    if any(key.startswith("budget.") for key in keys):
+        return True
+    if record.stop_reason != "max_candidates":
+        return False
+    allowed = options.max_candidates or config.budget.max_candidates
+    return allowed is None or allowed > sum(candidates.counts(config.name).values())
 
 
 def _lead(
@@ -129,11 +139,21 @@ def _lead(
         "DISCOVERY_HOME": str(home_directory()),
     }
     minutes = options.max_minutes or config.budget.max_minutes
+    workers = available_cores() if options.workers is None else options.workers
+    runtime = Runtime(config.name)
+    if workers:
+        runtime.load_everything()
     with ExitStack() as stack:
-        loop = CampaignLoop(Runtime(config.name), session, max_candidates=options.max_candidates)
+        loop = CampaignLoop(
+            runtime,
+            session,
+            max_candidates=options.max_candidates,
+            parallel=workers or MOST_WORKERS_WOKEN,
+        )
+        stack.enter_context(terminated_like_interrupted())
         with loop.leadership():
             children = stack.enter_context(Children(environment, home_directory() / "logs"))
-            _start_children(children, config, options, resolved, announce)
+            _start_children(children, config, workers, resolved, announce)
 
             def tick_and_watch(tick: Tick) -> None:
                 for name in children.watch():
@@ -146,11 +166,10 @@ def _lead(
 def _start_children(
     children: Children,
     config: CampaignConfig,
-    options: RunOptions,
+    workers: int,
     resolved: dict[str, Any],
     announce: Callable[[str], None],
 ) -> None:
-    workers = available_cores() if options.workers is None else options.workers
     if workers:
         name = f"worker-{os.getpid()}"
         children.start(name, worker_command(QUEUES, workers, name))
@@ -160,6 +179,20 @@ def _start_children(
     if workers and resolved["dft"]["name"] != "none":
         for number in range(config.verify.launchers):
             children.start(f"launcher-{os.getpid()}-{number}", launcher_command())
+
+
+@contextmanager
+def terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def available_cores() -> int:

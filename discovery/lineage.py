@@ -18,12 +18,16 @@ def describe(record: dict[str, Any], console: Console) -> None:
         console: Where to write.
     """
     console.print(f"[bold]{record['id']}[/bold]  {record.get('formula') or '(no crystal)'}")
-    console.print(_origin(record), soft_wrap=True, highlight=False)
+    console.print(_origin(record), soft_wrap=True, highlight=False, markup=False)
     if record.get("rejection"):
         rejection = record["rejection"]
-        console.print(f"rejected: {rejection['reason']} {rejection.get('detail') or ''}")
+        console.print(
+            f"rejected: {rejection['reason']} {rejection.get('detail') or ''}",
+            markup=False,
+            soft_wrap=True,
+        )
     if record.get("error"):
-        console.print(f"failed: {record['error']}", soft_wrap=True)
+        console.print(f"failed: {record['error']}", soft_wrap=True, markup=False)
     _print_structure(record, console)
     console.print(_numbers(record))
     console.print(_history(record))

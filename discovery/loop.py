@@ -13,10 +13,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from agents.verify.agent import Progress, VerifyAgent
-from db import campaigns, candidates
+from db import campaigns, candidates, generations
 from db.connection import Session
 from db.states import State
 from discovery.dispatch import dispatch_relaxations
@@ -27,7 +26,9 @@ log = logging.getLogger(__name__)
 
 LEADER_SECONDS = 60
 HINT_SECONDS = 3.0
-"""How often the workers hear that a queue has work; an unheard hint expires."""
+"""How often the workers hear that a queue has work."""
+HINT_EXPIRES = 60.0
+"""An unheard hint is dropped after this time; longer than clocks of two machines may differ."""
 
 STATES_OF_QUEUE = {
     "evaluate": (State.PROPOSED, State.EVALUATED),
@@ -60,16 +61,23 @@ class CampaignLoop:
         runtime: The campaign's parts in this process.
         session: The database connection.
         max_candidates: Overrides the campaign's own limit.
+        parallel: Most workers woken by one hint.
     """
 
     def __init__(
-        self, runtime: Runtime, session: Session, *, max_candidates: int | None = None
+        self,
+        runtime: Runtime,
+        session: Session,
+        *,
+        max_candidates: int | None = None,
+        parallel: int = 32,
     ) -> None:
         self.runtime = runtime
         self.session = session
         self.config = runtime.config
         self.name = runtime.campaign
         self.max_candidates = max_candidates or self.config.budget.max_candidates
+        self.parallel = parallel
         self.verification = VerifyAgent(
             self.name,
             session,
@@ -124,6 +132,9 @@ class CampaignLoop:
             campaigns.update(self.name, token=self._token, config=self.config.record())
             campaigns.set_state(self.name, "running", token=self._token)
             yield
+        except KeyboardInterrupt:
+            self._end("stopped", "interrupted")
+            raise
         finally:
             campaigns.resign(self.name, self.runtime.owner, self._token)
 
@@ -173,35 +184,51 @@ class CampaignLoop:
         return done + 1
 
     def _full(self) -> bool:
+        """Say whether recorded generations used the budget up; others are asked again first."""
         if self.max_candidates is None:
             return False
-        return sum(candidates.counts(self.name).values()) >= self.max_candidates
+        recorded = generations.load(self.name)
+        return len({one for found in recorded for one in found.candidate_ids}) >= (
+            self.max_candidates
+        )
 
     def _hint_workers(self, tick: Tick) -> None:
-        from discovery.tasks import TASKS
-
+        batches = {
+            "evaluate": self.config.relax.evaluate_batch,
+            "relax": self.config.relax.relax_batch,
+            "screen": self.config.screen.batch,
+        }
         for queue, states in STATES_OF_QUEUE.items():
             waiting = sum(tick.counts.get(state.value, 0) for state in states)
-            if not waiting:
-                continue
-            tick.waiting_for.append(f"{queue}: {waiting}")
-            self._hint(queue, TASKS[queue])
+            if waiting:
+                tick.waiting_for.append(f"{queue}: {waiting}")
+                self._hint(tick, queue, math.ceil(waiting / batches[queue]))
 
-    def _hint(self, queue: str, task: Any) -> None:
+    def _hint(self, tick: Tick, queue: str, workers: int = 1) -> None:
+        """Tell workers that a queue has work; a broker that is away is told again later."""
+        from kombu.exceptions import KombuError
+
+        from discovery.tasks import TASKS
+
         now = time.monotonic()
-        if now - self._hinted.get(queue, -HINT_SECONDS) >= HINT_SECONDS:
-            task.apply_async(args=[self.name], expires=4 * HINT_SECONDS)
-            self._hinted[queue] = now
+        if now - self._hinted.get(queue, -HINT_SECONDS) < HINT_SECONDS:
+            return
+        self._hinted[queue] = now
+        try:
+            for _ in range(min(workers, self.parallel)):
+                TASKS[queue].apply_async(args=[self.name], expires=HINT_EXPIRES)
+        except (KombuError, OSError) as error:
+            log.warning("the broker does not take messages: %s", error)
+            tick.waiting_for.append("the broker")
 
     def _learn(self, tick: Tick, *, last: bool) -> bool:
         """Hint a learning event where one is due; say whether none is."""
         from agents.learn.event import due
-        from discovery.tasks import TASKS
 
         if not due(self.name, self.config.learn, last=last):
             return True
         tick.waiting_for.append("learning")
-        self._hint("learn", TASKS["learn"])
+        self._hint(tick, "learn")
         return False
 
     def _enough_hits(self) -> bool:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -37,8 +38,10 @@ def die_with_parent(sent: int = signal.SIGKILL) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def _terminate_with_parent() -> None:
+def _terminate_with_parent(parent: int) -> None:
     die_with_parent(signal.SIGTERM)
+    if os.getppid() != parent:  # it died before the request
+        os._exit(1)
 
 
 @dataclass
@@ -145,7 +148,7 @@ class Children:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_terminate_with_parent,
+                preexec_fn=partial(_terminate_with_parent, os.getpid()),
             )
         child.starts.append(time.monotonic())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import cached_property, lru_cache
 from typing import Any
@@ -11,6 +12,8 @@ from db import campaigns
 from db.connection import connect_worker
 from db.owners import owner_name
 from discovery.config import CampaignConfig, from_record
+
+log = logging.getLogger(__name__)
 
 
 class VersionChanged(RuntimeError):
@@ -40,6 +43,7 @@ class Runtime:
 
         generator = Generator.load(self.config.generator)
         self._check("generator", self.resolved["generator"]["version"], generator.version)
+        self._check("property head", self.resolved["generator"]["head"], generator.head.version)
         return generator
 
     @cached_property
@@ -66,6 +70,11 @@ class Runtime:
         from agents.screen.models import load_models
 
         return load_models(self.resolved["screens"])
+
+    def load_everything(self) -> None:
+        """Load every part now, so that one that is missing here is noticed before work starts."""
+        for part in (self.generator, self.potential, self.references, self.screen_models):
+            log.debug("loaded %s", type(part).__name__)
 
     def stage(self, name: str) -> Stage:
         """Build a stage; its models are shared by all of this process.

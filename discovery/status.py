@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from db import campaigns, candidates, queries
-from db.documents import Calculation, Candidate, ModelVersion
+from db.documents import Candidate, Event
 from db.states import State
 
 
@@ -44,31 +45,32 @@ def status(campaign: str) -> dict[str, Any]:
 
 
 def dft_counts(campaign: str) -> dict[str, int]:
-    """Count the candidates that were paid for, and what came back."""
-    paid = Candidate.objects(campaign=campaign, verification__calculations__exists=True)
-    verified = paid.filter(state=State.VERIFIED.value)
+    """Count the candidates that DFT was chosen for, and what came back."""
+    chosen = Candidate.objects(campaign=campaign, selection__position__exists=True)
+    fields = ("state", "verification.hit", "verification.calculations.references")
+    states: Counter[str] = Counter()
+    references: set[str] = set()
+    hits = 0
+    for candidate in chosen.only(*fields):
+        verification = candidate.verification or {}
+        states[candidate.state] += 1
+        hits += bool(verification.get("hit"))
+        references.update((verification.get("calculations") or {}).get("references", {}).values())
     return {
-        "submitted": paid.count(),
-        "running": paid.filter(state=State.VERIFYING.value).count(),
-        "completed": verified.count(),
-        "failed": paid.filter(state=State.FAILED.value).count(),
-        "hits": verified.filter(verification__hit=True).count(),
-        "reference_calculations": Calculation.objects(kind="reference").count(),
+        "submitted": sum(states.values()),
+        "running": states[State.SELECTED] + states[State.VERIFYING],
+        "completed": states[State.VERIFIED],
+        "failed": states[State.FAILED],
+        "hits": hits,
+        "references": len(references),
     }
 
 
 def learning_events(campaign: str) -> list[dict[str, Any]]:
-    """List the learning events in order of time."""
-    versions = ModelVersion.objects(campaign=campaign, kind="property_head").order_by("created_at")
+    """List the learning events in order of time, with what was decided and why."""
     return [
-        {
-            "version": version.id,
-            "parent": version.parent,
-            "decision": version.decision,
-            "reason": version.reason,
-            "created_at": version.created_at,
-        }
-        for version in versions
+        {**event.data, "at": event.at}
+        for event in Event.objects(campaign=campaign, kind="learning").order_by("at")
     ]
 
 

@@ -161,7 +161,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         )
     console.print(
         f"DFT: {dft['submitted']} submitted, {dft['completed']} completed, {dft['failed']} failed, "
-        f"{dft['hits']} hits; {dft['reference_calculations']} elemental references."
+        f"{dft['hits']} hits; {dft['references']} elemental references."
     )
     for event in summary["learning"]:
         console.print(

@@ -9,7 +9,7 @@ import typer
 
 from discovery.cli import campaigns, doctor, generator, models, work
 
-EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong use."
+EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted."
 
 app = typer.Typer(
     name="discovery",
@@ -40,9 +40,6 @@ def main() -> None:
             raise
         print(f"discovery: {sentence}", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 1))
-    except KeyboardInterrupt:
-        print("discovery: interrupted; the next run continues", file=sys.stderr)
-        sys.exit(130)
 
 
 def _sentence(error: Exception) -> str | None:

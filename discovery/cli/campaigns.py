@@ -65,14 +65,22 @@ def run(
     console = Console(stderr=True)
     options = RunOptions(db, workers, max_candidates, max_minutes)
     console.print(f"campaign [bold]{config.name}[/bold]: {config.description}", soft_wrap=True)
-    with LiveView(config.name, console) as view:
-        outcome = run_campaign(
-            config,
-            options,
-            announce=lambda line: console.print(f"  {line}", highlight=False, soft_wrap=True),
-            on_start=lambda: log_to_file(log_folder() / "loop.log"),
-            on_tick=view,
-        )
+
+    def announce(line: str) -> None:
+        console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
+
+    try:
+        with LiveView(config.name, console) as view:
+            outcome = run_campaign(
+                config,
+                options,
+                announce=announce,
+                on_start=lambda: log_to_file(log_folder() / "loop.log"),
+                on_tick=view,
+            )
+    except KeyboardInterrupt:
+        console.print("interrupted: the same command continues the campaign")
+        raise typer.Exit(130) from None
     if json:
         print_json(outcome)
         return

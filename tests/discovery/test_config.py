@@ -69,6 +69,14 @@ def test_missing_file_is_named() -> None:
             r"targets\.0: the window of band_gap is empty: min 3\.0 is above max 1\.0",
         ),
         ({"targets": [{"property": "band_gap"}]}, "neither min nor max"),
+        (
+            {"targets": [{"property": "band_gap", "min": 1}, {"property": "band_gap", "max": 2}]},
+            "two windows of band_gap",
+        ),
+        (
+            {"targets": [{"property": "energy_above_hull", "max": 0.1}]},
+            "energy_above_hull, which no agent computes yet",
+        ),
         ({"targets": []}, "targets"),
         ({"targets": [{"property": "colour", "min": 1}]}, r"targets\.0\.property"),
         ({"name": "../../etc"}, r"name: String should match"),
