@@ -58,8 +58,32 @@ def is_dead(owner: str) -> bool:
     Returns:
         True only for a process of this machine that no longer runs; False when in doubt.
     """
+    here, found, named = _seen(owner)
+    return here and (found is None or (bool(found) and found != named))
+
+
+def is_alive(owner: str) -> bool:
+    """Say whether an owner certainly still runs.
+
+    Args:
+        owner: What `owner_name` returned in some process, or any other name.
+
+    Returns:
+        True only for a process of this machine that runs since the time in the name; False when
+        in doubt.
+    """
+    here, found, named = _seen(owner)
+    return here and bool(found) and found == named
+
+
+def _seen(owner: str) -> tuple[bool, str | None, str]:
+    """Look an owner's process up.
+
+    Returns:
+        Whether its name is one of this machine, when the process of its number started (see
+        `_started`), and when it started by its name.
+    """
     parts = owner.split("/")
     if len(parts) != 5 or parts[1] != _machine() or not parts[2].isdigit():
-        return False
-    started = _started(int(parts[2]))
-    return started is None or (bool(started) and started != parts[3])
+        return False, None, ""
+    return True, _started(int(parts[2])), parts[3]

@@ -14,7 +14,7 @@ import pytest
 from db import candidates
 from db.candidates import StaleLease
 from db.connection import Session
-from db.owners import is_dead, owner_name
+from db.owners import is_alive, is_dead, owner_name
 from db.states import State
 
 WORKER = """
@@ -196,18 +196,28 @@ def test_final_states_cannot_be_leased(database: Session) -> None:
             candidates.lease("c", State(state), "w", 1, 60)
 
 
-def test_owners_are_dead_only_when_their_process_is_known_to_be() -> None:
+def test_owners_are_dead_or_alive_only_when_their_process_is_known_to_be() -> None:
     mine = owner_name()
     assert mine != owner_name()
+    assert is_alive(mine)
     assert not is_dead(mine)
     assert not is_dead("worker-1")
+    assert not is_alive("worker-1")
     host, machine, process, started, word = mine.split("/")
     assert int(process) == os.getpid()
-    assert is_dead("/".join([host, machine, process, str(int(started) - 1), word]))
-    assert not is_dead("/".join([host, "elsewhere", process, "1", word]))
+    recycled = "/".join([host, machine, process, str(int(started) - 1), word])
+    assert is_dead(recycled)
+    assert not is_alive(recycled)
+    unread = "/".join([host, machine, process, "", word])
+    assert not is_alive(unread)
+    for elsewhere in (["elsewhere", process, "1"], ["elsewhere", process, started]):
+        assert not is_dead("/".join([host, *elsewhere, word]))
+        assert not is_alive("/".join([host, *elsewhere, word]))
     child = subprocess.Popen(
         [sys.executable, "-c", "from db.owners import owner_name; print(owner_name())"],
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert is_dead(child.communicate()[0].strip())
+    gone = child.communicate()[0].strip()
+    assert is_dead(gone)
+    assert not is_alive(gone)
