@@ -5,6 +5,9 @@ state that the stage takes, hands them to `Stage.process`, and commits every out
 is yielded, by compare-and-set on (state, fencing token). While the stage computes, a thread renews
 the leases; a candidate whose lease was lost meanwhile is refused at the commit and left to its new
 owner. Execution is therefore at least once, and the effect exactly once.
+
+A stage that raises gives up the leases of what it had not finished. These candidates are then
+leased one by one, so that the one that raises again and again ends as ``failed`` alone.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from pymongo.errors import PyMongoError
 
 from db import candidates as candidate_records
 from db.candidates import StaleLease
@@ -47,6 +52,10 @@ class Outcome:
     reason: str | None = None
     detail: dict[str, Any] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
+
+
+class MissingOutcome(RuntimeError):
+    """A stage ended without an outcome for every candidate that it was given."""
 
 
 class Stage(ABC):
@@ -122,6 +131,10 @@ def work(stage: Stage, campaign: str, owner: str, *, deadline: float = math.inf)
 
     Returns:
         Number of outcomes committed.
+
+    Raises:
+        MissingOutcome: The stage ended without an outcome for every candidate.
+        Exception: Whatever the stage or a commit raised; the leases have been given up.
     """
     committed = 0
     while time.monotonic() < deadline:
@@ -131,11 +144,28 @@ def work(stage: Stage, campaign: str, owner: str, *, deadline: float = math.inf)
         if not batch:
             break
         tokens = {candidate.id: candidate.token for candidate in batch}
-        with _Renewal(tokens, owner, stage.lease_seconds) as renewal:
-            for outcome in stage.process(batch):
-                renewal.done(outcome.candidate_id)
-                committed += _commit(stage, outcome, tokens[outcome.candidate_id])
+        unfinished = dict(tokens)
+        try:
+            with _Renewal(tokens, owner, stage.lease_seconds) as renewal:
+                for outcome in stage.process(batch):
+                    renewal.done(outcome.candidate_id)
+                    committed += _commit(stage, outcome, tokens[outcome.candidate_id])
+                    unfinished.pop(outcome.candidate_id, None)
+            if unfinished:
+                raise MissingOutcome(f"{stage.name} said nothing of {', '.join(unfinished)}")
+        except Exception as error:
+            _give_up(stage, unfinished, error)
+            raise
     return committed
+
+
+def _give_up(stage: Stage, unfinished: dict[str, int], error: Exception) -> None:
+    words = f"{type(error).__name__}: {error}"
+    log.error("%s gives up %d candidates: %s", stage.name, len(unfinished), words)
+    try:
+        candidate_records.abandon(unfinished, words, agent=stage.agent)
+    except PyMongoError as failure:  # the leases end by themselves; the first error matters more
+        log.error("%s could not give up its leases: %s", stage.name, failure)
 
 
 def _commit(stage: Stage, outcome: Outcome, token: int) -> int:

@@ -18,7 +18,7 @@ from db.code_version import code_version
 from db.connection import current_database
 from db.counters import reserve
 from db.documents import Candidate
-from db.leases import lease, reap, release, renew
+from db.leases import abandon, lease, reap, release, renew
 from db.plain import NotPlain, plain
 from db.queries import UnknownCandidate, count_by, counts, reached, rejections
 from db.states import ALLOWED, TERMINAL, State
@@ -28,6 +28,7 @@ __all__ = [
     "NotPlain",
     "StaleLease",
     "UnknownCandidate",
+    "abandon",
     "candidate_id",
     "count_by",
     "counts",

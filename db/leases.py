@@ -18,6 +18,8 @@ from db.owners import is_dead
 from db.retry import idempotent
 from db.states import TERMINAL, State
 
+MAX_ATTEMPTS = 3
+LONGEST_ERROR = 2000
 HELD = {"lease.expires_at": {"$type": "date"}}
 EXPIRED = {"$expr": {"$lte": ["$lease.expires_at", "$$NOW"]}}
 
@@ -106,7 +108,42 @@ def release(candidate_id: str, token: int) -> bool:
 
 
 @idempotent
-def reap(campaign: str, max_attempts: int = 3) -> int:
+def abandon(
+    tokens: dict[str, int], error: str, *, agent: str = "worker", max_attempts: int = MAX_ATTEMPTS
+) -> int:
+    """Give leases up after an error; the attempts count.
+
+    The candidates can be leased again at once, each alone; one whose attempts are used up becomes
+    ``failed`` with the error in words.
+
+    Args:
+        tokens: Candidate ids and the tokens they were leased with.
+        error: What went wrong.
+        agent: Who gives them up.
+        max_attempts: Leases of one candidate in one state before it is given up.
+
+    Returns:
+        Number of leases given up; those that are no longer held are left to their new owners.
+    """
+    if not tokens:
+        return 0
+    held = {
+        "_id": {"$in": list(tokens)},
+        "$or": [{"_id": name, "token": token} for name, token in tokens.items()],
+        **HELD,
+    }
+    words = error.encode("utf-8", "replace").decode()[:LONGEST_ERROR]
+    collection = current_database()["candidates"]
+    failed = collection.update_many(
+        {**held, "attempts": {"$gte": max_attempts}},
+        [{"$set": _given_up(f"gave up after {max_attempts} attempts: {words}", agent)}],
+    )
+    returned = collection.update_many(held, [{"$set": {"lease": None}}])
+    return failed.modified_count + returned.modified_count
+
+
+@idempotent
+def reap(campaign: str, max_attempts: int = MAX_ATTEMPTS) -> int:
     """Take candidates back from workers that vanished.
 
     A lease is taken back when it expired by the server's clock, or when its owner was a process of
@@ -128,16 +165,27 @@ def reap(campaign: str, max_attempts: int = 3) -> int:
     }
     dead = [owner for owner in owners if is_dead(owner)]
     gone = {**leased, "$or": [EXPIRED, {"lease.owner": {"$in": dead}}]}
-    message = f"gave up after {max_attempts} attempts"
+    failed = collection.update_many(
+        {**gone, "attempts": {"$gte": max_attempts}},
+        [{"$set": _given_up(f"gave up after {max_attempts} attempts", "reaper")}],
+    )
+    returned = collection.update_many(
+        {**gone, "attempts": {"$lt": max_attempts}}, [{"$set": {"lease": None}}]
+    )
+    return failed.modified_count + returned.modified_count
+
+
+def _given_up(message: str, agent: str) -> dict[str, Any]:
+    """Write the move of a leased candidate to ``failed`` as a pipeline stage's fields."""
     entry = {
         "to": str(State.FAILED),
-        "agent": "reaper",
+        "agent": agent,
         "code_version": code_version(),
         "inputs": {},
         "reason": message,
     }
     seen = {"at": "$$NOW", "from": "$state", "token": "$token", "owner": "$lease.owner"}
-    given_up: dict[str, Any] = {
+    return {
         "history": {
             "$concatArrays": ["$history", [{"$mergeObjects": [{"$literal": entry}, seen]}]]
         },
@@ -145,13 +193,6 @@ def reap(campaign: str, max_attempts: int = 3) -> int:
         "error": {"$literal": message},
         "lease": None,
     }
-    failed = collection.update_many(
-        {**gone, "attempts": {"$gte": max_attempts}}, [{"$set": given_up}]
-    )
-    returned = collection.update_many(
-        {**gone, "attempts": {"$lt": max_attempts}}, [{"$set": {"lease": None}}]
-    )
-    return failed.modified_count + returned.modified_count
 
 
 def from_now(seconds: float) -> dict[str, Any]:

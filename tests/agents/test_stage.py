@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from agents.stage import Outcome, Stage, work
+from agents.stage import MissingOutcome, Outcome, Stage, work
 from db import campaigns, candidates
 from db.connection import Session
 from db.documents import Candidate, Event
+from db.plain import NotPlain
 from db.states import State
 
 CAMPAIGN = "stages"
@@ -96,3 +97,61 @@ def test_committed_outcomes_survive_a_crash_of_the_batch(database: Session) -> N
         work(Crashing(), CAMPAIGN, "me")
     counts = candidates.counts(CAMPAIGN)
     assert (counts["evaluated"], counts["proposed"]) == (1, 2)
+
+
+@pytest.mark.parametrize("fault", ["process", "commit"])
+def test_a_crystal_that_raises_fails_alone_without_waiting(database: Session, fault: str) -> None:
+    ids = propose(6)
+    poison = ids[1]
+
+    class Poisoned(Evaluate):
+        lease_seconds = 300
+
+        def process(self, leased: Sequence[Candidate]) -> Iterator[Outcome]:
+            self.batches.append(len(leased))
+            for candidate in leased:
+                energy = -1.0
+                if candidate.id == poison:
+                    if fault == "process":
+                        raise KeyError("Xx")
+                    energy = float("nan")
+                yield Outcome(candidate.id, State.EVALUATED, {"evaluation": {"energy": energy}})
+
+    stage = Poisoned()
+    for _ in range(3):
+        with pytest.raises(KeyError if fault == "process" else NotPlain):
+            work(stage, CAMPAIGN, "me")
+    assert work(stage, CAMPAIGN, "me") == 4
+    assert stage.batches == [4, 1, 1, 1, 1, 2]
+    counts = candidates.counts(CAMPAIGN)
+    assert (counts["evaluated"], counts["failed"], counts["proposed"]) == (5, 1, 0)
+    failed = candidates.load(poison)
+    words = "KeyError: 'Xx'" if fault == "process" else "NotPlain: evaluation.energy is nan"
+    assert f"gave up after 3 attempts: {words}" in failed.error
+    assert failed.lease is None
+    last = failed.history[-1]
+    assert (last["from"], last["to"], last["agent"]) == ("proposed", "failed", "test")
+    assert not Event.objects(kind="stale_write_refused")
+
+
+def test_a_stage_that_says_nothing_of_a_candidate_is_an_error(database: Session) -> None:
+    class Silent(Evaluate):
+        def process(self, leased: Sequence[Candidate]) -> Iterator[Outcome]:
+            yield from list(super().process(leased))[1:]
+
+    ids = propose(3)
+    with pytest.raises(MissingOutcome, match=ids[0]):
+        work(Silent(), CAMPAIGN, "me")
+    assert candidates.load(ids[0]).lease is None
+    assert candidates.counts(CAMPAIGN)["evaluated"] == 2
+
+
+def test_only_leases_still_held_are_given_up(database: Session) -> None:
+    propose(2)
+    held, lost = candidates.lease(CAMPAIGN, State.PROPOSED, "me", 2, 60)
+    candidates.release(lost.id, lost.token)
+    (taken,) = candidates.lease(CAMPAIGN, State.PROPOSED, "thief", 1, 60)
+    assert taken.id == lost.id
+    assert candidates.abandon({held.id: held.token, lost.id: lost.token}, "boom") == 1
+    assert candidates.load(lost.id).lease["owner"] == "thief"
+    assert candidates.load(held.id).attempts == 1
