@@ -178,7 +178,7 @@ def _fireworks() -> Part:
 def _openlam() -> Part:
     found = _installed("deepmd-kit")
     if found is None:
-        advice = "optional: see the README on OpenLAM"
+        advice = "optional, and no campaign uses it yet: pip install 'discovery[openlam]'"
         return Part("openlam", "missing", "", "deepmd-kit is not installed", advice, False)
     return Part("openlam", "ok", found, "deepmd-kit", "", False)
 

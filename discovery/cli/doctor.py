@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from discovery.cli.output import print_json
+from discovery.cli.output import console_for_tables, print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +21,6 @@ def doctor(
 
     Example: `discovery doctor`
     """
-    from rich.console import Console
     from rich.table import Table
 
     from discovery.doctor import can_run_quickstart, examine, record
@@ -38,5 +37,5 @@ def doctor(
                 part.status if part.needed or part.status == "ok" else f"{part.status} (optional)"
             )
             table.add_row(part.name, need, part.version, part.detail, part.advice)
-        Console().print(table)
+        console_for_tables().print(table)
     raise typer.Exit(0 if can_run_quickstart(parts) else 1)
