@@ -2,7 +2,9 @@
 
 The paper's rule: every model of a property must put it inside the window, and where a gap is wanted
 the classifier must say that there is one. Numbers that are out of domain, or of a level of theory
-that does not mean what the window means, are recorded and not counted.
+that does not mean what the window means, are recorded and not counted. A window on which no model
+has a counted word is *unjudged*: silence is no agreement, and the formation energy of the potential
+that relaxed the crystal is no screen of it.
 """
 
 from __future__ import annotations
@@ -47,17 +49,25 @@ class Consensus:
         rule: ``gate`` or ``rank``.
         verdicts: One for each model and window.
         windows: What was asked.
+        properties: The windows' properties, in the same order.
     """
 
     rule: str
     verdicts: tuple[Verdict, ...]
     windows: tuple[str, ...]
+    properties: tuple[str, ...]
 
     @property
     def outside(self) -> list[str]:
         """Properties for which a counted verdict is outside, in the order of the windows."""
         against = [v.property for v in self.verdicts if v.counted and not v.inside]
         return list(dict.fromkeys(against))
+
+    @property
+    def unjudged(self) -> list[str]:
+        """Properties of windows on which no counted verdict was given, in their order."""
+        judged = {v.property for v in self.verdicts if v.counted}
+        return [name for name in self.properties if name not in judged]
 
     def record(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -66,6 +76,7 @@ class Consensus:
             "windows": list(self.windows),
             "verdicts": [asdict(verdict) for verdict in self.verdicts],
             "outside": self.outside,
+            "unjudged": self.unjudged,
         }
 
 
@@ -93,7 +104,12 @@ def find_consensus(
             elif prediction.property == "p_gap" and _wants_a_gap(window):
                 inside = prediction.value >= settings.min_p_gap
                 verdicts.append(_verdict(prediction, prediction.value, inside, settings))
-    return Consensus(settings.consensus, tuple(verdicts), tuple(str(w) for w in windows))
+    return Consensus(
+        settings.consensus,
+        tuple(verdicts),
+        tuple(str(window) for window in windows),
+        tuple(window.property for window in windows),
+    )
 
 
 def _wants_a_gap(window: Window) -> bool:

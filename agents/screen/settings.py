@@ -54,7 +54,9 @@ class ScreenSettings(BaseModel):
         max_elements: Most distinct elements.
         models: Property models to ask; ``auto`` takes those that are found and says which are not.
         consensus: ``gate`` rejects a crystal when any model of a property puts it outside a target
-            window; ``rank`` only records the verdicts.
+            window, or when no model that counts says anything on a window (``unjudged``: without
+            MEGNet that is every crystal until the head has learned); ``rank`` only records the
+            verdicts. The potential's own formation energy never stands in for a screen.
         min_p_gap: With ``gate`` and a gap window above zero: smallest accepted probability that the
             gap is not zero, where a classifier gives one.
         gate_ignores_levels: Levels of theory whose numbers do not mean what the windows mean.

@@ -141,9 +141,10 @@ class ScreenStage(Stage):
         """Yield SCREENED or REJECTED in the order of proposal.
 
         Reasons: ``min_distance``, ``duplicate_training``, ``duplicate_campaign``; with the
-        consensus ``gate`` also ``formation_energy``, ``band_gap``, ``p_gap`` and
-        ``energy_above_hull``. A relaxed crystal that the generator cannot encode is not rejected:
-        it has no relaxed codes, and the record says why.
+        consensus ``gate`` also ``formation_energy``, ``band_gap``, ``p_gap``,
+        ``energy_above_hull`` and, where a window has no counted verdict at all, ``unjudged``. A
+        relaxed crystal that the generator cannot encode is not rejected: it has no relaxed codes,
+        and the record says why.
         """
         sound: list[tuple[Candidate, Structure, Validity]] = []
         for candidate in sorted(candidates, key=lambda candidate: candidate.seq):
@@ -217,6 +218,8 @@ class ScreenStage(Stage):
             return "duplicate_campaign", campaign.record()
         if settings.consensus == "gate" and consensus.outside:
             return consensus.outside[0].removesuffix("_per_atom"), consensus.record()
+        if settings.consensus == "gate" and consensus.unjudged:
+            return "unjudged", consensus.record()
         return None, {}
 
     def _models_record(self, case: _Case) -> list[dict[str, Any]]:

@@ -67,12 +67,20 @@ def test_numbers_that_do_not_apply_are_recorded_and_not_counted(changes: dict[st
     assert found.outside == []
     [verdict] = found.record()["verdicts"]
     assert (verdict["value"], verdict["inside"], verdict["counted"]) == (5.0, False, False)
+    assert found.unjudged == [ENERGY.property]
     if "level" in changes:
         counted = ScreenSettings(gate_ignores_levels=())
         assert find_consensus([wrong], [ENERGY], counted).outside == [ENERGY.property]
 
 
 def test_record_names_the_windows() -> None:
-    record = find_consensus([], [ENERGY, GAP], ScreenSettings(consensus="gate")).record()
+    energy = prediction("formation_energy_per_atom", -1.0)
+    record = find_consensus([energy], [ENERGY, GAP], ScreenSettings(consensus="gate")).record()
     assert record["rule"] == "gate"
     assert record["windows"] == [str(ENERGY), str(GAP)]
+    assert (record["outside"], record["unjudged"]) == ([], ["band_gap"])
+
+
+def test_a_classifier_alone_does_not_judge_the_size_of_a_gap() -> None:
+    found = find_consensus([prediction("p_gap", 0.9)], [GAP], ScreenSettings())
+    assert (found.outside, found.unjudged) == ([], ["band_gap"])

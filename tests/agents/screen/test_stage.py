@@ -181,18 +181,43 @@ def test_gate_rejects_and_rank_records(generator: Any) -> None:
     assert gated.detail["verdicts"][0]["value"] == 1.0
 
 
-def test_gate_counts_a_head_only_when_it_has_learned(generator: Any) -> None:
+def test_gate_counts_a_head_only_where_it_is_proven(generator: Any) -> None:
     energy = [Window(property="formation_energy_per_atom", max=-5.0)]
     changes = {"windows": energy, "settings": {"consensus": "gate"}}
     [shipped] = screen(generator, [NACL], **changes).values()
-    assert shipped.to == State.SCREENED
+    assert (shipped.to, shipped.reason) == (State.REJECTED, "unjudged")
     learned = type(generator.head)()
     learned.version = "learned00001"
     changes = {"windows": energy, "settings": {"consensus": "gate"}, "head": learned}
+    [unproven] = screen(generator, [NACL], **changes).values()
+    assert unproven.to == State.SCREENED, (
+        unproven
+    )  # learned something, but was not judged on this target
+    learned.proven = ["formation_energy_per_atom@chgnet-0.3.0"]
     [gated] = screen(generator, [NACL], **changes).values()
     assert (gated.to, gated.reason) == (State.REJECTED, "formation_energy")
     levels = {v["level"]: v["counted"] for v in gated.detail["verdicts"]}
     assert levels == {"chgnet-0.3.0": True, "castelli2012": False}
+
+
+@pytest.mark.parametrize(
+    ("structure", "models"),
+    [(NACL, ScreenModels((), True, ABSENT)), (SRZRO3, ScreenModels((GapScreen(),), True, ABSENT))],
+    ids=["model absent", "model refuses"],
+)
+def test_gate_lets_nothing_through_that_nobody_judged(
+    generator: Any, structure: Structure, models: ScreenModels
+) -> None:
+    windows = [Window(property="band_gap", min=0.5)]
+    [gated] = screen(
+        generator, [structure], windows=windows, models=models, settings={"consensus": "gate"}
+    ).values()
+    assert (gated.to, gated.reason) == (State.REJECTED, "unjudged")
+    assert gated.detail["unjudged"] == ["band_gap"]
+    assert gated.updates["screening.relaxed"]["n_atoms"] == len(structure)
+    [ranked] = screen(generator, [structure], windows=windows, models=models).values()
+    assert ranked.to == State.SCREENED
+    assert ranked.updates["screening.consensus"]["unjudged"] == ["band_gap"]
 
 
 def test_relaxed_into_overlap_is_rejected(generator: Any) -> None:
