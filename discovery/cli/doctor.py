@@ -21,6 +21,7 @@ def doctor(
 
     Example: `discovery doctor`
     """
+    from rich.markup import escape
     from rich.table import Table
 
     from discovery.doctor import can_run_quickstart, examine, record
@@ -36,6 +37,7 @@ def doctor(
             need = (
                 part.status if part.needed or part.status == "ok" else f"{part.status} (optional)"
             )
-            table.add_row(part.name, need, part.version, part.detail, part.advice)
+            cells = (part.name, need, part.version, part.detail, part.advice)
+            table.add_row(*(escape(cell) for cell in cells))
         console_for_tables().print(table)
     raise typer.Exit(0 if can_run_quickstart(parts) else 1)
