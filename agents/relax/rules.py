@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ase import units
+
 from agents.relax.geometry import is_finite, shortest_distance
 from agents.relax.relaxation import Relaxation, Stop
 
@@ -21,7 +23,6 @@ STOP_REASONS = {
     Stop.NOT_FINITE: "not_finite",
     Stop.MIN_DISTANCE: "min_distance",
     Stop.VOLUME: "volume",
-    Stop.TIME: "relaxation_time",
 }
 
 
@@ -79,6 +80,9 @@ def judge_relaxation(
 ) -> Verdict | None:
     """Return the rule a relaxed crystal breaks, or None when it is accepted.
 
+    One that ran out of steps or of time is judged like any other, by its forces and its stress. The
+    stress counts where the cell was relaxed: on symmetric sites forces vanish in any cell.
+
     Args:
         relaxation: the relaxation.
         formation_energy: of its last geometry, eV/atom.
@@ -99,12 +103,10 @@ def judge_relaxation(
     if verdict := broken or exploited(formation_energy, settings):
         return verdict
     if relaxation.max_force >= settings.accept_max_force:
-        detail = {
-            "max_force": relaxation.max_force,
-            "max": settings.accept_max_force,
-            "steps": relaxation.steps,
-        }
-        return Verdict("max_force", detail)
+        return _unrelaxed("max_force", relaxation.max_force, settings.accept_max_force, relaxation)
+    stress = relaxation.max_stress / units.GPa
+    if settings.relax_cell and stress >= settings.accept_max_stress:
+        return _unrelaxed("max_stress", stress, settings.accept_max_stress, relaxation)
     if len(relaxation.structure.composition) == 1:
         reason, limit = "elemental_energy", settings.elemental_max_above_reference
     else:
@@ -112,3 +114,10 @@ def judge_relaxation(
     if formation_energy < limit:
         return None
     return Verdict(reason, {"formation_energy_per_atom": formation_energy, "max": limit})
+
+
+def _unrelaxed(quantity: str, value: float, limit: float, relaxation: Relaxation) -> Verdict:
+    """Return the verdict on forces (eV/Å) or stress (GPa) that are still too large."""
+    unit = {"max_force": "eV/Å", "max_stress": "GPa"}[quantity]
+    ended = {"steps": relaxation.steps, "stop": str(relaxation.stop)}
+    return Verdict(quantity, {quantity: value, "max": limit, "unit": unit, **ended})

@@ -48,6 +48,11 @@ class RelaxSettings(BaseModel):
     accept_max_force: float = Field(
         default=0.05, gt=0, description="largest force on an atom, eV/Å"
     )
+    accept_max_stress: float = Field(
+        default=1.0,
+        gt=0,
+        description="largest component of stress plus pressure where the cell is relaxed, GPa",
+    )
     formation_energy_max: float = Field(default=0.0, description="for compounds, eV/atom")
     elemental_max_above_reference: float = Field(
         default=0.5,
@@ -101,6 +106,12 @@ class RelaxSettings(BaseModel):
             raise ValueError(
                 f"fmax {self.fmax} must not exceed accept_max_force {self.accept_max_force} "
                 "(eV/Å): otherwise the optimiser stops before the crystal can be accepted"
+            )
+        if self.stress_max > self.accept_max_stress:
+            raise ValueError(
+                f"stress_max {self.stress_max} must not exceed accept_max_stress "
+                f"{self.accept_max_stress} (GPa): otherwise the optimiser stops before the crystal "
+                "can be accepted"
             )
         if not self.volume_scan_scales or any(s <= 0 for s in self.volume_scan_scales):
             raise ValueError(f"volume_scan_scales {self.volume_scan_scales} must be positive")

@@ -19,6 +19,7 @@ def test_defaults_are_those_of_the_product():
     ("values", "message"),
     [
         ({"fmax": 0.06}, "fmax 0.06 must not exceed accept_max_force 0.05"),
+        ({"stress_max": 2.0}, "stress_max 2.0 must not exceed accept_max_stress 1.0"),
         ({"volume_per_atom_min": 200.0}, "must be below volume_per_atom_max"),
         ({"formation_energy_max": -6.0}, "formation_energy_min -5.0 must be below"),
         ({"volume_scan_scales": (1.0, -0.5)}, "must be positive"),

@@ -166,6 +166,47 @@ def test_the_acceptance_window(
 
 
 @pytest.mark.parametrize(
+    ("stress", "changes", "reason"),
+    [
+        (0.9, {}, None),
+        (1.1, {}, "max_stress"),
+        (-1.1, {}, "max_stress"),
+        (1.1, {"accept_max_stress": 2.0}, None),
+        (1.1, {"relax_cell": False}, None),
+        (-5.0, {"pressure": 5.0}, None),
+        (0.0, {"pressure": 5.0}, "max_stress"),
+    ],
+)
+def test_a_cell_under_stress_is_no_relaxed_crystal_even_without_forces(
+    references, crystal, stand_in, stress, changes, reason
+):
+    structure = crystal("NaCl")
+    energy = energy_for(references, structure, -1.0)
+    result = PotentialResult(energy, np.zeros((2, 3)), stress * 0.00624151 * np.eye(3))
+    settings = RelaxSettings(max_steps=0, **changes)
+    stage = RelaxStage(stand_in(lambda s: result), references, settings)
+    (outcome,) = outcomes(stage, structure)
+    assert outcome.reason == reason
+    if reason:
+        expected = abs(stress + changes.get("pressure", 0.0))
+        assert outcome.detail["max_stress"] == pytest.approx(expected, rel=1e-4)
+        assert (outcome.detail["max"], outcome.detail["unit"]) == (1.0, "GPa")
+
+
+@pytest.mark.parametrize(("force", "reason"), [(0.04, None), (0.06, "max_force")])
+def test_out_of_time_is_judged_by_forces_and_stress_like_out_of_steps(
+    references, crystal, stand_in, force, reason
+):
+    structure = crystal("NaCl")
+    energy = energy_for(references, structure, -1.0)
+    settings = RelaxSettings(seconds_per_structure=1e-9)
+    stage = RelaxStage(stand_in(lambda s: quiet(energy, force)), references, settings)
+    (outcome,) = outcomes(stage, structure)
+    assert outcome.updates["relaxation"]["stop"] == "time"
+    assert outcome.reason == reason
+
+
+@pytest.mark.parametrize(
     ("stress", "force", "reason"),
     [(-0.5, 0.0, "volume"), (0.0, 20.0, "min_distance"), (0.0, float("nan"), "not_finite")],
 )
