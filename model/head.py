@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from safetensors import SafetensorError
@@ -29,6 +29,12 @@ class PropertyHead(nn.Module):
 
     Each target has its own output row, computed on its own, so adding a target leaves the others
     bit for bit as they were.
+
+    Attributes:
+        targets: Names of the outputs, "property@level".
+        proven: Targets that were judged on crystals found by a search, by labels that no head of
+            this lineage had learned, and passed; empty in a head that only saw a data set.
+        uncalibrated: Targets whose standard deviation was never fitted, so it means nothing.
     """
 
     def __init__(
@@ -61,6 +67,8 @@ class PropertyHead(nn.Module):
         for name in targets:
             _check_target(name)
         self.targets = list(targets)
+        self.proven: list[str] = []
+        self.uncalibrated = list(targets)
         self.n_features, self.width, self.members = n_features, width, members
         random = torch.Generator().manual_seed(seed)
 
@@ -141,7 +149,8 @@ class PropertyHead(nn.Module):
         Args:
             name: "property@level" of the new output.
             copy_from: an existing target whose output row, scale and calibration it starts from;
-                by default it starts at zero with unit scale.
+                by default it starts at zero with unit scale. Either way it is neither proven nor
+                calibrated.
 
         Raises:
             ValueError: if `name` exists already or `copy_from` does not.
@@ -168,6 +177,21 @@ class PropertyHead(nn.Module):
             new = torch.full_like(old[:1], fresh.get(key, 0.0)) if row is None else old[row][None]
             state[key] = torch.cat([old, new])
         head.load_state_dict(state)
+        head.proven = list(self.proven)
+        head.uncalibrated = [*self.uncalibrated, name]
+        return head
+
+    def with_proven(self, targets: Iterable[str]) -> PropertyHead:
+        """Return a copy that counts more targets as proven, besides those it does already.
+
+        Raises:
+            ValueError: if the head has no such output.
+        """
+        wanted = set(targets) | set(self.proven)
+        if unknown := sorted(wanted - set(self.targets)):
+            raise ValueError(f"the head has no output for {unknown}, only {self.targets}")
+        head = self.clone()
+        head.proven = [target for target in self.targets if target in wanted]
         return head
 
     def clone(self) -> PropertyHead:
@@ -183,6 +207,9 @@ class PropertyHead(nn.Module):
             "width": self.width,
             "members": self.members,
         }
+        # Left out where empty, so that heads of before these lists keep their version.
+        lists = {"proven": self.proven, "uncalibrated": self.uncalibrated}
+        description |= {name: names for name, names in lists.items() if names}
         # One key only: the order of several would change the bytes, and with them the version.
         metadata = {"head": json.dumps(description, sort_keys=True)}
         tensors = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
@@ -206,6 +233,8 @@ class PropertyHead(nn.Module):
             width=description["width"],
             members=description["members"],
         )
+        head.proven = description.get("proven", [])
+        head.uncalibrated = description.get("uncalibrated", [])
         try:
             head.load_state_dict(tensors)
         except RuntimeError as error:

@@ -184,6 +184,7 @@ def _calibrate(head: PropertyHead, features: Tensor, targets: Tensor) -> None:
         error = own.mean(0) - targets[t][known]
         scale, noise = _fit_scale(error, own.std(0, unbiased=False))
         head.spread_scale[t], head.noise[t] = scale, noise
+        head.uncalibrated = [name for name in head.uncalibrated if name != head.targets[t]]
 
 
 def _fit_scale(error: Tensor, spread: Tensor) -> tuple[float, float]:

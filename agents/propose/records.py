@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from agents.prediction import Prediction
 from agents.propose.proposer import Proposal
-from agents.targets import UNITS
+from agents.screen.head import head_predictions
+from agents.screen.screen import Refusal
 from db.crystals import crystal_fields
 
 if TYPE_CHECKING:
+    from agents.prediction import Prediction
     from model.codes import CrystalCodes
     from model.generator import Decoded, Generator
     from model.head import PropertyHead
+
+
+class UnsoundPrediction(RuntimeError):
+    """The live head predicts something that is not a finite number: its weights are broken."""
 
 
 def proposal_records(
@@ -29,8 +34,11 @@ def proposal_records(
         decoded: What each decodes to, in the same order.
         generator: The generator that decoded them.
         head: The head that predicts from their codes.
+
+    Raises:
+        UnsoundPrediction: The head gives something that is not a finite number.
     """
-    predictions = head_predictions([p.codes for p in proposals], generator, head, on="decoded")
+    predictions = _predictions([p.codes for p in proposals], generator, head)
     records = []
     for proposal, crystal, predicted in zip(proposals, decoded, predictions, strict=True):
         record: dict[str, Any] = {
@@ -50,38 +58,14 @@ def proposal_records(
     return records
 
 
-def head_predictions(
-    codes: Sequence[CrystalCodes], generator: Generator, head: PropertyHead, *, on: str
+def _predictions(
+    codes: Sequence[CrystalCodes], generator: Generator, head: PropertyHead
 ) -> list[list[Prediction]]:
-    """Return the head's prediction of every target for each crystal.
-
-    The shipped head has only seen training crystals, and does not rank recombined codes; so its
-    predictions for candidates are out of its domain until it has learned from a campaign.
-
-    Args:
-        codes: Crystals as codes.
-        generator: The generator whose features the head reads.
-        head: The head.
-        on: ``decoded`` or ``relaxed``: which crystal the codes describe.
-    """
-    if not codes:
-        return []
-    predicted = head.predict(generator.features(codes))
-    version = head.version
-    rows: list[list[Prediction]] = [[] for _ in codes]
-    for target, (means, stds) in predicted.items():
-        name, level = target.split("@", maxsplit=1)
-        for row, mean, std in zip(rows, means.tolist(), stds.tolist(), strict=True):
-            prediction = Prediction(
-                property=name,
-                value=mean,
-                unit=UNITS[name],
-                model="head",
-                version=version,
-                level=level,
-                in_domain=version != generator.head.version,
-                std=std,
-                on=on,
+    predictions: list[list[Prediction]] = []
+    for answer in head_predictions(generator, head, codes, on="decoded"):
+        if isinstance(answer, Refusal):
+            raise UnsoundPrediction(
+                f"the property head {head.version} cannot judge a proposal: {answer.reason}"
             )
-            row.append(prediction)
-    return rows
+        predictions.append(answer)
+    return predictions

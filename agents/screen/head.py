@@ -28,9 +28,10 @@ def head_predictions(
 ) -> list[list[Prediction] | Refusal]:
     """Predict every target of a property head.
 
-    The head shipped with the generator has seen nothing but training crystals and ranks recombined
-    ones poorly, so its predictions are marked out of domain; those of a head that has learned from
-    a campaign are in domain.
+    A head ranks recombined codes poorly until it learned from a campaign. So a prediction counts as
+    in domain only where the target is among the head's proven ones: a promoted head was judged on
+    new crystals by enough labels of exactly this target. An uncertainty that was never calibrated
+    for its target is left out.
 
     Args:
         generator: The checkpoint whose features the head takes.
@@ -54,9 +55,10 @@ def head_predictions(
         return result
     columns = head.predict(generator.features([codes[i] for i in fit]))
     plain = {name: (mean.tolist(), std.tolist()) for name, (mean, std) in columns.items()}
+    version = head.version
     for place, i in enumerate(fit):
         row = {name: (mean[place], std[place]) for name, (mean, std) in plain.items()}
-        result[i] = _answer(row, head.version, on, learned=head.version != generator.head.version)
+        result[i] = _answer(row, head, version, on)
     return result
 
 
@@ -96,7 +98,7 @@ def _encode(
 
 
 def _answer(
-    row: dict[str, tuple[float, float]], version: str, on: str, *, learned: bool
+    row: dict[str, tuple[float, float]], head: PropertyHead, version: str, on: str
 ) -> list[Prediction] | Refusal:
     bad = [name for name, numbers in row.items() if not all(map(math.isfinite, numbers))]
     if bad:
@@ -112,8 +114,8 @@ def _answer(
                 model=NAME,
                 version=version,
                 level=level,
-                in_domain=learned,
-                std=std,
+                in_domain=target in head.proven,
+                std=None if target in head.uncalibrated else std,
                 on=on,
             )
         )

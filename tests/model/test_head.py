@@ -137,3 +137,21 @@ def test_damage_and_wrong_names_are_refused(head: PropertyHead, features: torch.
         fit_head(head, features, {C: features[:, 0]}, CONFIG, seed=0)
     with pytest.raises(ValueError, match="takes"):
         head.predict(features[:, :3])
+
+
+def test_what_is_proven_and_calibrated_travels_with_the_weights(
+    head: PropertyHead, features: torch.Tensor, labels: dict[str, torch.Tensor]
+) -> None:
+    assert head.uncalibrated == head.proven == []  # fitted on hundreds of rows, judged nowhere
+    wider = head.with_proven([A]).with_target(C, copy_from=A)
+    again = PropertyHead.from_bytes(wider.to_bytes())
+    assert (again.proven, again.uncalibrated) == ([A], [C])
+    assert again.with_proven([B]).proven == [A, B]
+    assert (head.proven, head.with_proven([A]).version != head.version) == ([], True)
+    few = {C: torch.full((len(features),), torch.nan)}
+    few[C][:19] = 1.0  # below the minimum even if all of them calibrated
+    assert fit_head(wider, features, few, CONFIG, seed=0).uncalibrated == [C]
+    many = {C: features[:, 0]}
+    assert fit_head(wider, features, many, CONFIG, seed=0).uncalibrated == []
+    with pytest.raises(ValueError, match="no output"):
+        head.with_proven([C])

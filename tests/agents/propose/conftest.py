@@ -53,6 +53,8 @@ class FakeHead:
     """Predicts the sum of the features."""
 
     version: str = "shipped"
+    proven: tuple[str, ...] = ()
+    uncalibrated: tuple[str, ...] = ()
 
     def predict(self, features: torch.Tensor) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         mean = features.sum(1)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from agents.propose import episodes
 from agents.propose.episodes import ask_round, round_ready, rounds_asked
 from agents.propose.fitness import fitness_of
+from agents.propose.records import UnsoundPrediction
 from agents.propose.replay import RoundNotReady
 from agents.propose.seeds import EpisodeSeed
 from agents.propose.settings import BaseSettings, FitnessSettings, ProposeSettings
@@ -86,6 +88,14 @@ def test_a_round_asks_every_proposer_and_stores_what_it_decodes_to(campaign, gen
         assert (prediction["model"], prediction["on"]) == ("head", "decoded")
         assert (prediction["level"], prediction["version"]) == ("toy-1", "shipped")
         assert prediction["in_domain"] is False
+
+
+def test_a_broken_head_stops_the_round(campaign, generator, monkeypatch):
+    broken = {"formation_energy_per_atom@toy-1": (torch.tensor([torch.nan] * 16), torch.ones(16))}
+    monkeypatch.setattr(generator.head, "predict", lambda features: broken)
+    with pytest.raises(UnsoundPrediction, match="toy-1 is not a finite number"):
+        ask(generator, 0)
+    assert Candidate.objects.count() == 0
 
 
 def test_rounds_wait_for_the_last_result(campaign, generator):

@@ -31,6 +31,8 @@ class FakeHead:
 
     version = "fakehead0001"
     targets = ["formation_energy_per_atom@chgnet-0.3.0", "formation_energy_per_atom@castelli2012"]
+    proven: Sequence[str] = ()
+    uncalibrated: Sequence[str] = ()
 
     def predict(self, features: torch.Tensor) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         mean = features[:, 0]

@@ -53,12 +53,31 @@ def test_crystals_codes_and_errors_may_be_mixed(generator: Any) -> None:
     assert [(p.value, p.on) for p in firsts] == [(-2.0, "relaxed"), (-1.0, "relaxed")]
 
 
-def test_a_head_that_has_learned_is_in_domain(generator: Any) -> None:
+def test_only_proven_targets_are_in_domain_and_only_calibrated_ones_have_a_spread(
+    generator: Any,
+) -> None:
     learned = type(generator.head)()
     learned.version = "learned00001"
+    learned.proven = ["formation_energy_per_atom@chgnet-0.3.0"]
+    learned.uncalibrated = ["formation_energy_per_atom@castelli2012"]
     [answer] = head_predictions(generator, learned, [generator.codes(0)])
     assert not isinstance(answer, Refusal)
-    assert {(p.version, p.in_domain) for p in answer} == {("learned00001", True)}
+    assert [(p.version, p.level, p.in_domain, p.std) for p in answer] == [
+        ("learned00001", "chgnet-0.3.0", True, 0.25),
+        ("learned00001", "castelli2012", False, None),
+    ]
+
+
+def test_the_version_is_computed_once_however_many_crystals(
+    generator: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(
+        type(generator.head), "version", property(lambda head: asked.append(1) or "v")
+    )
+    answers = head_predictions(generator, None, [generator.codes(i % 3) for i in range(20)])
+    assert len(answers) == 20
+    assert len(asked) == 1
 
 
 def test_nothing_to_predict_is_no_error(generator: Any) -> None:
