@@ -7,9 +7,22 @@ from datetime import datetime
 from typing import Any
 
 from bson import MinKey
+from mongoengine import DateTimeField, IntField, StringField
 
 from db.connection import current_database
+from db.documents import Candidate
 from db.states import State
+
+SINGLE = (StringField, IntField, DateTimeField)
+VERIFIED_PROPERTIES = ("formation_energy_per_atom", "band_gap", "energy_above_hull")
+ALWAYS_SORTABLE = tuple(
+    dict.fromkeys(
+        [
+            *(name for name, kind in Candidate._fields.items() if isinstance(kind, SINGLE)),
+            *VERIFIED_PROPERTIES,
+        ]
+    )
+)
 
 
 class UnknownCandidate(ValueError):
@@ -76,9 +89,10 @@ def find(
         elements: Only those that contain all of these elements.
         formula: Only those of this reduced formula.
         sort: A property (``band_gap``, ``band_gap_megnet``) or a key of the returned records,
-            dotted names allowed; a leading "-" puts the largest first. Default: order of proposal.
-            Records without it come last.
-        limit: Most records.
+            dotted names allowed; a leading "-" puts the largest first. Its values are single ones:
+            numbers (false before true) come before texts, records without it last. Default: by
+            campaign and order of proposal, which also orders equals.
+        limit: Most records, of all campaigns together.
 
     Returns:
         Plain JSON records: the candidate's fields, ``id`` instead of ``_id``, times in ISO 8601,
@@ -87,7 +101,8 @@ def find(
         predicts at several levels of theory, ``<property>_<model>@<level>`` too.
 
     Raises:
-        ValueError: Unknown state.
+        ValueError: Unknown state; ``sort`` names nothing that any of these candidates has, or
+            something that is not a single value.
     """
     chosen: dict[str, Any] = {"campaign": campaign, "seq": {"$gte": 0}} if campaign else {}
     if status is not None:
@@ -104,11 +119,7 @@ def find(
         cursor = cursor.limit(limit)
     records = [exported(document) for document in cursor]
     if sort is not None:
-        key, largest_first = sort.removeprefix("-"), sort.startswith("-")
-        present = [record for record in records if value_at(record, key) is not None]
-        absent = [record for record in records if value_at(record, key) is None]
-        present.sort(key=lambda record: value_at(record, key), reverse=largest_first)
-        records = [*present, *absent]
+        records = _sorted(records, sort.removeprefix("-"), largest_first=sort.startswith("-"))
     return records[:limit] if limit is not None else records
 
 
@@ -132,7 +143,7 @@ def properties(record: dict[str, Any]) -> dict[str, Any]:
         if len(found) > 1:
             table |= found
     verification = record.get("verification") or {}
-    for name in ("formation_energy_per_atom", "band_gap", "energy_above_hull"):
+    for name in VERIFIED_PROPERTIES:
         if verification.get(name) is not None:
             table[name] = verification[name]
     return table
@@ -140,12 +151,38 @@ def properties(record: dict[str, Any]) -> dict[str, Any]:
 
 def value_at(record: dict[str, Any], key: str) -> Any:
     """Read a property by its name or a value by its dotted name; None when it is not there."""
-    if key in record["properties"]:
-        return record["properties"][key]
+    name = key.removeprefix("properties.")
+    if name in record["properties"]:
+        return record["properties"][name]
     value: Any = record
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
+
+
+def _sorted(
+    records: list[dict[str, Any]], key: str, *, largest_first: bool
+) -> list[dict[str, Any]]:
+    values = [(value_at(record, key), record) for record in records]
+    present = [(value, record) for value, record in values if value is not None]
+    absent = [record for value, record in values if value is None]
+    if absent and not present and key.removeprefix("properties.") not in ALWAYS_SORTABLE:
+        offered = sorted({name for record in records for name in record["properties"]})
+        raise ValueError(
+            f"none of the {len(records)} candidates has {key!r} to sort by: use one of "
+            f"{', '.join([*ALWAYS_SORTABLE, *offered])}, or a dotted name such as "
+            "relaxation.volume_ratio"
+        )
+    for value, record in present:
+        if isinstance(value, dict | list):
+            kind = "table" if isinstance(value, dict) else "list"
+            raise ValueError(
+                f"{key!r} of {record['id']} is a {kind}, which has no order: sort by a single value"
+            )
+    present.sort(key=lambda pair: (isinstance(pair[0], str), pair[0]), reverse=largest_first)
+    if largest_first:  # numbers first either way; the sort is stable
+        present.sort(key=lambda pair: isinstance(pair[0], str))
+    return [*(record for _, record in present), *absent]
 
 
 def _state(name: str) -> str:

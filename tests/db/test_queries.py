@@ -71,6 +71,74 @@ def test_conditions_choose_and_sort(crystals: list[str]) -> None:
         queries.find("c", status="done")
 
 
+@pytest.mark.parametrize("sort", ["band_gab", "-relaxation.volum", "properties.band_gap_mgnet"])
+def test_sorting_by_what_no_candidate_has_is_refused_by_name(
+    crystals: list[str], sort: str
+) -> None:
+    with pytest.raises(ValueError, match=sort.removeprefix("-")):
+        ids(sort=sort)
+    assert queries.find("other", sort=sort) == []
+
+
+@pytest.mark.parametrize("sort", ["relaxation", "-verification", "elements", "history"])
+def test_sorting_by_a_table_or_list_is_refused_by_name(crystals: list[str], sort: str) -> None:
+    with pytest.raises(ValueError, match=f"'{sort.removeprefix('-')}' of .* no order"):
+        ids(sort=sort)
+
+
+def test_single_values_sort_numbers_before_texts_and_nothing_last(
+    propose: Callable[..., list[str]],
+) -> None:
+    names = propose(6)
+    values: list[Any] = ["b", 2.5, None, "a", 1, True]
+    for name, value in zip(names, values, strict=True):
+        updates = {"screening": {"mark": value}}
+        candidates.set_fields(name, state=State.PROPOSED, token=0, updates=updates)
+    b, two, nothing, a, one, true = names
+    assert ids(sort="screening.mark") == [one, true, two, a, b, nothing]
+    assert ids(sort="-screening.mark") == [two, one, true, b, a, nothing]
+    assert ids(sort="error") == ids(sort="-band_gap") == names  # known fields, not there yet
+
+
+def test_levels_with_dots_in_their_names_sort(crystals: list[str]) -> None:
+    a, b, c = crystals
+    for name, value in ((b, 2.0), (c, 1.0)):
+        found = candidates.lease("c", State.PROPOSED, "w", 1, 60)[0]
+        assert found.id == name
+        two = [
+            {"property": "band_gap", "model": "m", "level": level, "value": value}
+            for level in ("chgnet-0.3.0", "pbe")
+        ]
+        candidates.transition(
+            name,
+            source=State.PROPOSED,
+            to=State.EVALUATED,
+            token=found.token,
+            agent="test",
+            predictions=two,
+        )
+    for sort in ("band_gap_m@chgnet-0.3.0", "properties.band_gap_m@chgnet-0.3.0"):
+        assert ids(sort=sort) == [c, b, a]
+
+
+def test_sort_and_limit_apply_to_all_campaigns_together(
+    propose: Callable[..., list[str]],
+) -> None:
+    energies = {"c": [-1.0, -4.0, -2.0], "b": [-3.0, -5.0, 0.0]}
+    known = {}
+    for campaign, values in energies.items():
+        for name, energy in zip(propose(3, campaign=campaign), values, strict=True):
+            updates = {"evaluation": {"energy": energy}}
+            candidates.set_fields(name, state=State.PROPOSED, token=0, updates=updates)
+            known[name] = energy
+    lowest = [record["id"] for record in queries.find(sort="evaluation.energy", limit=3)]
+    assert [known[name] for name in lowest] == [-5.0, -4.0, -3.0]
+    highest = [record["id"] for record in queries.find(sort="-evaluation.energy", limit=2)]
+    assert [known[name] for name in highest] == [0.0, -1.0]
+    first = [(record["campaign"], record["seq"]) for record in queries.find(limit=4)]
+    assert first == [("b", 0), ("b", 1), ("b", 2), ("c", 0)]
+
+
 def test_records_are_plain_json_with_a_table_of_properties(crystals: list[str]) -> None:
     record = queries.get(crystals[0])
     assert json.loads(json.dumps(record, allow_nan=False)) == record
