@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from ase import units
 
-from agents.relax.potential import Potential, PotentialResult
+from agents.relax.potential import Potential, PotentialResult, UnavailableDevice
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -40,8 +40,14 @@ class MatglPotential(Potential):
 
         Raises:
             ImportError: matgl is not installed.
+            UnavailableDevice: the device is not the CPU.
             ValueError: the directory holds no matgl potential, or a corrupt one.
         """
+        if device != "cpu":
+            raise UnavailableDevice(
+                f"potentials of matgl run on the CPU only, not on {device!r}: set relax.device to "
+                "cpu, or relax.potential to chgnet"
+            )
         missing = [
             n for n in ("model.json", "model.pt", "state.pt") if not (directory / n).exists()
         ]

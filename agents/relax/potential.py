@@ -17,10 +17,16 @@ if TYPE_CHECKING:
 
 #: Names `load_potential` understands besides the directory of a saved model.
 POTENTIALS = ("chgnet", "chgnet-0.3.0")
+#: Kinds of torch devices potentials run on; Apple's mps lacks the double precision they need.
+DEVICES = ("cpu", "cuda")
 
 
 class UnsupportedElements(ValueError):
     """A crystal contains elements the potential was not trained on."""
+
+
+class UnavailableDevice(ValueError):
+    """The torch device asked for is not on this machine, or the potential does not run on it."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,7 @@ def load_potential(name: str, device: str = "cpu") -> Potential:
 
     Raises:
         ValueError: the name is neither a known potential nor the directory of one.
+        UnavailableDevice: the device is not on this machine, or the potential does not run on it.
         agents.relax.gate.GateFailure: the potential is wrong about a known crystal.
     """
     from agents.relax.gate import check
@@ -149,6 +156,7 @@ def load_potential(name: str, device: str = "cpu") -> Potential:
 
 
 def _load(name: str, device: str) -> Potential:
+    require_device(device)
     if name in ("auto", *POTENTIALS):
         from agents.relax.chgnet import CHGNetPotential
 
@@ -161,3 +169,32 @@ def _load(name: str, device: str) -> Potential:
         f"unknown potential {name!r}; known are {', '.join(POTENTIALS)} "
         "or the directory of a saved matgl model"
     )
+
+
+def require_device(device: str) -> None:
+    """Raise `UnavailableDevice` unless potentials can be computed on a device of this machine.
+
+    Args:
+        device: "cpu", "cuda" or "cuda:N".
+    """
+    import torch
+
+    kind, _, index = device.partition(":")
+    if kind not in DEVICES or (":" in device and not (kind == "cuda" and index.isdecimal())):
+        raise UnavailableDevice(
+            f"potentials do not run on the device {device!r}: set relax.device to cpu, cuda or "
+            "cuda:N"
+        )
+    if kind == "cpu":
+        return
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if found == 0:
+        raise UnavailableDevice(
+            f"relax.device is {device!r}, but torch {torch.__version__} finds no CUDA device here: "
+            "set relax.device to cpu, or install a CUDA build of torch and its driver"
+        )
+    if index and int(index) >= found:
+        raise UnavailableDevice(
+            f"relax.device is {device!r}, but this machine has {found} CUDA device(s), numbered "
+            f"from 0: choose cuda:0 to cuda:{found - 1}, or cpu"
+        )

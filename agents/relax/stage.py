@@ -188,9 +188,10 @@ class RelaxStage(_PotentialStage):
     """Relaxation and acceptance, one crystal at a time: RELAXING → RELAXED.
 
     Accepted is what ends with a small force on every atom, a small stress on the cell (where it is
-    relaxed) and a formation energy in the window: for compounds E_f < `formation_energy_max`; for one element, of which every allotrope has E_f >= 0,
-    less than `elemental_max_above_reference` above the reference phase. The relaxation is recorded
-    either way. The optimiser need not have converged, as in the paper; forces and stress decide.
+    relaxed) and a formation energy in the window: for compounds E_f < `formation_energy_max`; for
+    one element, of which every allotrope has E_f >= 0, less than `elemental_max_above_reference`
+    above the reference phase. The relaxation is recorded either way. The optimiser need not have
+    converged, as in the paper; forces and stress decide.
     """
 
     name = "relax"

@@ -12,7 +12,7 @@ from ase import units
 from pymatgen.core import Lattice, Structure
 
 from agents.relax.chgnet import CHGNetPotential
-from agents.relax.potential import UnsupportedElements, load_potential
+from agents.relax.potential import UnavailableDevice, UnsupportedElements, load_potential
 
 
 def test_values_equal_those_of_chgnets_own_prediction(chgnet, crystal, rattle):
@@ -81,6 +81,32 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
 def test_a_directory_without_a_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"no saved matgl model: model\.json"):
         load_potential(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("devices", "device", "message"),
+    [
+        (0, "cuda", "finds no CUDA device here: set relax.device to cpu"),
+        (1, "cuda:1", "has 1 CUDA device.*choose cuda:0 to cuda:0, or cpu"),
+        (1, "mps", "do not run on the device 'mps': set relax.device to cpu, cuda"),
+        (1, "cuda:x", "do not run on the device 'cuda:x'"),
+        (0, "gpu", "do not run on the device 'gpu'"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_by_name(monkeypatch, devices, device, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: devices > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    with pytest.raises(UnavailableDevice, match=message):
+        load_potential("chgnet", device=device)
+
+
+def test_matgl_is_refused_on_a_gpu(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name in ("model.json", "model.pt", "state.pt"):
+        (tmp_path / name).touch()
+    with pytest.raises(UnavailableDevice, match="run on the CPU only, not on 'cuda'"):
+        load_potential(str(tmp_path), device="cuda")
 
 
 def test_a_corrupt_matgl_model_is_refused(tmp_path):
