@@ -15,7 +15,7 @@ from typing import Any
 from fireworks import Firework, FWorker, LaunchPad, Workflow
 from pymongo.errors import DuplicateKeyError
 
-from agents.verify import firetask
+from agents.verify import firetask, workflow_lock
 from agents.verify.recovery import failure_of, is_unfinished, recover
 from agents.verify.settings import VerifySettings
 from db.connection import Session, home_directory
@@ -35,6 +35,7 @@ def launchpad(session: Session) -> LaunchPad:
     Returns:
         A LaunchPad whose collections, counters and indexes exist; it logs nothing.
     """
+    workflow_lock.install()
     pad = LaunchPad(
         host=session.uri,
         name=session.database_name,

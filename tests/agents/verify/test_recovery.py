@@ -1,0 +1,67 @@
+"""Recovery of the queue from records that dead, suspended and silent launchers leave behind."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from fireworks import FWAction, FWorker
+
+from agents.verify import workflow_lock
+from agents.verify.launchpad import add_firework, answer, launchpad
+from agents.verify.recovery import recover
+from db.connection import Session
+from db.owners import owner_name
+
+SPEC: dict[str, Any] = {
+    "calculation": "one",
+    "code": "gpaw",
+    "input": {},
+    "timeout_seconds": 60.0,
+    "nice": 0,
+}
+
+
+def start(pad: Any, launcher: str, silent_seconds: float = 0.0, **spec: Any) -> tuple[int, int]:
+    """Do what a launcher does before it runs a calculation, some time ago.
+
+    Returns:
+        The Firework and its launch.
+    """
+    fw_id = add_firework(pad, {**SPEC, **spec}, "one")
+    _, launch_id = pad.checkout_fw(FWorker(name=launcher), os.getcwd(), fw_id=fw_id)
+    then = datetime.now(UTC) - timedelta(seconds=silent_seconds)
+    pad.ping_launch(launch_id, ptime=then)
+    return fw_id, launch_id
+
+
+def state(pad: Any, fw_id: int) -> str:
+    return str(pad.fireworks.find_one({"fw_id": fw_id})["state"])
+
+
+@pytest.fixture
+def gone() -> str:
+    """The name of a launcher of this machine that does not run any more."""
+    parts = owner_name().split("/")
+    return "/".join([*parts[:3], "1", parts[4]])  # same process id, another start
+
+
+def test_lock_of_a_killed_process_is_taken_by_force(
+    database: Session, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    monkeypatch.setattr(workflow_lock, "LOCK_SECONDS", 0.3)
+    pad = launchpad(database)
+    fw_id, _ = start(pad, gone)
+    pad.workflows.update_one({"nodes": fw_id}, {"$set": {"locked": True}})
+    started = time.monotonic()
+    assert recover(pad) == [fw_id]
+    assert state(pad, fw_id) == "READY"
+    _, launch_id = start(pad, owner_name())
+    pad.workflows.update_one({"nodes": fw_id}, {"$set": {"locked": True}})
+    pad.complete_launch(launch_id, FWAction(stored_data={"result": {}}), "COMPLETED")
+    assert answer(pad, fw_id) == {"result": {}}
+    assert time.monotonic() - started < 10
+    assert "locked" not in pad.workflows.find_one({"nodes": fw_id})
