@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from mongoengine.queryset import QuerySet
 
 from agents.targets import Window
 from agents.verify.acquisition import Choice, Entry, affordable, calls_allowed, choose
@@ -18,7 +18,7 @@ from agents.verify.launchpad import launchpad
 from agents.verify.presets import DFTSettings
 from agents.verify.recovery import recover
 from agents.verify.settings import VerifySettings
-from agents.verify.submission import AGENT, Submission, crystal_of
+from agents.verify.submission import AGENT, OWN_FAILURES, Submission, crystal_of, describe
 from db import calculations, candidates
 from db.candidates import StaleLease
 from db.connection import Session
@@ -26,6 +26,9 @@ from db.crystals import record_to_structure
 from db.documents import Candidate
 from db.states import CalculationState, State
 
+log = logging.getLogger(__name__)
+
+CHUNK = 10_000  # candidates read at once
 IN_FLIGHT = (State.SELECTED, State.VERIFYING)
 
 
@@ -87,20 +90,24 @@ class VerifyAgent:
             self.submission = Submission(self.pad, self.backend, self.dft, settings)
         self._estimates: dict[str, float] = {}  # a cache; estimates never change
 
-    def step(self, *, last: bool, within: Collection[str] | None = None) -> Progress:
+    def step(
+        self, *, last: bool, within: Collection[str] | None = None, stop: bool = False
+    ) -> Progress:
         """Do everything that can be done now, once.
 
         Args:
             last: No more candidates will be screened.
             within: Ids of the candidates that may be chosen; None for all. With whole rounds only,
                 the choice does not depend on which candidate was screened first.
+            stop: Choose nothing more, but finish what is chosen.
         """
         if self.enabled:
             self.submission.reconcile()
             self.collect()
-            self.select(last=last, within=within)
+            if not stop:
+                self.select(last=last, within=within)
             self.submit()
-        return self.progress(last=last)
+        return self.progress(last=last, within=within, stop=stop)
 
     def select(self, *, last: bool, within: Collection[str] | None = None) -> list[Choice]:
         """Choose screened candidates and mark them ``selected``.
@@ -108,6 +115,9 @@ class VerifyAgent:
         Args:
             last: No more candidates will be screened, so a small pool need not wait.
             within: Ids of the candidates that may be chosen; None for all.
+
+        Returns:
+            What was chosen, without candidates that another process moved meanwhile.
         """
         counts = self._counts(within)
         allowed = calls_allowed(
@@ -130,7 +140,10 @@ class VerifyAgent:
             chosen_before=counts["submitted"],
             n=allowed,
         )
-        for choice in choices:
+        return [choice for choice in choices if self._mark(choice)]
+
+    def _mark(self, choice: Choice) -> bool:
+        try:
             candidates.transition(
                 choice.id,
                 source=State.SCREENED,
@@ -140,7 +153,9 @@ class VerifyAgent:
                 updates={"selection": {**choice.record(), "mode": self.settings.acquisition}},
                 inputs={"level": self.backend.level(self.dft), "seed": self.seed},
             )
-        return choices
+        except StaleLease:  # another process chose it
+            return False
+        return True
 
     def submit(self) -> list[str]:
         """Queue the calculations of every selected candidate.
@@ -167,39 +182,54 @@ class VerifyAgent:
         )
         return collect(self.campaign, self.windows, self.pad, self.settings)
 
-    def progress(self, *, last: bool) -> Progress:
-        """Say where the verification stands, from the records alone."""
-        counts = self._counts()
+    def progress(
+        self, *, last: bool, within: Collection[str] | None = None, stop: bool = False
+    ) -> Progress:
+        """Say where the verification stands, from the records alone.
+
+        Args:
+            last: No more candidates will be screened.
+            within: Ids of the candidates that may be chosen; None for all.
+            stop: Nothing more is to be chosen.
+        """
+        counts = self._counts(within)
         if not self.enabled:
             return Progress(**counts, done=True, waiting_for="")
         if counts["in_flight"]:
             waiting = f"dft: {counts['in_flight']} candidates"
             return Progress(**counts, done=False, waiting_for=waiting)
         spent = (
-            counts["submitted"] >= self.settings.max_submitted
+            stop
+            or counts["submitted"] >= self.settings.max_submitted
             or counts["completed"] >= self.settings.max_completed
         )
-        if spent or (last and not affordable(*self._pool())):
+        if spent or (last and not affordable(*self._pool(within))):
             return Progress(**counts, done=True, waiting_for="")
         return Progress(**counts, done=False, waiting_for="dft: screened candidates")
 
     def _counts(self, within: Collection[str] | None = None) -> dict[str, int]:
-        mine = Candidate.objects(campaign=self.campaign)
-        chosen = mine.filter(selection__position__exists=True)
-        verified = chosen.filter(state=str(State.VERIFIED))
+        states = [str(state) for state in (*IN_FLIGHT, State.VERIFIED, State.FAILED)]
+        chosen = Candidate.objects(
+            campaign=self.campaign, state__in=states, selection__position__exists=True
+        )
+        groups = {"_id": {"state": "$state", "hit": "$verification.hit"}, "n": {"$sum": 1}}
+        number: Counter[str] = Counter()
+        for group in chosen.aggregate([{"$group": groups}]):
+            number[group["_id"]["state"]] += group["n"]
+            if group["_id"]["state"] == State.VERIFIED and group["_id"].get("hit"):
+                number["hits"] += group["n"]
         return {
-            "submitted": chosen.count(),
-            "completed": verified.count(),
-            "failed": chosen.filter(state=str(State.FAILED)).count(),
-            "hits": verified.filter(verification__hit=True).count(),
-            "in_flight": chosen.filter(state__in=[str(state) for state in IN_FLIGHT]).count(),
-            "pool": self._screened(within).count(),
+            "submitted": sum(number[state] for state in states),
+            "completed": number[State.VERIFIED],
+            "failed": number[State.FAILED],
+            "hits": number["hits"],
+            "in_flight": sum(number[state] for state in IN_FLIGHT),
+            "pool": len(self._screened(within)),
         }
 
     def _entry(self, candidate: Candidate) -> Entry:
         if candidate.id not in self._estimates:
-            structure = record_to_structure(crystal_of(candidate))
-            self._estimates[candidate.id] = self.backend.estimate_core_seconds(structure, self.dft)
+            self._estimates[candidate.id] = self._estimate(candidate)
         return Entry(
             id=candidate.id,
             elements=tuple(candidate.elements),
@@ -207,23 +237,54 @@ class VerifyAgent:
             core_seconds=self._estimates[candidate.id],
         )
 
-    def _screened(self, within: Collection[str] | None) -> QuerySet:
+    def _estimate(self, candidate: Candidate) -> float:
+        try:
+            structure = record_to_structure(crystal_of(candidate))
+            return self.backend.estimate_core_seconds(structure, self.dft)
+        except OWN_FAILURES as error:
+            log.warning("%s is never chosen for DFT: %s", candidate.id, describe(error))
+            return math.inf
+
+    def _screened(self, within: Collection[str] | None) -> list[str]:
+        """Return the ids of the pool; all of ``within`` in one query could exceed 16 MB."""
         screened = Candidate.objects(campaign=self.campaign, state=str(State.SCREENED))
-        return screened if within is None else screened.filter(id__in=sorted(within))
+        allowed = None if within is None else frozenset(within)
+        names = [str(name) for name in screened.scalar("id")]
+        return [name for name in names if allowed is None or name in allowed]
 
     def _pool(
         self, within: Collection[str] | None = None
     ) -> tuple[list[Entry], VerifySettings, dict[str, float]]:
-        entries = [self._entry(candidate) for candidate in self._screened(within)]
+        names = self._screened(within)
+        entries = []
+        for start in range(0, len(names), CHUNK):
+            chunk = Candidate.objects(id__in=names[start : start + CHUNK])
+            entries += [self._entry(one) for one in chunk if one.state == State.SCREENED]
         elements = sorted({element for entry in entries for element in entry.elements})
-        return entries, self.settings, {e: self._cost_of_reference(e) for e in elements}
+        costs = {element: self._cost_of_reference(element) for element in elements}
+        for element in self._elements_in_flight() & set(costs):
+            if not math.isinf(costs[element]):
+                costs[element] = 0.0
+        return entries, self.settings, costs
+
+    def _elements_in_flight(self) -> set[str]:
+        """Return the elements whose references a chosen candidate pays for already.
+
+        A choice must not depend on whether the ones before it were submitted: a crash may come
+        between.
+        """
+        chosen = Candidate.objects(
+            campaign=self.campaign, state__in=[str(state) for state in IN_FLIGHT]
+        )
+        return {element for elements in chosen.scalar("elements") for element in elements}
 
     def _cost_of_reference(self, element: str) -> float:
         if self.backend.unsupported([element], self.dft) is not None:
             return math.inf
         try:
             spec = self.submission.reference_spec(element)
-        except ValueError:
+        except OWN_FAILURES as error:
+            log.warning("%s has no elemental reference: %s", element, describe(error))
             return math.inf
         recorded = find_equal(spec)
         if recorded is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ from agents.targets import Window, hits
 from agents.verify.formation import formation_energy_per_atom, mp2020_correction
 from agents.verify.launchpad import answer
 from agents.verify.settings import VerifySettings
+from agents.verify.submission import AGENT, OWN_FAILURES, describe
 from db import calculations, candidates
 from db.candidates import StaleLease
 from db.crystals import record_to_structure
@@ -19,7 +22,7 @@ from db.states import CalculationState, State
 if TYPE_CHECKING:
     from fireworks import LaunchPad
 
-AGENT = "verify"
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -59,6 +62,9 @@ def collect(
             _conclude(candidate, windows, collected)
         except StaleLease:  # another process concluded it, with the same numbers
             continue
+        except OWN_FAILURES as error:  # its records cannot be judged; the others go on
+            log.warning("%s: its results cannot be judged", candidate.id, exc_info=True)
+            _fail(candidate, describe(error), collected)
     return collected
 
 
@@ -100,8 +106,7 @@ def _conclude(candidate: Candidate, windows: tuple[Window, ...], collected: Coll
     }
     failure = _failure(compound, references)
     if failure is not None:
-        _move(candidate, State.FAILED, reason=f"dft: {failure}")
-        collected.failed.append(candidate.id)
+        _fail(candidate, failure, collected)
         return
     everything = [compound, *references.values()]
     if any(one.state != CalculationState.COMPLETED for one in everything):
@@ -167,6 +172,12 @@ def verification_record(
         "core_seconds": seconds[0],
         "core_seconds_with_references": sum(seconds),
     }
+
+
+def _fail(candidate: Candidate, failure: str, collected: Collected) -> None:
+    with suppress(StaleLease):
+        _move(candidate, State.FAILED, reason=f"dft: {failure}")
+        collected.failed.append(candidate.id)
 
 
 def _move(candidate: Candidate, to: State, **fields: Any) -> None:

@@ -70,5 +70,7 @@ def mp2020_correction(structure: Structure) -> Correction:
         adjustments = scheme.get_adjustments(entry)
     except CompatibilityError as error:
         return Correction(None, (str(error),))
+    except (ValueError, ArithmeticError, LookupError) as error:  # its guess of oxidation states
+        return Correction(None, (f"{type(error).__name__}: {error}",))
     total = sum(adjustment.value for adjustment in adjustments)
     return Correction(total / len(structure), tuple(one.name for one in adjustments))

@@ -127,7 +127,8 @@ def answer(
         return None
     launches = list(pad.launches.find({"fw_id": fw_id}).sort("launch_id", 1))
     if state == "COMPLETED":
-        stored: dict[str, Any] = launches[-1]["action"]["stored_data"]
+        action = (launches[-1].get("action") if launches else None) or {}
+        stored: dict[str, Any] = action.get("stored_data") or {}
         return {name: stored[name] for name in ("result", "error") if name in stored}
     if is_unfinished(pad, fw_id, max_launches=max_launches):
         return None

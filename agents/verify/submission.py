@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from agents.verify.backend import DFTBackend
@@ -18,7 +19,16 @@ from db.states import CalculationState, State
 if TYPE_CHECKING:
     from fireworks import LaunchPad
 
+log = logging.getLogger(__name__)
+
 AGENT = "verify"
+OWN_FAILURES = (ValueError, ArithmeticError, LookupError, RuntimeError)
+"""Raised at a crystal that a library cannot handle: that candidate fails, the campaign goes on."""
+
+
+def describe(error: BaseException) -> str:
+    """Put an exception into the words that are stored with a candidate."""
+    return f"{type(error).__name__}: {error}"
 
 
 class Submission:
@@ -58,15 +68,16 @@ class Submission:
             StaleLease: Somebody else moved the candidate meanwhile.
         """
         candidate = candidates.load(candidate_id)
-        structure = record_to_structure(crystal_of(candidate))
         control = bool(candidate.selection.get("control", False))
         try:
+            structure = record_to_structure(crystal_of(candidate))
             specs = {
                 element: self.reference_spec(element) for element in sorted(candidate.elements)
             }
             compound = calculation_spec(self.backend, structure, self.dft, kind="compound")
-        except ValueError as error:
-            self._fail(candidate, str(error))
+        except OWN_FAILURES as error:
+            log.warning("%s: its calculation cannot be set up", candidate_id, exc_info=True)
+            self._fail(candidate, describe(error))
             return {}
         compound["control"] = control
         hashes: dict[str, Any] = {

@@ -115,3 +115,94 @@ def test_none_verifies_nothing(database: Session, add_candidate: Any) -> None:
     progress = agent.step(last=True)
     assert progress.done
     assert Calculation.objects.count() == 0
+
+
+def test_stop_chooses_nothing_more_and_finishes_what_is_chosen(
+    make_agent: Any, add_candidate: Any
+) -> None:
+    chosen = add_candidate(cubic("Na Cl", 3.0))  # selected, not yet submitted
+    add_candidate(cubic("Na Cl", 3.5), state=State.SCREENED)
+    agent = make_agent(min_pool=1)
+    progress = agent.step(last=False, stop=True)
+    assert (progress.submitted, progress.in_flight, progress.done) == (1, 1, False)
+    assert candidates.load(chosen).state == State.VERIFYING
+    fail_everything()
+    progress = agent.step(last=False, stop=True)
+    assert (progress.submitted, progress.pool, progress.done) == (1, 1, True)
+    assert not agent.progress(last=False).done
+
+
+def test_candidates_outside_of_what_may_be_chosen_do_not_keep_it_going(
+    make_agent: Any, add_candidate: Any
+) -> None:
+    outside = add_candidate(cubic("Na Cl", 3.0), state=State.SCREENED)
+    agent = make_agent(min_pool=1)
+    progress = agent.step(last=True, within=set())
+    assert (progress.done, progress.pool) == (True, 0)
+    assert not agent.progress(last=True, within={outside}).done
+
+
+def test_more_ids_than_fit_into_one_query_are_no_problem(
+    make_agent: Any, add_candidate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_module, "CHUNK", 2)
+    ids = [add_candidate(cubic("Na Cl", 3.0 + n), state=State.SCREENED) for n in range(5)]
+    agent = make_agent(min_pool=1, max_submitted=9, max_completed=9, max_concurrent=9)
+    many = {f"{'x' * 60}{n}" for n in range(300_000)} | set(ids)
+    assert agent.step(last=False, within=many).submitted == 5
+
+
+def test_a_candidate_whose_cost_cannot_be_estimated_is_not_chosen(
+    make_agent: Any, add_candidate: Any, backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = add_candidate(cubic("Na Cl", 3.0), state=State.SCREENED)
+    fine = add_candidate(cubic("Na F", 3.0), state=State.SCREENED)
+    estimate = backend.estimate_core_seconds
+
+    def fails_at_chlorine(structure: Structure, settings: Any) -> float:
+        if structure.composition.reduced_formula == "NaCl":
+            raise IndexError("no symmetry operations")
+        return float(estimate(structure, settings))
+
+    monkeypatch.setattr(backend, "estimate_core_seconds", fails_at_chlorine)
+    assert make_agent(min_pool=1).step(last=True).submitted == 1
+    assert candidates.load(broken).state == State.SCREENED
+    assert candidates.load(fine).state == State.VERIFYING
+
+
+def test_candidate_that_another_process_moved_is_left_alone(
+    make_agent: Any, add_candidate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(2):
+        add_candidate(cubic("Na Cl", 3.0 + n), state=State.SCREENED)
+    agent = make_agent(min_pool=1)
+    load = candidates.load
+
+    def raced(name: str) -> Candidate:
+        found = load(name)
+        if found.state == State.SCREENED and Candidate.objects(state="selected").count() == 0:
+            candidates.transition(
+                name, source=State.SCREENED, to=State.SELECTED, token=found.token, agent="other"
+            )
+        return found
+
+    monkeypatch.setattr(candidates, "load", raced)
+    assert len(agent.select(last=True)) == 1
+
+
+def test_choice_after_a_crash_between_two_transitions_is_the_same(
+    make_agent: Any, add_candidate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second choice is cheap only because the first pays for its references."""
+    costs = {"Na": 30.0, "Cl": 5.0, "K": 31.0, "F": 5.0}
+    for elements, a in (("Na Cl", 3.0), ("Na Cl", 3.5), ("K F", 3.0)):
+        add_candidate(cubic(elements, a), state=State.SCREENED)
+    agent = make_agent(min_pool=1, max_completed=2, control_share=0.0)
+    monkeypatch.setattr(agent, "_cost_of_reference", lambda element: costs[element])
+    choose = agent_module.choose
+    with monkeypatch.context() as patch:  # dies after the first transition
+        patch.setattr(agent_module, "choose", lambda *a, **k: choose(*a, **k)[:1])
+        (first,) = agent.select(last=True)
+    (second,) = agent.select(last=True)
+    chosen = [candidates.load(one.id).formula for one in (first, second)]
+    assert chosen == ["NaCl", "NaCl"]

@@ -28,3 +28,17 @@ def test_corrections_are_those_between_raw_and_corrected_recipes() -> None:
         "F-43m", Lattice.cubic(5.75), ["Ga", "As"], [[0, 0, 0], [0.25, 0.25, 0.25]]
     )
     assert mp2020_correction(gallium_arsenide).per_atom == pytest.approx(0.0)
+
+
+def test_correction_that_pymatgen_cannot_look_up_is_none_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from pymatgen.entries.compatibility import MaterialsProject2020Compatibility
+
+    def fails(*_: object, **__: object) -> None:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr(MaterialsProject2020Compatibility, "get_adjustments", fails)
+    found = mp2020_correction(Structure(Lattice.cubic(3.0), ["Na"], [[0, 0, 0]]))
+    assert found.per_atom is None
+    assert found.terms == ("IndexError: list index out of range",)

@@ -266,3 +266,33 @@ def test_firework_taken_out_of_the_queue_is_a_failure(
     queue.pad.defuse_fw(calculations.load(hashes["compound"]).fw_id)
     collect("test", WINDOWS, queue.pad, SETTINGS)
     assert "defused" in candidates.load(name).error
+
+
+def test_candidate_whose_numbers_cannot_be_judged_fails_alone(
+    queue: Submission, add_candidate: Any
+) -> None:
+    broken, fine = rocksalt("Na", "Cl", 5.69), rocksalt("Na", "F", 4.7)
+    names = [add_candidate(broken), add_candidate(fine)]
+    for name, crystal in zip(names, (broken, fine), strict=True):
+        hashes = queue.submit(name)
+        answer = answer_of(crystal, -3.4)
+        if crystal is broken:
+            del answer["is_metal"]
+        finish(queue, hashes["compound"], {"result": answer})
+        for hash in hashes["references"].values():
+            finish(queue, hash, {"result": answer_of(crystal, -1.3)})
+    found = collect("test", WINDOWS, queue.pad, SETTINGS)
+    assert (found.failed, found.verified) == ([names[0]], [names[1]])
+    assert candidates.load(names[0]).error == "dft: KeyError: 'is_metal'"
+
+
+def test_candidate_that_cannot_be_set_up_fails_with_the_reason(
+    queue: Submission, add_candidate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError("flat cell")
+
+    name = add_candidate(rocksalt("Na", "Cl", 5.69))
+    monkeypatch.setattr(submission_module, "calculation_spec", fails)
+    assert queue.submit(name) == {}
+    assert candidates.load(name).error == "dft: ZeroDivisionError: flat cell"
