@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agents.relax.crystals import parse_structure, read_rows
+from agents.tables import parse_structure, read_rows
 
 if TYPE_CHECKING:
     from agents.relax.potential import Potential

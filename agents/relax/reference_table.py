@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agents.relax.crystals import parse_structure, read_rows
 from agents.relax.relaxation import relax
 from agents.relax.settings import RelaxSettings
+from agents.tables import parse_structure, read_rows
 from db.crystals import structure_to_record
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from ase import Atoms, units
 from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE, LBFGS
 
+from agents.geometry import is_finite, shortest_distance, too_close
 from agents.relax.calculator import atoms_from_structure, structure_from_atoms
-from agents.relax.geometry import is_finite, shortest_distance
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -154,7 +154,7 @@ def _reason_to_stop(atoms: Atoms, volume: float, settings: RelaxSettings) -> Sto
     ratio = atoms.get_volume() / volume
     if not settings.volume_ratio_min <= ratio <= settings.volume_ratio_max:
         return Stop.VOLUME
-    if shortest_distance(structure_from_atoms(atoms)) < settings.min_distance:
+    if too_close(shortest_distance(structure_from_atoms(atoms)), settings.min_distance):
         return Stop.MIN_DISTANCE
     max_force = np.linalg.norm(forces, axis=1).max()
     if max_force <= settings.fmax and _cell_converged(_max_stress(stress, settings), settings):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ase import units
 
-from agents.relax.geometry import is_finite, shortest_distance
+from agents.geometry import is_finite, shortest_distance, too_close
 from agents.relax.relaxation import Relaxation, Stop
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def broken_rule(
             },
         )
     distance = shortest_distance(structure)
-    if distance < settings.min_distance:
+    if too_close(distance, settings.min_distance):
         return Verdict("min_distance", {"distance": distance, "min": settings.min_distance})
     return None
 

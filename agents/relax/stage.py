@@ -104,9 +104,10 @@ class _PotentialStage(Stage):
             return Verdict("invalid_decode", {})
         try:
             structure = record_to_structure(candidate.structure)
+            broken = broken_rule(structure, self.potential, self.references, self.settings)
         except CRYSTAL_ERRORS as error:
             return Verdict("invalid_decode", {"error": f"{type(error).__name__}: {error}"})
-        return broken_rule(structure, self.potential, self.references, self.settings) or structure
+        return broken or structure
 
 
 class EvaluateStage(_PotentialStage):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
 import logging
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -13,6 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from agents.tables import parse_structure
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -145,17 +146,11 @@ class CatalogueReference(Reference):
     def of_formula(self, formula: str) -> tuple[KnownCrystal, ...]:
         """Return the crystals with a formula, in the order of the table."""
         return tuple(
-            KnownCrystal(identifier, _parse(entry) if isinstance(entry, str) else entry, self.role)
+            KnownCrystal(
+                identifier, parse_structure(entry) if isinstance(entry, str) else entry, self.role
+            )
             for identifier, entry in self._entries.get(formula, [])
         )
-
-
-def _parse(text: str) -> Structure:
-    from pymatgen.core import Lattice, Structure
-
-    plain = json.loads(text)
-    lattice = Lattice.from_parameters(*plain["cell"])
-    return Structure(lattice, plain["species"], plain["frac"])
 
 
 @lru_cache(maxsize=2)

@@ -4,57 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from agents.geometry import shortest_distance, too_close
 from agents.screen.settings import ScreenSettings
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-_IMAGES = np.array(list(product((-1, 0, 1), repeat=3)), dtype=float)
-_HOME = int(np.flatnonzero((_IMAGES == 0).all(axis=1))[0])
 _LANTHANIDES = range(57, 72)
 _ACTINIDES = range(89, 104)
-
-
-def min_distance(structure: Structure) -> float:
-    """Find the shortest distance between two atoms, periodic images of an atom included.
-
-    In a Minkowski-reduced cell the nearest image of a wrapped difference vector lies in the 27
-    cells around the origin, so those are enough for any cell, however skewed.
-
-    Args:
-        structure: A crystal with at least one atom.
-
-    Returns:
-        The distance in Å; for one atom it is the shortest lattice vector.
-
-    Raises:
-        ValueError: The cell has no volume or a coordinate is not finite.
-    """
-    from ase.geometry import minkowski_reduce
-
-    cell = np.asarray(structure.lattice.matrix, dtype=float)
-    cartesian = np.asarray(structure.cart_coords, dtype=float)
-    if not (np.isfinite(cell).all() and np.isfinite(cartesian).all()):
-        raise ValueError(
-            "the cell or a coordinate is not a finite number: decode or relax it again"
-        )
-    if abs(np.linalg.det(cell)) < 1e-6:
-        raise ValueError(f"the cell has no volume ({abs(np.linalg.det(cell)):.2e} Å^3)")
-    reduced, _ = minkowski_reduce(cell)
-    fractional = cartesian @ np.linalg.inv(reduced)
-    shortest = float(np.linalg.norm(reduced, axis=1).min())  # an atom and its own image
-    images = _IMAGES @ reduced  # (27, 3)
-    for i in range(len(fractional) - 1):
-        difference = fractional[i + 1 :] - fractional[i]
-        difference -= np.round(difference)
-        vectors = (difference @ reduced)[:, None, :] + images[None, :, :]  # (n, 27, 3)
-        shortest = min(shortest, float(np.sqrt((vectors**2).sum(-1).min())))
-    return shortest
 
 
 @dataclass(frozen=True)
@@ -165,13 +124,13 @@ def judge(structure: Structure, settings: ScreenSettings) -> Validity:
     symbols = [element.symbol for element in elements]
     formula = structure.composition.reduced_formula
     verdict = smact_verdict(formula)
-    shortest = min_distance(structure)
+    shortest = shortest_distance(structure)
     lanthanides = tuple(e.symbol for e in elements if e.Z in _LANTHANIDES)
     actinides = tuple(e.symbol for e in elements if e.Z in _ACTINIDES)
     allowed = set(symbols if settings.allowed_elements is None else settings.allowed_elements)
     not_allowed = tuple(s for s in symbols if s not in allowed - set(settings.forbidden_elements))
     passes = {
-        "min_distance": shortest > settings.min_distance,
+        "min_distance": not too_close(shortest, settings.min_distance),
         "n_atoms": len(structure) <= settings.max_atoms,
         "n_elements": settings.min_elements <= len(elements) <= settings.max_elements,
         "elements": not not_allowed,

@@ -7,8 +7,8 @@ import gzip
 import pandas as pd
 import pytest
 
-from agents.relax.crystals import parse_structure
 from agents.relax.labels import label_dataset
+from agents.tables import parse_structure
 
 pytestmark = pytest.mark.data
 

@@ -85,6 +85,16 @@ def test_what_is_no_crystal_is_rejected_before_the_potential_is_asked(
     assert found[2].detail["volume_per_atom"] == pytest.approx(512)
 
 
+@pytest.mark.parametrize(("edge", "reason"), [(0.5, None), (0.4999, "min_distance")])
+def test_the_limit_of_the_distance_itself_is_allowed_as_in_the_screens(
+    references, stand_in, edge, reason
+):
+    thin = Structure(Lattice.orthorhombic(edge, 8, 8), ["Si"], [[0, 0, 0]])
+    potential = stand_in(lambda s: quiet(energy_for(references, s, 0.1), size=1))
+    (outcome,) = outcomes(EvaluateStage(potential, references, RelaxSettings()), thin)
+    assert outcome.reason == reason
+
+
 def test_a_crystal_that_crashes_the_potential_fails_alone(references, crystal, stand_in):
     def answer(structure):
         if "Si" in structure.symbol_set:

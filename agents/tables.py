@@ -1,4 +1,4 @@
-"""Reading crystals of the data files and of reference tables."""
+"""Reading the tables of the data folder: their rows and their crystals."""
 
 from __future__ import annotations
 
