@@ -1,25 +1,23 @@
-"""Every write to a candidate: proposals, transitions, annotations.
+"""Every write to a candidate that exists: transitions and annotations.
 
 A transition is one compare-and-set on (state, fencing token) of one document: it moves the state,
 stores the results, clears the lease and appends to the history, or it does nothing at all. Times
-are the server's. Leases are in `db.leases` and offered here too.
+are the server's. Proposals are in `db.proposals`, leases in `db.leases`; both are offered here
+too.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
-
-from pymongo.errors import BulkWriteError
 
 from db import events
 from db.code_version import code_version
 from db.connection import current_database
-from db.counters import reserve
-from db.documents import Candidate
+from db.documents import RESULTS, Candidate
 from db.leases import abandon, lease, reap, release, renew
 from db.plain import NotPlain, plain
+from db.proposals import candidate_id, insert_proposals
 from db.queries import UnknownCandidate, count_by, counts, reached, rejections
 from db.states import ALLOWED, TERMINAL, State
 
@@ -44,17 +42,6 @@ __all__ = [
     "transition",
 ]
 
-REQUIRED = ("generator_version", "codes_hash", "codes")
-DESCRIPTIVE = ("base_id", "proposer", "episode", "generation")
-RESULTS = frozenset(
-    {
-        *("structure", "formula", "chemical_system", "elements", "n_atoms"),
-        *("evaluation", "relaxation", "relaxed_codes", "screening", "duplicates"),
-        *("selection", "verification"),
-    }
-)
-DUPLICATE_KEY = 11000
-
 
 class StaleLease(RuntimeError):
     """A write came with a state or token that is no longer the candidate's."""
@@ -68,12 +55,6 @@ class IllegalTransition(ValueError):
     """A pair of states with no transition between them."""
 
 
-def candidate_id(campaign: str, generator_version: str, codes_hash: str) -> str:
-    """Name a candidate by what it is, so that proposing it twice gives one name."""
-    digest = hashlib.sha256(f"{generator_version}:{codes_hash}".encode()).hexdigest()
-    return f"{campaign}-{digest[:12]}"
-
-
 def load(candidate_id: str) -> Candidate:
     """Read one candidate.
 
@@ -84,53 +65,6 @@ def load(candidate_id: str) -> Candidate:
     if found is None:
         raise UnknownCandidate(f"there is no candidate {candidate_id!r}")
     return found
-
-
-def insert_proposals(campaign: str, proposals: Sequence[dict[str, Any]]) -> list[str]:
-    """Insert new candidates in state ``proposed``; those that exist already are left alone.
-
-    May be repeated after a crash: each candidate exists once, and ``seq`` follows the order given
-    (it may have gaps).
-
-    Args:
-        campaign: Name of the campaign.
-        proposals: Each with ``generator_version``, ``codes_hash``, ``codes``, and optionally
-            ``base_id``, ``proposer``, ``episode``, ``generation``, ``predictions`` and result
-            fields of a decoded crystal (see `db.crystals.crystal_fields`).
-
-    Returns:
-        The ids in the order given, repeated where proposals repeat.
-
-    Raises:
-        ValueError: A field is missing, unknown or not plain JSON; nothing is written.
-    """
-    documents: dict[str, dict[str, Any]] = {}
-    ids = []
-    for proposal in proposals:
-        document = _document(campaign, proposal)
-        ids.append(document["_id"])
-        documents.setdefault(document["_id"], document)
-    collection = current_database()["candidates"]
-    known = collection.find({"_id": {"$in": list(documents)}}, {"codes_hash": 1})
-    for existing in known:
-        _check_same(documents.pop(existing["_id"]), existing["codes_hash"])
-    if not documents:
-        return ids
-    now = events.server_time()
-    first = reserve(f"seq/{campaign}", len(documents))
-    for offset, document in enumerate(documents.values()):
-        document["seq"] = first + offset
-        document["created_at"] = now
-        document["history"][0]["at"] = now
-    try:
-        collection.insert_many(list(documents.values()), ordered=False)
-    except BulkWriteError as error:
-        failures = error.details["writeErrors"]
-        if any(failure["code"] != DUPLICATE_KEY for failure in failures):
-            raise
-        for failure in failures:  # another proposer inserted the same codes meanwhile
-            _check_same(failure["op"], load(failure["op"]["_id"]).codes_hash)
-    return ids
 
 
 def transition(
@@ -271,40 +205,3 @@ def _literals(updates: dict[str, Any]) -> dict[str, Any]:
 
 def _appended(field: str, added: Any) -> dict[str, Any]:
     return {"$concatArrays": [{"$ifNull": [field, []]}, added]}
-
-
-def _document(campaign: str, proposal: dict[str, Any]) -> dict[str, Any]:
-    missing = [name for name in REQUIRED if not proposal.get(name)]
-    unknown = set(proposal) - {*REQUIRED, *DESCRIPTIVE, *RESULTS, "predictions"}
-    if missing or unknown:
-        raise ValueError(
-            f"a proposal lacks {missing or 'nothing'} and has the unknown fields "
-            f"{sorted(unknown) or 'none'}"
-        )
-    values = plain(proposal, "proposal")
-    entry = {
-        "from": None,
-        "to": str(State.PROPOSED),
-        "agent": values.get("proposer") or "propose",
-        "code_version": code_version(),
-        "inputs": {"generator_version": values["generator_version"]},
-        "token": 0,
-    }
-    return {
-        "_id": candidate_id(campaign, values["generator_version"], values["codes_hash"]),
-        "campaign": campaign,
-        **values,
-        "state": str(State.PROPOSED),
-        "lease": None,
-        "token": 0,
-        "attempts": 0,
-        "history": [entry],
-    }
-
-
-def _check_same(proposed: dict[str, Any], codes_hash: str) -> None:
-    if proposed["codes_hash"] != codes_hash:
-        raise RuntimeError(
-            f"{proposed['_id']} names two candidates, with codes {proposed['codes_hash']} and "
-            f"{codes_hash}: propose another one"
-        )

@@ -11,11 +11,13 @@ import mongoengine
 from mongoengine import connection as registry
 from pymongo import MongoClient
 from pymongo.database import Database
-from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
+from pymongo.errors import PyMongoError
 
 from db import documents
-from db.embedded import EmbeddedServer, EmbeddedServerFailed, MongodNotFound, home_of
+from db.contact import FIRST_CONTACT_MS, first_contact
+from db.embedded import EmbeddedServer, home_of
 from db.locks import FileLock
+from db.mongod import EmbeddedServerFailed, MongodNotFound
 from db.paths import HomeFiles, home_directory
 from db.uri import DatabaseUnavailable, InvalidURI, database_of, normalised, redact
 
@@ -35,8 +37,6 @@ __all__ = [
 
 ALIAS = "default"
 DATABASE_NAME = "discovery"
-FIRST_CONTACT_MS = 5_000
-OLDEST_WIRE_VERSION = 13  # MongoDB 5.0: dates are computed on the server
 
 _open_sessions: list[Session] = []  # the last one is registered with mongoengine
 _inherited: list[Any] = []  # clients of a parent process: never closed, never used
@@ -188,7 +188,7 @@ def probe(uri: str, source: str = "MONGODB_URI") -> str:
         InvalidURI: The address is malformed.
     """
     address = normalised(uri, database_of(uri) or DATABASE_NAME)
-    _first_contact(address, source)
+    first_contact(address, source)
     with MongoClient[dict[str, Any]](address) as client:
         return str(client.server_info()["version"])
 
@@ -258,7 +258,7 @@ def _open(
 ) -> Session:
     name = database or database_of(uri) or DATABASE_NAME
     uri = normalised(uri, name)
-    hello = _first_contact(uri, source)
+    hello = first_contact(uri, source)
     session = Session(uri, name, source, hello, embedded=server, lock=lock)
     _open_sessions.append(session)
     _register(session)
@@ -279,39 +279,6 @@ def _register(session: Session | None) -> None:
         connectTimeoutMS=10_000,
         appname="discovery",
     )
-
-
-def _first_contact(uri: str, source: str) -> dict[str, Any]:
-    """Check that a usable server answers; the messages never carry credentials."""
-    where = redact(uri) + ("" if source == "embedded" else f" (from {source})")
-    remedy = "start that server or correct the address; without one the embedded server is used"
-    try:
-        with MongoClient[dict[str, Any]](
-            uri, serverSelectionTimeoutMS=FIRST_CONTACT_MS, timeoutMS=FIRST_CONTACT_MS
-        ) as client:
-            hello: dict[str, Any] = client.admin.command("hello")
-            client.get_default_database().command("listCollections", nameOnly=True)
-    except OperationFailure as error:
-        reason = (error.details or {}).get("codeName", "OperationFailure")
-        raise DatabaseUnavailable(
-            f"MongoDB at {where} refused the connection ({reason}): check user, password and "
-            "authSource in the address"
-        ) from None
-    except ConfigurationError:
-        raise DatabaseUnavailable(f"MongoDB address {where} has options that clash") from None
-    except PyMongoError as error:
-        raise DatabaseUnavailable(
-            f"no MongoDB answers at {where} within {FIRST_CONTACT_MS // 1000} s "
-            f"({type(error).__name__}): {remedy}"
-        ) from None
-    if not hello.get("setName") and hello.get("msg") != "isdbgrid":
-        raise DatabaseUnavailable(
-            f"MongoDB at {where} is a standalone server: start it with --replSet and run "
-            "rs.initiate()"
-        )
-    if hello["maxWireVersion"] < OLDEST_WIRE_VERSION:
-        raise DatabaseUnavailable(f"MongoDB at {where} is older than 5.0: upgrade it")
-    return hello
 
 
 def _forget_inherited() -> None:

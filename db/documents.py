@@ -1,7 +1,7 @@
 """The documents of the database, as they are read; every write goes through a module of its own.
 
-Written by: `db.candidates` and `db.leases` (Candidate), `db.campaigns`, `db.calculations`,
-`db.generations`, `db.model_versions`, `db.events`.
+Written by: `db.proposals`, `db.candidates` and `db.leases` (Candidate), `db.campaigns`,
+`db.calculations`, `db.generations`, `db.model_versions`, `db.events`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,14 @@ from mongoengine import (
 from mongoengine.queryset import QuerySet
 
 from db.states import CalculationState, CampaignState, State
+
+RESULTS = frozenset(  # the fields of a candidate that agents fill in
+    {
+        *("structure", "formula", "chemical_system", "elements", "n_atoms"),
+        *("evaluation", "relaxation", "relaxed_codes", "screening", "duplicates"),
+        *("selection", "verification"),
+    }
+)
 
 
 class UnguardedWrite(RuntimeError):

@@ -26,8 +26,9 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from db import embedded
-from db.embedded import EmbeddedServerFailed, ServerRecord
+from db.embedded import ServerRecord
 from db.locks import FileLock
+from db.mongod import EmbeddedServerFailed, MongodNotFound, find_mongod
 from db.paths import HomeFiles
 
 POLL_SECONDS = 0.2
@@ -50,7 +51,7 @@ class Mongod:
 
     def __init__(self, files: HomeFiles, folder: Path) -> None:
         self.files = files
-        self.program = embedded.find_mongod()
+        self.program = find_mongod()
         self.socket = folder / embedded.SOCKET_NAME
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -257,7 +258,7 @@ def main() -> int:
     """Run the supervisor of the home named on the command line."""
     try:
         return Supervisor(Path(sys.argv[1])).run()
-    except (EmbeddedServerFailed, embedded.MongodNotFound, PyMongoError, OSError) as error:
+    except (EmbeddedServerFailed, MongodNotFound, PyMongoError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
 

@@ -16,6 +16,7 @@ import pytest
 from db import candidates, events
 from db.candidates import IllegalTransition, StaleLease, UnknownCandidate
 from db.connection import Session
+from db.counters import reserve
 from db.documents import Candidate, UnguardedWrite
 from db.states import State
 
@@ -99,7 +100,7 @@ def test_an_interrupted_insertion_is_completed_by_repeating_it(
 ) -> None:
     wanted = [proposal(name) for name in "abc"]
     candidates.insert_proposals("c", wanted[:1])
-    candidates.reserve("seq/c", 3)  # a crash after the numbers were taken
+    reserve("seq/c", 3)  # a crash after the numbers were taken
     ids = candidates.insert_proposals("c", wanted)
     assert len(set(ids)) == 3
     numbers = [candidates.load(name).seq for name in ids]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from db import connection, embedded
+from db import connection, contact, embedded
 from db.connection import (
     DatabaseUnavailable,
     InvalidURI,
@@ -19,6 +19,7 @@ from db.connection import (
     connect_worker,
     current_database,
 )
+from db.mongod import find_mongod
 from db.uri import normalised, redact
 
 SECRET = "s3cret"
@@ -26,7 +27,8 @@ SECRET = "s3cret"
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "FIRST_CONTACT_MS", 600)
+    for module in (connection, contact):
+        monkeypatch.setattr(module, "FIRST_CONTACT_MS", 600)
 
 
 def test_unreachable_server_is_one_sentence_without_credentials(
@@ -107,7 +109,7 @@ def test_a_standalone_server_is_refused(tmp_path: Path) -> None:
     socket.parent.mkdir()
     arguments = ["--dbpath", str(tmp_path), "--bind_ip", str(socket), "--unixSocketPrefix"]
     server = subprocess.Popen(
-        [embedded.find_mongod(), *arguments, str(socket.parent)], stdout=subprocess.DEVNULL
+        [find_mongod(), *arguments, str(socket.parent)], stdout=subprocess.DEVNULL
     )
     try:
         while not embedded.answers(socket):

@@ -15,7 +15,8 @@ import pytest
 
 from db.candidates import insert_proposals
 from db.connection import MongodNotFound, connect
-from db.embedded import EmbeddedServerFailed, ServerRecord, find_mongod
+from db.embedded import ServerRecord
+from db.mongod import EmbeddedServerFailed, find_mongod
 from db.paths import HomeFiles
 
 USER = """
