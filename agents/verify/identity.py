@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 LATTICE_DECIMALS = 3
 POSITION_DECIMALS = 3
 # Same crystal, relaxed twice: 1 % in a length is about 5 meV/atom of a stiff oxide. No rescaling:
-# volume matters to DFT.
-MATCHER = {"ltol": 0.01, "stol": 0.03, "angle_tol": 1.0, "scale": False}
+# volume matters to DFT. No reduction by pymatgen: it averages distortions of up to 0.25 Å away.
+MATCHER = {"ltol": 0.01, "stol": 0.03, "angle_tol": 1.0, "scale": False, "primitive_cell": False}
 
 
 def calculation_spec(
@@ -120,10 +120,17 @@ def find_equal(spec: dict[str, Any]) -> str | None:
     if spec["info"]["molecule"]:
         return None
     matcher = StructureMatcher(**MATCHER)
-    structure = record_to_structure(spec["structure"])
+    settings = DFTSettings.model_validate(spec["settings"])
+    cell = _primitive(spec["structure"], settings)
     for calculation in recorded:
         if calculation.info.get("molecule"):
             continue
-        if matcher.fit(structure, record_to_structure(calculation.structure)):
+        if matcher.fit(cell, _primitive(calculation.structure, settings)):
             return str(calculation.hash)
     return None
+
+
+def _primitive(record: dict[str, Any], settings: DFTSettings) -> Structure:
+    """Return the cell that is computed."""
+    structure = record_to_structure(record)
+    return symmetrise(structure, settings.symprec, settings.max_displacement).structure

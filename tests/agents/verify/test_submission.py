@@ -150,6 +150,25 @@ def test_queueing_one_calculation_from_many_threads_gives_one_firework(
     assert queue.pad.workflows.count_documents({}) == 1
 
 
+def test_distorted_supercell_is_another_calculation_than_its_average(
+    queue: Submission, add_candidate: Any
+) -> None:
+    sites = [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]
+    cubic = Structure(Lattice.cubic(3.945), ["Sr", "Ti", "O", "O", "O"], sites)
+    undistorted = cubic.make_supercell([1, 1, 2], in_place=False)
+    antiphase = undistorted.copy()
+    for sign, number in ((1, 2), (-1, 3)):
+        assert antiphase[number].specie.symbol == "Ti"
+        antiphase.translate_sites([number], [0, 0, sign * 0.1 / 7.89])
+    first = queue.submit(add_candidate(cubic))["compound"]
+    assert queue.submit(add_candidate(undistorted))["compound"] == first
+    other = queue.submit(add_candidate(antiphase))["compound"]
+    assert other != first
+    noisy = antiphase.copy()
+    noisy.perturb(0.005)
+    assert queue.submit(add_candidate(noisy))["compound"] == other
+
+
 class Crash(BaseException):
     """The process dies here."""
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from agents.verify.symmetry import irreducible, mesh, symmetrise
+from agents.verify.symmetry import displacement, irreducible, mesh, symmetrise
 
 
 def perovskite() -> Structure:
@@ -51,3 +51,20 @@ def test_mesh_is_even_and_dense_enough() -> None:
     spacing = np.array(cell.lattice.reciprocal_lattice.abc) / size
     assert (spacing <= 1 / 3.5).all()
     assert irreducible(cell, size, 0.05) == 20  # what GPAW counts for Pm-3m
+
+
+def antiphase(shift: float) -> Structure:
+    """Two cubic cells, titanium shifted along c by opposite amounts (Å)."""
+    cell = perovskite()
+    cell.make_supercell([1, 1, 2])
+    titanium = [n for n, site in enumerate(cell) if site.specie.symbol == "Ti"]
+    for sign, number in zip((1, -1), titanium, strict=True):
+        cell.translate_sites([number], cell.lattice.get_fractional_coords([0, 0, sign * shift]))
+    return cell
+
+
+def test_distortion_that_doubles_the_cell_is_measured() -> None:
+    assert displacement(antiphase(0.0), perovskite()) == pytest.approx(0.0, abs=1e-4)
+    assert displacement(antiphase(0.1), perovskite()) == pytest.approx(0.1, abs=0.01)
+    assert len(symmetrise(antiphase(0.1), 0.05, 0.1).structure) == 10
+    assert len(symmetrise(antiphase(0.1), 0.5, 0.02).structure) == 10
