@@ -262,6 +262,49 @@ def swap_live_model(name: str, expected: str | None, new: str) -> bool:
     return done.matched_count == 1
 
 
+def claim_learning(name: str, owner: str, seconds: float) -> bool:
+    """Become the one worker that learns for a campaign, beside its loop.
+
+    The claim (``learner`` in the campaign's document) is free under the conditions of `lead`:
+    nobody's, expired by the server's clock, the owner's own, or that of a process that died.
+
+    Args:
+        name: Name of the campaign.
+        owner: Name of the worker, see `db.owners.owner_name`.
+        seconds: How long the claim lasts unless released.
+
+    Returns:
+        Whether it was obtained.
+
+    Raises:
+        UnknownCampaign: There is none of this name.
+    """
+    campaigns = current_database()["campaigns"]
+    found = campaigns.find_one({"_id": name}, {"learner": 1}) or {}
+    holder = (found.get("learner") or {}).get("owner")
+    gone = [owner, holder] if holder and is_dead(holder) else [owner]
+    expired = {"$expr": {"$lte": ["$learner.expires_at", "$$NOW"]}}
+    claimed = campaigns.update_one(
+        {"_id": name, "$or": [{"learner": None}, {"learner.owner": {"$in": gone}}, expired]},
+        [{"$set": {"learner": {"owner": {"$literal": owner}, "expires_at": from_now(seconds)}}}],
+    )
+    if claimed.matched_count == 0:
+        load(name)
+    return claimed.matched_count == 1
+
+
+def release_learning(name: str, owner: str) -> bool:
+    """Give the claim of `claim_learning` up.
+
+    Returns:
+        Whether it was still held.
+    """
+    released = current_database()["campaigns"].update_one(
+        {"_id": name, "learner.owner": owner}, [{"$set": {"learner": None}}]
+    )
+    return released.matched_count == 1
+
+
 def _write(name: str, token: int | None, fields: dict[str, Any]) -> None:
     chosen = {"_id": name} if token is None else {"_id": name, "token": token}
     done = current_database()["campaigns"].update_one(

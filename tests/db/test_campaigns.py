@@ -18,7 +18,8 @@ from db import campaigns
 from db.connection import connect_worker
 from db.owners import owner_name
 session = connect_worker(sys.argv[1], sys.argv[2])
-print(campaigns.lead("c", owner_name(), 600), flush=True)
+claim = getattr(campaigns, sys.argv[3])
+print(int(claim("c", owner_name(), 600)), flush=True)
 sys.stdin.readline()
 """
 
@@ -82,7 +83,7 @@ def test_an_expired_leader_can_change_nothing_after_it_was_followed(campaign: st
 
 def test_the_lead_of_a_killed_loop_is_free_at_once(campaign: str, database: Session) -> None:
     loop = subprocess.Popen(
-        [sys.executable, "-c", LEADER, database.uri, database.database_name],
+        [sys.executable, "-c", LEADER, database.uri, database.database_name, "lead"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -104,3 +105,34 @@ def test_the_live_model_is_swapped_only_from_the_expected_one(campaign: str) -> 
     assert campaigns.load("c").live_model == "v2"
     with pytest.raises(UnknownCampaign):
         campaigns.swap_live_model("d", None, "v1")
+
+
+def test_one_worker_learns_at_a_time(campaign: str) -> None:
+    assert campaigns.claim_learning("c", "first", 60)
+    assert not campaigns.claim_learning("c", "second", 60)
+    assert campaigns.claim_learning("c", "first", 60)  # its own
+    assert not campaigns.release_learning("c", "second")
+    assert campaigns.lead("c", "loop", 60) == 1  # leading is another matter
+    assert campaigns.release_learning("c", "first")
+    assert campaigns.claim_learning("c", "second", 0.05)
+    time.sleep(0.1)
+    assert campaigns.claim_learning("c", "third", 60)  # expired by the server's clock
+    assert not campaigns.release_learning("c", "second")
+    assert not campaigns.claim_learning("c", "fourth", 60)
+    with pytest.raises(UnknownCampaign):
+        campaigns.claim_learning("d", "first", 60)
+
+
+def test_the_claim_of_a_killed_learner_is_free_at_once(campaign: str, database: Session) -> None:
+    worker = subprocess.Popen(
+        [sys.executable, "-c", LEADER, database.uri, database.database_name, "claim_learning"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert worker.stdout is not None
+    assert worker.stdout.readline().strip() == "1"
+    assert not campaigns.claim_learning("c", "me", 60)
+    worker.kill()
+    worker.wait()
+    assert campaigns.claim_learning("c", "me", 60)
