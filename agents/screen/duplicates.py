@@ -1,11 +1,16 @@
 """Known already, or found twice? Block by reduced formula, then confirm by StructureMatcher.
 
-In a campaign the candidate that was proposed first (lower ``seq``) is kept among those that wait to
-be screened; a candidate that passed the screens is never displaced, whatever its ``seq``. So of two
-equal crystals screened by two workers at the same moment the one with the lower ``seq`` survives,
-because each worker sees the other as waiting. One gap is left open on purpose: a candidate that
-finishes its relaxation within the milliseconds between another one's comparison and its commit is
-not seen by it. Then both survive, and a comparison in bulk afterwards finds them.
+In a campaign a candidate is rejected only against one that *passed* the screens: one that still
+waits may yet be rejected or fail, and then both would be lost. Where an equal candidate that was
+proposed earlier (lower ``seq``) waits in another worker, `ScreenStage` judges the later one at the
+end of its batch, by when the other is usually decided; within a batch candidates are judged in the
+order of ``seq``, each after the outcome of the one before is committed.
+
+What is left open: two workers that judge equal candidates at the same moment do not see each other,
+and both survive; and when the earlier one is still not decided at the end of the batch, the later
+one survives in its place. So no crystal is lost with both its copies, but a campaign with several
+screen workers may keep a pair of equal ones, and which of two is kept can depend on timing. A
+comparison in bulk afterwards finds such pairs.
 """
 
 from __future__ import annotations
@@ -132,26 +137,44 @@ def compare_with_reference(
 
 
 def compare_with_campaign(
-    structure: Structure, seq: int, siblings: Sequence[Sibling], tolerances: MatcherSettings
+    structure: Structure, siblings: Sequence[Sibling], tolerances: MatcherSettings
 ) -> Comparison:
-    """Find the candidates that have priority over this one and match it.
+    """Find the candidates that passed the screens and match this one.
+
+    Args:
+        structure: Relaxed crystal of the candidate.
+        siblings: Other candidates with its formula.
+        tolerances: When two count as the same.
+
+    Returns:
+        The comparison, in the order of proposal where two match equally well.
+    """
+    passed = [sibling for sibling in siblings if sibling.state in SCREENED]
+    return _compare(structure, "campaign", _in_order(passed), tolerances)
+
+
+def earlier_one_waits(
+    structure: Structure, seq: int, siblings: Sequence[Sibling], tolerances: MatcherSettings
+) -> bool:
+    """Say whether an equal candidate that was proposed earlier still waits for the screens.
 
     Args:
         structure: Relaxed crystal of the candidate.
         seq: Its order of proposal.
         siblings: Other candidates with its formula.
         tolerances: When two count as the same.
-
-    Returns:
-        The comparison with those that passed the screens, and with those that wait for them and
-        have a lower ``seq``.
     """
-    rivals = [
-        (sibling.id, sibling.structure, sibling.state)
-        for sibling in sorted(siblings, key=lambda sibling: sibling.seq)
-        if sibling.state in SCREENED or (sibling.state == WAITING and sibling.seq < seq)
-    ]
-    return _compare(structure, "campaign", rivals, tolerances)
+    return any(
+        sibling.state == WAITING
+        and sibling.seq < seq
+        and match_distance(structure, sibling.structure, tolerances) is not None
+        for sibling in siblings
+    )
+
+
+def _in_order(siblings: Sequence[Sibling]) -> list[tuple[str, Structure, str]]:
+    ordered = sorted(siblings, key=lambda sibling: sibling.seq)
+    return [(sibling.id, sibling.structure, sibling.state) for sibling in ordered]
 
 
 def database_siblings(campaign: str, formula: str) -> Iterable[Sibling]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -63,7 +63,8 @@ class ScreenSettings(BaseModel):
             Perov-5's own formation energies are relative to a pool of compounds, not to elements.
         matcher: When two crystals count as the same.
         reject_training_duplicates: Reject what matches a training crystal; False only records it.
-        reject_campaign_duplicates: Reject what matches an earlier candidate of the campaign.
+        reject_campaign_duplicates: Reject what matches a candidate of the campaign that passed the
+            screens.
         megnet_batch: Crystals in one pass through MEGNet.
         batch: Candidates leased at once.
         lease_seconds: How long a lease lasts without renewal (s).
@@ -122,3 +123,18 @@ class ScreenSettings(BaseModel):
                     f"{self.min_elements}: widen allowed_elements or lower min_elements"
                 )
         return self
+
+    def rules(self) -> dict[str, Any]:
+        """Return the settings that decide about validity, as plain JSON."""
+        names = (
+            "min_distance",
+            "smact",
+            "allowed_elements",
+            "forbidden_elements",
+            "exclude_lanthanides",
+            "exclude_actinides",
+            "max_atoms",
+            "min_elements",
+            "max_elements",
+        )
+        return self.model_dump(mode="json", include=set(names))

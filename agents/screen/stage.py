@@ -14,10 +14,12 @@ from agents.prediction import Prediction
 from agents.screen.consensus import Consensus, find_consensus
 from agents.screen.duplicates import (
     Comparison,
+    Sibling,
     Siblings,
     compare_with_campaign,
     compare_with_reference,
     database_siblings,
+    earlier_one_waits,
 )
 from agents.screen.head import NAME as HEAD
 from agents.screen.head import head_predictions
@@ -71,7 +73,7 @@ class PrescreenStage(Stage):
             except _CRYSTAL_ERRORS as error:
                 yield _failure(candidate, "prescreen", error)
                 continue
-            record = {**validity.record(), "settings": _rules(self.settings)}
+            record = {**validity.record(), "settings": self.settings.rules()}
             updates = {"screening.prescreen": record}
             if validity.valid:
                 yield Outcome(candidate.id, State.PRESCREENED, updates)
@@ -140,6 +142,9 @@ class ScreenStage(Stage):
     def process(self, candidates: Sequence[Candidate]) -> Iterator[Outcome]:
         """Yield SCREENED or REJECTED in the order of proposal.
 
+        One that equals an earlier candidate still waiting in another worker comes last, when that
+        one's own outcome is known if it can be; see `agents.screen.duplicates`.
+
         Reasons: ``min_distance``, ``duplicate_training``, ``duplicate_campaign``; with the
         consensus ``gate`` also ``formation_energy``, ``band_gap``, ``p_gap``,
         ``energy_above_hull`` and, where a window has no counted verdict at all, ``unjudged``. A
@@ -153,11 +158,17 @@ class ScreenStage(Stage):
                 sound.append((candidate, structure, judge(structure, self.settings)))
             except _CRYSTAL_ERRORS as error:
                 yield _failure(candidate, "relaxed structure", error)
+        put_off = []
         for case in self._ask_models(sound):
-            try:
-                yield self._decide(case)
-            except _CRYSTAL_ERRORS as error:
-                yield _failure(case.candidate, "duplicates", error)
+            outcome = self._decide(case, may_put_off=True)
+            if outcome is None:
+                put_off.append(case)
+            else:
+                yield outcome
+        for case in put_off:
+            outcome = self._decide(case, may_put_off=False)
+            if outcome is not None:
+                yield outcome
 
     def _ask_models(self, sound: Sequence[tuple[Candidate, Structure, Validity]]) -> list[_Case]:
         """Run the batched models once over the batch."""
@@ -171,16 +182,30 @@ class ScreenStage(Stage):
             for i, known in enumerate(sound)
         ]
 
-    def _decide(self, case: _Case) -> Outcome:
+    def _decide(self, case: _Case, *, may_put_off: bool) -> Outcome | None:
+        """Return the outcome of one candidate, or None where it is better judged later."""
+        candidate, matcher = case.candidate, self.settings.matcher
+        try:
+            read = self.siblings(candidate.campaign, case.validity.formula)
+            others = [sibling for sibling in read if sibling.id != candidate.id]
+            if (
+                may_put_off
+                and self.settings.reject_campaign_duplicates
+                and earlier_one_waits(case.structure, candidate.seq, others, matcher)
+            ):
+                return None
+            return self._outcome(case, others)
+        except _CRYSTAL_ERRORS as error:
+            return _failure(candidate, "duplicates", error)
+
+    def _outcome(self, case: _Case, others: Sequence[Sibling]) -> Outcome:
         settings, candidate, validity = self.settings, case.candidate, case.validity
         training = compare_with_reference(case.structure, self.training, settings.matcher)
-        others = list(self.siblings(candidate.campaign, validity.formula))
-        others = [sibling for sibling in others if sibling.id != candidate.id]
-        campaign = compare_with_campaign(case.structure, candidate.seq, others, settings.matcher)
+        campaign = compare_with_campaign(case.structure, others, settings.matcher)
         consensus = find_consensus(case.predictions, self.windows, settings)
         encoding = _encoding(case.codes)
         updates: dict[str, Any] = {
-            "screening.relaxed": {**validity.record(), "settings": _rules(settings)},
+            "screening.relaxed": {**validity.record(), "settings": settings.rules()},
             "screening.models": self._models_record(case),
             "screening.consensus": consensus.record(),
             "screening.encoding": encoding,
@@ -260,22 +285,6 @@ def _encoding(codes: CrystalCodes | EncodingError) -> dict[str, Any]:
     if isinstance(codes, CrystalCodes):
         return {"encoded": True, "reason": None}
     return {"encoded": False, "reason": codes.reason}
-
-
-def _rules(settings: ScreenSettings) -> dict[str, Any]:
-    """Return the settings that decide about validity, as plain JSON."""
-    names = (
-        "min_distance",
-        "smact",
-        "allowed_elements",
-        "forbidden_elements",
-        "exclude_lanthanides",
-        "exclude_actinides",
-        "max_atoms",
-        "min_elements",
-        "max_elements",
-    )
-    return settings.model_dump(mode="json", include=set(names))
 
 
 def _failure(candidate: Candidate, where: str, error: Exception) -> Outcome:

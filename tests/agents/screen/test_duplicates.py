@@ -18,6 +18,7 @@ from agents.screen.duplicates import (
     Sibling,
     compare_with_campaign,
     compare_with_reference,
+    earlier_one_waits,
     match_distance,
 )
 from agents.screen.references import BankReference, CatalogueReference, training_reference
@@ -138,20 +139,23 @@ def test_table_without_structures_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "other_seq", "duplicate"),
+    ("state", "other_seq", "duplicate", "waits"),
     [
-        ("relaxed", 1, True),  # waits too, and was proposed earlier
-        ("relaxed", 9, False),  # waits too, but was proposed later
-        ("screened", 9, True),  # has passed already
-        ("verifying", 1, True),
-        ("verified", 9, True),
+        ("relaxed", 1, False, True),  # may yet be rejected: not lost against it, but put off
+        ("relaxed", 9, False, False),  # was proposed later: its own turn comes
+        ("screened", 9, True, False),  # has passed already
+        ("verifying", 1, True, False),
+        ("verified", 9, True, False),
     ],
 )
-def test_who_has_priority(state: str, other_seq: int, duplicate: bool) -> None:
+def test_who_has_priority(state: str, other_seq: int, duplicate: bool, waits: bool) -> None:
     sibling = Sibling("other", other_seq, state, disguised(perovskite(), 2, 0.02))
-    found = compare_with_campaign(perovskite(), 5, [sibling], TOLERANCES)
+    found = compare_with_campaign(perovskite(), [sibling], TOLERANCES)
     assert bool(found.matches) is duplicate
     assert not duplicate or (found.matches[0].id, found.matches[0].label) == ("other", state)
+    assert earlier_one_waits(perovskite(), 5, [sibling], TOLERANCES) is waits
+    different = Sibling("other", other_seq, state, perovskite(b="Zr"))
+    assert not earlier_one_waits(perovskite(), 5, [different], TOLERANCES)
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
@@ -164,17 +168,7 @@ def test_exactly_one_of_equal_crystals_survives_any_order(order: tuple[int, ...]
             for i in range(3)
             if i != seq and states[i] != "rejected"
         ]
-        found = compare_with_campaign(crystals[seq], seq, siblings, TOLERANCES)
+        found = compare_with_campaign(crystals[seq], siblings, TOLERANCES)
         states[seq] = "rejected" if found.matches else "screened"
-    assert states == ["screened", "rejected", "rejected"]
-
-
-def test_two_workers_that_read_before_either_writes_agree() -> None:
-    crystals = [disguised(perovskite(), seed, 0.01) for seed in range(2)]
-    verdicts = [
-        compare_with_campaign(
-            crystals[seq], seq, [Sibling("x", 1 - seq, "relaxed", crystals[1 - seq])], TOLERANCES
-        ).matches
-        for seq in range(2)
-    ]
-    assert [bool(matches) for matches in verdicts] == [False, True]
+    assert states[order[0]] == "screened"
+    assert sorted(states) == ["rejected", "rejected", "screened"]

@@ -171,6 +171,32 @@ def test_campaign_duplicate_is_rejected(generator: Any) -> None:
     assert kept["c-0"].to == State.SCREENED
 
 
+@pytest.mark.parametrize(
+    ("fate", "expected"), [("screened", State.REJECTED), ("rejected", State.SCREENED)]
+)
+def test_a_later_twin_is_judged_after_the_outcome_of_an_earlier_one_that_waits_elsewhere(
+    generator: Any, fate: str, expected: State
+) -> None:
+    states = {"elsewhere": "relaxed"}
+
+    def siblings(campaign: str, formula: str) -> list[Sibling]:
+        twin = Sibling("elsewhere", 3, states["elsewhere"], perovskite(4.2, ["Sr", "Zr", "O"]))
+        return [twin] if formula == "SrZrO3" and twin.state != "rejected" else []
+
+    stage = ScreenStage(ScreenSettings(), ScreenModels(), generator, siblings=siblings)
+    stream = stage.process([candidate(SRZRO3, 7), candidate(NACL, 8)])
+    assert next(stream).candidate_id == "c-8"
+    states["elsewhere"] = fate  # the other worker commits meanwhile
+    [late] = stream
+    assert (late.candidate_id, late.to) == ("c-7", expected)
+
+
+def test_a_twin_that_still_waits_at_the_end_of_the_batch_costs_nobody(generator: Any) -> None:
+    twin = Sibling("elsewhere", -1, "relaxed", SRZRO3)
+    [outcome] = screen(generator, [SRZRO3], siblings=lambda campaign, formula: [twin]).values()
+    assert outcome.to == State.SCREENED
+
+
 def test_gate_rejects_and_rank_records(generator: Any) -> None:
     windows = [Window(property="band_gap", min=2.0)]
     [ranked] = screen(generator, [NACL], windows=windows).values()
