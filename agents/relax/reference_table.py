@@ -128,12 +128,10 @@ def _reference(
     if not relaxed:
         raise RuntimeError(f"none of {', '.join(chosen)} converged with {potential.level}")
     lowest = min(relaxed.values(), key=lambda r: r["energy_per_atom"])
-    other = relaxed.get(ground_state) if ground_state else None
     return {
         **lowest,
         "n_atoms": len(lowest["structure"]["species"]),
         "criterion": f"lowest of {len(relaxed)} relaxed, {len(ids)} single points",
-        "ground_state": None if other is lowest else other,
     }
 
 

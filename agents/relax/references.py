@@ -38,9 +38,6 @@ class ElementalReference:
         structure: that crystal, relaxed (crystal record).
         n_atoms: atoms in `structure`.
         criterion: how it was chosen.
-        ground_state: {"source_id", "structure", "energy_per_atom"} of the Materials Project's
-            ground state, relaxed with the potential: the reference phase for DFT. None where it is
-            the crystal above or has no cell of at most 20 atoms.
     """
 
     element: str
@@ -49,7 +46,6 @@ class ElementalReference:
     structure: dict[str, Any]
     n_atoms: int
     criterion: str
-    ground_state: dict[str, Any] | None
 
 
 class ElementalReferences:
@@ -124,12 +120,6 @@ class ElementalReferences:
     def structure(self, element: str) -> Structure:
         """Return the relaxed crystal the reference energy belongs to."""
         return record_to_structure(self[element].structure)
-
-    def ground_state(self, element: str) -> Structure:
-        """Return the Materials Project's ground state for DFT, or else the potential's own."""
-        reference = self[element]
-        chosen = reference.ground_state or {"structure": reference.structure}
-        return record_to_structure(chosen["structure"])
 
     def formation_energy_per_atom(
         self, composition: Composition | Mapping[str, float] | str, energy: float

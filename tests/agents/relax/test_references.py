@@ -13,7 +13,6 @@ from agents.relax.references import (
     MissingReference,
     ReferenceMismatch,
 )
-from db.crystals import record_to_structure
 
 
 def test_shipped_structures_have_the_stored_energies(chgnet, references):
@@ -27,17 +26,10 @@ def test_shipped_structures_have_the_stored_energies(chgnet, references):
         assert energy / len(structure) == pytest.approx(stored, abs=2e-4), symbol
 
 
-def test_shipped_structures_are_relaxed_and_ground_states_lie_above(chgnet, references):
+def test_shipped_structures_are_relaxed(chgnet, references):
     symbols = ["Na", "O", "Ti", "Si", "Sn", "Br"]
     for result in chgnet.evaluate([references.structure(s) for s in symbols]):
         assert result.max_force < 0.05
-    for symbol in symbols:
-        ground_state = references[symbol].ground_state
-        if ground_state is not None:
-            assert ground_state["energy_per_atom"] >= references[symbol].energy_per_atom
-            expected = record_to_structure(ground_state["structure"])
-            assert references.ground_state(symbol) == expected
-    assert references.ground_state("Na") == references.structure("Na")
 
 
 @pytest.mark.parametrize(
