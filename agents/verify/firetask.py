@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fireworks import FiretaskBase, FWAction
+from fireworks.core import rocket
 
 from agents.verify.backend import load_backend
 
@@ -45,8 +46,9 @@ class RunDFT(FiretaskBase):
     """Run the calculation described in the Firework's spec, in the launch directory.
 
     The spec holds ``calculation`` (its hash), ``code``, ``input`` (what the runner reads),
-    ``timeout_seconds`` and ``nice``. The stored data are ``{"calculation", "result"}`` or
-    ``{"calculation", "error": {"kind", "message", "log_tail"}}``.
+    ``timeout_seconds`` and ``nice``, and the campaign's ``ping_seconds``, ``lost_seconds`` and
+    ``max_launches``, which only this and `agents.verify.recovery` read. The stored data are
+    ``{"calculation", "result"}`` or ``{"calculation", "error": {"kind", "message", "log_tail"}}``.
     """
 
     _fw_name = "{{agents.verify.firetask.RunDFT}}"
@@ -57,6 +59,8 @@ class RunDFT(FiretaskBase):
         Raises:
             Interrupted: The launcher was asked to stop.
         """
+        if "ping_seconds" in fw_spec:
+            rocket.PING_TIME_SECS = float(fw_spec["ping_seconds"])  # read at every ping
         folder = Path.cwd()
         source, target = folder / "input.json", folder / "output.json"
         source.write_text(json.dumps(fw_spec["input"]))

@@ -112,7 +112,8 @@ def answer(
     Args:
         pad: The queue.
         fw_id: The Firework.
-        max_launches: Launches after which a lost calculation is given up.
+        max_launches: Launches after which a lost calculation is given up, where its Firework's
+            spec does not say.
 
     Returns:
         ``{"result": {...}}`` or ``{"error": {"kind", "message", ...}}``; None while there is none.
@@ -162,7 +163,8 @@ def launch(
         session: The database connection.
         stop_event: Ends the loop.
         home: Where launch directories go; default `home_directory()`.
-        ping_seconds: How often a running launch reports, s.
+        ping_seconds: How often a running launch reports, s. This and the next two are only for
+            calculations whose campaign did not say (`agents.verify.firetask.RunDFT`).
         lost_seconds: A launch silent for so long is taken for lost, s.
         max_launches: Launches of one calculation, lost ones included.
         max_idle_seconds: Return when the queue has been empty for so long; None: never.
@@ -173,7 +175,7 @@ def launch(
     from fireworks.core import rocket
     from fireworks.core.rocket_launcher import launch_rocket
 
-    rocket.PING_TIME_SECS = ping_seconds  # read at every ping; there is no argument for it
+    limits: dict[str, Any] = {"lost_seconds": lost_seconds, "max_launches": max_launches}
     rocket.ROCKET_STREAM_LOGLEVEL = "CRITICAL"
     pad = launchpad(session)
     worker = FWorker(name=owner_name())
@@ -183,11 +185,12 @@ def launch(
     with _linked(stop_event), _working_directory(root):
         while not stop_event.is_set():
             if since_recovery >= RECOVER_SECONDS:
-                recover(pad, lost_seconds=lost_seconds, max_launches=max_launches)
+                recover(pad, **limits, idle=worker.name)
                 since_recovery = 0.0
             if pad.run_exists(worker):
                 folder = _launch_directory(root)
                 os.chdir(folder)
+                rocket.PING_TIME_SECS = ping_seconds  # read at every ping; RunDFT may change it
                 ran = launch_rocket(pad, worker, strm_lvl="CRITICAL")
                 os.chdir(root)
                 if ran:
@@ -200,7 +203,7 @@ def launch(
             stop_event.wait(IDLE_SECONDS)
             idle += IDLE_SECONDS
             since_recovery += IDLE_SECONDS
-        recover(pad, lost_seconds=lost_seconds, max_launches=max_launches)
+        recover(pad, **limits, idle=worker.name)
     return done
 
 

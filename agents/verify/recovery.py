@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from agents.verify.settings import VerifySettings
-from db.owners import is_dead
+from db.owners import is_dead, owner_name
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
@@ -23,22 +23,28 @@ def recover(
     *,
     lost_seconds: float = _DEFAULTS.lost_seconds,
     max_launches: int = _DEFAULTS.max_launches,
+    idle: str | None = None,
 ) -> list[int]:
     """Queue the calculations of vanished or stopped launchers again.
 
-    A launch is lost when its launcher was a process of this machine that is gone, or when it has
-    been silent for too long. May be called by anyone at any time.
+    A launch is lost when its launcher was a process of this machine that is gone or runs something
+    else by now, or when it was elsewhere and has been silent for too long. A silent process of this
+    machine that lives was suspended or has no database: it will go on. May be called by anyone at
+    any time.
 
     Args:
         pad: The queue.
-        lost_seconds: Silence after which a launcher is taken for dead, s.
-        max_launches: A calculation lost so often is not launched again.
+        lost_seconds: Silence after which a launcher is taken for dead, s; the Firework's own
+            ``lost_seconds`` goes before.
+        max_launches: A calculation lost so often is not launched again; the Firework's own
+            ``max_launches`` goes before.
+        idle: A launcher that runs nothing at the moment, whatever the records say.
 
     Returns:
         Ids of the Fireworks that were queued again.
     """
     _release_reserved(pad, lost_seconds)
-    _mark_lost(pad, lost_seconds)
+    _mark_lost(pad, lost_seconds, idle)
     queued = []
     for found in pad.fireworks.find({"state": "FIZZLED"}, {"fw_id": 1}):
         fw_id = int(found["fw_id"])
@@ -50,14 +56,21 @@ def recover(
 
 
 def is_unfinished(pad: LaunchPad, fw_id: int, *, max_launches: int) -> bool:
-    """Say whether a fizzled Firework only lost its launcher and will be launched again."""
+    """Say whether a fizzled Firework only lost its launcher and will be launched again.
+
+    Args:
+        pad: The queue.
+        fw_id: The Firework.
+        max_launches: Used where the Firework's spec holds none.
+    """
     launches = list(pad.launches.find({"fw_id": fw_id}).sort("launch_id", 1))
     if not launches:
         return False
     if was_interrupted(launches[-1]):
         return True
     lost = [launch for launch in launches if not was_interrupted(launch)]
-    return failure_of(launches[-1]) is None and len(lost) < max_launches
+    limit = int(_own(pad, fw_id, "max_launches", max_launches))
+    return failure_of(launches[-1]) is None and len(lost) < limit
 
 
 def was_interrupted(launch: dict[str, Any]) -> bool:
@@ -88,24 +101,55 @@ def _claim(pad: LaunchPad, fw_id: int) -> bool:
     return bool(claimed.modified_count)
 
 
-def _mark_lost(pad: LaunchPad, lost_seconds: float) -> None:
-    running = pad.launches.find({"state": "RUNNING"}, {"launch_id": 1, "fworker": 1})
-    dead = {one["launch_id"] for one in running if is_dead(one["fworker"]["name"])}
-    silent, _, _ = pad.detect_lostruns(expiration_secs=lost_seconds, refresh=True)
-    for launch_id in sorted({*silent, *dead}):
-        pad.mark_fizzled(launch_id)
+def _own(pad: LaunchPad, fw_id: int, name: str, default: float) -> float:
+    """Read a limit from a Firework's spec, where the campaign that queued it wrote it."""
+    found = pad.fireworks.find_one({"fw_id": fw_id}, {f"spec.{name}": 1}) or {}
+    return float(found.get("spec", {}).get(name, default))
+
+
+def _mark_lost(pad: LaunchPad, lost_seconds: float, idle: str | None) -> None:
+    pad.detect_lostruns(expiration_secs=lost_seconds, refresh=True)  # repairs half-written ends
+    fields = {"launch_id": 1, "fw_id": 1, "fworker": 1, "state_history": 1}
+    running = list(pad.launches.find({"state": "RUNNING"}, fields).sort("launch_id", 1))
+    newest = {one["fworker"]["name"]: one["launch_id"] for one in running}
+    for launch in running:
+        launcher, launch_id = launch["fworker"]["name"], launch["launch_id"]
+        if launcher == idle or is_dead(launcher) or launch_id < newest[launcher]:
+            lost = True
+        elif _lives_here(launcher):
+            lost = False
+        else:
+            limit = _own(pad, launch["fw_id"], "lost_seconds", lost_seconds)
+            lost = _silence(launch) > limit
+        if lost:
+            pad.mark_fizzled(launch_id)
+
+
+def _lives_here(launcher: str) -> bool:
+    """Say whether a launcher is a process of this machine that runs, maybe suspended."""
+    parts, own = launcher.split("/"), owner_name().split("/")
+    return len(parts) == len(own) and parts[1] == own[1] and not is_dead(launcher)
+
+
+def _silence(launch: dict[str, Any]) -> float:
+    """Return how long ago a running launch last reported, s."""
+    reports = [
+        _time(one["updated_on"]) for one in launch["state_history"] if one["state"] == "RUNNING"
+    ]
+    return (datetime.now(UTC) - max(reports)).total_seconds() if reports else 0.0
+
+
+def _time(value: str | datetime) -> datetime:
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _release_reserved(pad: LaunchPad, lost_seconds: float) -> None:
     """Free Fireworks whose launcher died between reserving and launching them."""
-    expiry = datetime.now(UTC) - timedelta(seconds=lost_seconds)
-    for found in pad.fireworks.find({"state": "RESERVED"}, {"fw_id": 1, "updated_on": 1}):
-        updated = found["updated_on"]
-        if isinstance(updated, str):
-            updated = datetime.fromisoformat(updated)
-        if updated.tzinfo is None:
-            updated = updated.replace(tzinfo=UTC)
-        if updated < expiry:
+    fields = {"fw_id": 1, "updated_on": 1, "spec.lost_seconds": 1}
+    for found in pad.fireworks.find({"state": "RESERVED"}, fields):
+        limit = timedelta(seconds=float(found.get("spec", {}).get("lost_seconds", lost_seconds)))
+        if _time(found["updated_on"]) < datetime.now(UTC) - limit:
             pad.fireworks.update_one(
                 {"fw_id": found["fw_id"], "state": "RESERVED", "updated_on": found["updated_on"]},
                 {"$set": {"state": "READY"}},

@@ -157,6 +157,9 @@ class Submission:
                 },
                 "timeout_seconds": self.settings.timeout_seconds,
                 "nice": self.settings.nice,
+                "ping_seconds": self.settings.ping_seconds,
+                "lost_seconds": self.settings.lost_seconds,
+                "max_launches": self.settings.max_launches,
             },
             name=f"{calculation.formula} {calculation.level}",
         )

@@ -65,3 +65,37 @@ def test_lock_of_a_killed_process_is_taken_by_force(
     assert answer(pad, fw_id) == {"result": {}}
     assert time.monotonic() - started < 10
     assert "locked" not in pad.workflows.find_one({"nodes": fw_id})
+
+
+def test_silent_launcher_elsewhere_is_lost_and_a_living_one_here_is_not(database: Session) -> None:
+    pad = launchpad(database)
+    here, _ = start(pad, owner_name(), silent_seconds=3600)
+    assert recover(pad) == []
+    assert state(pad, here) == "RUNNING"
+    there, _ = start(pad, "elsewhere/boot/1/2/3", silent_seconds=3600, calculation="two")
+    assert recover(pad) == [there]
+    assert state(pad, here) == "RUNNING"
+
+
+def test_living_launcher_that_runs_something_else_has_lost_its_launch(database: Session) -> None:
+    pad = launchpad(database)
+    launcher = owner_name()
+    first, _ = start(pad, launcher)
+    second, _ = start(pad, launcher, calculation="two")
+    assert recover(pad) == [first]
+    assert state(pad, second) == "RUNNING"
+    assert recover(pad, idle=launcher) == [second]
+
+
+def test_limits_of_the_campaign_are_in_force_whoever_recovers(database: Session) -> None:
+    pad = launchpad(database)
+    patient, _ = start(pad, "elsewhere/a/1/2/3", 200, lost_seconds=600.0, max_launches=2)
+    hasty, _ = start(pad, "elsewhere/b/1/2/3", 20, calculation="two", lost_seconds=10.0)
+    once, _ = start(
+        pad, "elsewhere/c/1/2/3", 20, calculation="three", lost_seconds=10.0, max_launches=1
+    )
+    assert recover(pad, lost_seconds=60.0, max_launches=5) == [hasty]
+    assert state(pad, patient) == "RUNNING"
+    found = answer(pad, once, max_launches=5)
+    assert found is not None
+    assert found["error"]["kind"] == "lost"

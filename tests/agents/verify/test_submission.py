@@ -88,6 +88,17 @@ def test_candidate_gets_its_calculation_and_its_references(
     assert {one.state for one in Calculation.objects} == {"submitted"}
 
 
+def test_launchers_are_told_the_limits_of_the_campaign(
+    database: Session, backend: DFTBackend, dft: Any, add_candidate: Any
+) -> None:
+    settings = VerifySettings(ping_seconds=2.0, lost_seconds=17.0, max_launches=5)
+    queue = Submission(launchpad(database), backend, dft, settings)
+    queue.submit(add_candidate(rocksalt("Na", "Cl", 5.69)))
+    for firework in queue.pad.fireworks.find({}):
+        found = [firework["spec"][k] for k in ("ping_seconds", "lost_seconds", "max_launches")]
+        assert found == [2.0, 17.0, 5]
+
+
 def test_references_are_shared(queue: Submission, add_candidate: Any) -> None:
     first = queue.submit(add_candidate(rocksalt("Na", "Cl", 5.69)))
     second = queue.submit(add_candidate(rocksalt("Na", "F", 4.7)))
