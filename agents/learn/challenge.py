@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,9 @@ import numpy as np
 from agents.learn.finetune import fine_tune
 from agents.learn.labels import Label
 from agents.learn.promotion import judge_held_out, judge_prequential
-from agents.learn.samples import Samples, from_bank
+from agents.learn.samples import Samples, bank_digests, from_bank
 from agents.learn.settings import LearnSettings
-from agents.learn.split import split_in_time, to_samples
+from agents.learn.split import identities, split_in_time, to_samples
 from agents.learn.targets import split_target, widen
 
 if TYPE_CHECKING:
@@ -26,14 +26,15 @@ class Challenge:
     """A challenger and what became of it.
 
     Attributes:
-        head: The challenger; when it passed and was refitted, the refitted head.
+        head: The challenger; when it passed and was refitted, the refitted head. None when there
+            was too little to train or judge one.
         reason: Why it is refused; None when it may go live.
         trained: The new labels it learned.
         gate: The new labels that judged it.
         metrics: The numbers behind the decision.
     """
 
-    head: PropertyHead
+    head: PropertyHead | None
     reason: str | None
     trained: list[Label]
     gate: list[Label]
@@ -64,10 +65,15 @@ def challenge(
 
     Returns:
         The challenger with the verdict. A refit learns the gate's labels too and must pass the
-        held-out test again, or else the challenger that was judged stays.
+        held-out test again, or else the challenger that was judged stays. A head that may go live
+        counts the targets it was judged on as proven.
     """
     seeds = np.random.SeedSequence(seed, spawn_key=(event,)).generate_state(5).tolist()
-    early, gate = split_in_time(new, settings.gate_fraction)
+    taught = identities(learned) | bank_digests(generator, "train")
+    early, gate = split_in_time(new, settings.gate_fraction, taught)
+    counts = {"rehearsed": len(learned), "trained": len(early), "gate": len(gate)}
+    if (reason := _too_few(early, gate, settings)) is not None:
+        return Challenge(None, reason, [], [], {"labels": counts})
     start = _widened(live, [*learned, *new], early)
     judged = to_samples(generator, gate)
     held_out = from_bank(generator, generator.bank.rows("val"))
@@ -84,11 +90,11 @@ def challenge(
         "prequential": prequential.metrics,
         "held_out": kept.metrics,
         "replay": len(replay),
-        "labels": {"rehearsed": len(learned), "trained": len(early), "gate": len(gate)},
+        "labels": counts,
     }
     reason = prequential.reason or kept.reason
     if reason is not None or not settings.refit:
-        return Challenge(tuned, reason, early, gate, metrics)
+        return Challenge(_proven(tuned, reason, metrics), reason, early, gate, metrics)
 
     start = _widened(live, [*learned, *new], new)
     lesson = to_samples(generator, [*learned, *new])
@@ -101,8 +107,26 @@ def challenge(
         "held_out": verdict.metrics,
     }
     if not verdict.promoted:
-        return Challenge(tuned, None, early, gate, metrics)
-    return Challenge(refitted, None, list(new), gate, metrics)
+        return Challenge(_proven(tuned, None, metrics), None, early, gate, metrics)
+    return Challenge(_proven(refitted, None, metrics), None, list(new), gate, metrics)
+
+
+def _too_few(early: Sequence[Label], gate: Sequence[Label], settings: LearnSettings) -> str | None:
+    """Say why labels do not suffice to train and judge a challenger, if they do not."""
+    if len(gate) < settings.min_judged:
+        return (
+            f"too_few_to_judge: {len(gate)} new labels of crystals that no head has learned, "
+            f"{settings.min_judged} needed"
+        )
+    return None if early else "too_few_to_learn: every new label is of a crystal that judges"
+
+
+def _proven(head: PropertyHead, reason: str | None, metrics: Mapping[str, Any]) -> PropertyHead:
+    """Mark the targets that a head which passed was judged on; they add to those of its parent."""
+    if reason is not None:
+        return head
+    judged = metrics["prequential"]["targets"].items()
+    return head.with_proven(target for target, numbers in judged if numbers["proven"])
 
 
 def _widened(live: PropertyHead, labels: Sequence[Label], known: Sequence[Label]) -> PropertyHead:

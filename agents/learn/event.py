@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from agents.learn.challenge import Challenge, challenge
 from agents.learn.labels import Label, collect_labels, count_labels
-from agents.learn.prequential import stored_errors
+from agents.learn.lineage import lineage, trained_keys
+from agents.learn.prequential import mark_clean, stored_errors
+from agents.learn.promotion import improvement
+from agents.learn.samples import bank_digests
 from agents.learn.settings import LearnSettings
 from db import campaigns, events, model_versions
 from db.documents import Event, ModelVersion
+from db.owners import owner_name
 
 if TYPE_CHECKING:
     from model.generator import Generator
@@ -22,6 +26,10 @@ if TYPE_CHECKING:
 AGENT = "learn"
 KIND = "property_head"
 EVENT = "learning"
+FAILED = "learning_failed"
+MAX_FAILURES = 3
+CLAIM_SECONDS = 300
+"""How long a worker may learn before another may take over; training takes about 20 s."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +39,9 @@ class LearningReport:
     Attributes:
         campaign: Name of the campaign.
         decision: ``promoted``, ``refused``, ``superseded`` (passed, but another version went live
-            meanwhile), or ``not_due``.
-        version: The stored version; None when there was nothing to learn.
-        reason: Why it was not promoted.
+            meanwhile), ``not_due``, or ``busy`` (another worker learns for this campaign).
+        version: The stored version; None when none was trained.
+        reason: Why it was not promoted; for a promotion, what became better.
         metrics: The numbers behind the decision.
     """
 
@@ -63,17 +71,25 @@ def live_head(campaign: str, generator: Generator) -> tuple[PropertyHead, str]:
 def due(campaign: str, settings: LearnSettings, *, last: bool = False) -> bool:
     """Say whether enough became known since the last learning event for another one.
 
+    After three failures with the labels there are, none is due until there are others.
+
     Args:
         campaign: Name of the campaign.
         settings: The thresholds.
         last: The campaign ends: whatever suffices for an event is learned now.
     """
-    fresh, dft, unlearned = _news(campaign)
-    if unlearned < settings.min_labels:
+    now = count_labels(campaign)
+    told = Event.objects(campaign=campaign, kind=EVENT).order_by("-at", "-id").first()
+    seen = told.data["seen"] if told else {"potential": 0, "dft": 0}
+    total, dft = sum(now.values()), now["dft"] - seen["dft"]
+    fresh = total - sum(seen.values())
+    if total - (told.data["learned"] if told else 0) < settings.min_labels:
         return False
     if last:
-        return dft > 0 or fresh >= min(settings.min_labels, settings.min_new_labels)
-    return dft >= settings.min_new_dft or fresh >= settings.min_new_labels
+        wanted = dft > 0 or fresh >= min(settings.min_labels, settings.min_new_labels)
+    else:
+        wanted = dft >= settings.min_new_dft or fresh >= settings.min_new_labels
+    return wanted and _failures(campaign, now) < MAX_FAILURES
 
 
 def learn(
@@ -84,7 +100,8 @@ def learn(
     The challenger is trained and judged in memory; then its weights and the decision are stored,
     and only then the live model is swapped, if it still is the one the challenger came from. A
     crash before the storing leaves nothing behind; one between storing and swapping is finished
-    by the next call. Equal labels and an equal seed give the same version.
+    by the next call. Equal labels and an equal seed give the same version. One worker learns for a
+    campaign at a time. A failure is recorded as an event with the counts of labels, see `due`.
 
     Args:
         campaign: Name of the campaign.
@@ -95,14 +112,35 @@ def learn(
     Returns:
         The decision with its numbers.
     """
-    finish_interrupted(campaign)
-    if not due(campaign, settings, last=True):
-        return LearningReport(campaign, "not_due")
+    owner = owner_name()
+    if not campaigns.claim_learning(campaign, owner, CLAIM_SECONDS):
+        return LearningReport(campaign, "busy", reason="another worker learns for this campaign")
+    try:
+        finish_interrupted(campaign)
+        if not due(campaign, settings, last=True):
+            return LearningReport(campaign, "not_due")
+        counts = count_labels(campaign)
+        try:
+            return _learn(campaign, generator, settings, seed)
+        except Exception as error:
+            data = {"error": f"{type(error).__name__}: {error}", "labels": counts}
+            events.record(campaign, FAILED, agent=AGENT, data=data)
+            raise
+    finally:
+        campaigns.release_learning(campaign, owner)
+
+
+def _learn(
+    campaign: str, generator: Generator, settings: LearnSettings, seed: int
+) -> LearningReport:
+    """Train, judge, store and conclude."""
     parent = campaigns.load(campaign).live_model
     live, _ = live_head(campaign, generator)
     versions = model_versions.history(campaign, KIND)
-    labels = collect_labels(campaign)
-    seen, learned = _keys(versions), _keys(_lineage(versions, parent))
+    collected = collect_labels(campaign)
+    held_out = bank_digests(generator, "val")
+    labels = [label for label in collected if label.codes.digest() not in held_out]
+    seen, learned = trained_keys(versions), trained_keys(lineage(versions, parent))
     result = challenge(
         generator,
         live,
@@ -112,22 +150,29 @@ def learn(
         seed=seed,
         event=len(versions),
     )
-    fresh = [label for label in labels if label.key not in seen]
-    decision = "promoted" if result.reason is None else "refused"
+    fresh = [label for label in collected if label.key not in seen]
     metrics = {
         **result.metrics,
-        "stored_prequential": stored_errors(fresh, settings, seed),
+        "stored_prequential": stored_errors(mark_clean(fresh, collected, versions), settings, seed),
         "live": live.version,
+        "equal_to_held_out": len(collected) - len(labels),
+        "relaxed_labels": "of accepted relaxations only",
     }
+    record = _label_record(collected, result, len(learned))
+    if result.head is None:
+        return _report(campaign, None, parent, "refused", result.reason, metrics, record)
+    decision, reason = "refused", result.reason
+    if reason is None:
+        decision, reason = "promoted", improvement(metrics["prequential"], metrics["held_out"])
     version = model_versions.store(
         campaign,
         KIND,
         result.head.to_bytes(),
         parent=parent,
         metrics=metrics,
-        labels=_label_record(labels, result),
+        labels=record,
         decision=decision,
-        reason=result.reason,
+        reason=reason,
     )
     return _conclude(campaign, model_versions.load(version))
 
@@ -149,19 +194,36 @@ def finish_interrupted(campaign: str) -> list[LearningReport]:
 
 
 def _conclude(campaign: str, version: ModelVersion) -> LearningReport:
-    """Make a promoted version live, and record the event."""
+    """Make a promoted version live, and record the event with what really became of it."""
     decision, reason = version.decision, version.reason
     if decision == "promoted" and not _go_live(campaign, version):
         decision, reason = "superseded", "another version went live meanwhile"
+    metrics = dict(version.metrics)
+    return _report(campaign, version.id, version.parent, decision, reason, metrics, version.labels)
+
+
+def _report(
+    campaign: str,
+    version: str | None,
+    parent: str | None,
+    decision: str,
+    reason: str | None,
+    metrics: dict[str, Any],
+    labels: Mapping[str, Any],
+) -> LearningReport:
+    """Record the event; its counts tell `due` where the next one starts."""
+    trained = len(labels["trained"]) if decision == "promoted" else 0
     data = {
-        "version": version.id,
-        "parent": version.parent,
+        "version": version,
+        "parent": parent,
         "decision": decision,
         "reason": reason,
-        "labels": version.labels["counts"],
+        "labels": labels["counts"],
+        "seen": labels["seen"],
+        "learned": labels["learned_before"] + trained,
     }
     events.record(campaign, EVENT, agent=AGENT, data=data)
-    return LearningReport(campaign, decision, version.id, reason, dict(version.metrics))
+    return LearningReport(campaign, decision, version, reason, metrics)
 
 
 def _go_live(campaign: str, version: ModelVersion) -> bool:
@@ -169,31 +231,13 @@ def _go_live(campaign: str, version: ModelVersion) -> bool:
     return swapped or campaigns.load(campaign).live_model == version.id
 
 
-def _news(campaign: str) -> tuple[int, int, int]:
-    """Return labels since the last event, DFT labels among them, and labels not learned."""
-    now = count_labels(campaign)
-    versions = model_versions.history(campaign, KIND)
-    seen = versions[-1].labels["seen"] if versions else {"potential": 0, "dft": 0}
-    total = sum(now.values())
-    learned = _keys(_lineage(versions, campaigns.load(campaign).live_model))
-    return total - sum(seen.values()), now["dft"] - seen["dft"], total - len(learned)
+def _failures(campaign: str, counts: Mapping[str, int]) -> int:
+    """Count the failed events that had exactly these labels."""
+    failed = Event.objects(campaign=campaign, kind=FAILED).only("data")
+    return sum(event.data["labels"] == dict(counts) for event in failed)
 
 
-def _lineage(versions: Sequence[ModelVersion], live: str | None) -> list[ModelVersion]:
-    """Return the live version and all it came from, the youngest first."""
-    known = {version.id: version for version in versions}
-    line: list[ModelVersion] = []
-    while live is not None:
-        line.append(known.get(live) or model_versions.load(live))
-        live = line[-1].parent
-    return line
-
-
-def _keys(versions: Sequence[ModelVersion]) -> set[str]:
-    return {key for version in versions for key in version.labels["trained"]}
-
-
-def _label_record(labels: Sequence[Label], result: Challenge) -> dict[str, Any]:
+def _label_record(labels: Sequence[Label], result: Challenge, learned: int) -> dict[str, Any]:
     """Return which labels a version learned, which judged it, and how many there were."""
     sources = Counter(label.source for label in labels)
     return {
@@ -201,6 +245,7 @@ def _label_record(labels: Sequence[Label], result: Challenge) -> dict[str, Any]:
         "gate": [label.key for label in result.gate],
         "seen": {"potential": sources["potential"], "dft": sources["dft"]},
         "counts": dict(Counter(label.target for label in result.trained)),
+        "learned_before": learned,
     }
 
 

@@ -1,4 +1,9 @@
-"""What a campaign found out about its crystals, as labels that carry their level of theory."""
+"""What a campaign found out about its crystals, as labels that carry their level of theory.
+
+The labels of relaxed crystals are selected by their outcome: a crystal whose relaxation was refused
+(formation energy, forces, volume, validity) is never encoded again and gives none. A head learns
+and is judged on accepted relaxations only, and its errors there say nothing about refused ones.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +28,7 @@ _FIELDS = (
 
 @dataclass(frozen=True)
 class Prequential:
-    """The head's prediction of a label, stored before the label was known to any head.
+    """The head's prediction of a label, stored before that label was known to any head.
 
     Attributes:
         value: Predicted value, in the label's unit.
@@ -32,6 +37,8 @@ class Prequential:
         target: The output it came from.
         same_level: False where the head had no output at the label's level yet, and the nearest
             one of the same property stands in.
+        clean: False where the head had already learned another label of the same candidate or of
+            equal codes; see `agents.learn.prequential.mark_clean`.
     """
 
     value: float
@@ -39,6 +46,7 @@ class Prequential:
     version: str
     target: str
     same_level: bool
+    clean: bool = True
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from agents.learn.bootstrap import Interval, bootstrap_mean
 from agents.learn.samples import Samples
 from agents.learn.settings import LearnSettings
+from agents.learn.targets import split_target
+from agents.targets import UNITS
 
 if TYPE_CHECKING:
     from model.head import PropertyHead
@@ -106,6 +108,7 @@ def judge_prequential(
             "after": _interval(after[target], settings, seed).record(),
             "difference": difference.record(),
             "judged": judged,
+            "proven": False,
         }
         rows = learned.labelled(target)
         if len(rows):
@@ -113,6 +116,7 @@ def judge_prequential(
             truth = gate.values[target][gate.labelled(target)]
             skill = _interval(after[target] - np.abs(truth - constant), settings, seed)
             numbers["against_constant"] = skill.record()
+            numbers["proven"] = judged and skill.high < 0 and difference.low <= 0
             if judged and skill.high >= 0:
                 reason = reason or f"no_skill: {target}"
         if judged and difference.low > 0:
@@ -157,6 +161,29 @@ def judge_held_out(
             if after[target].mean() > bound.high:
                 reason = reason or f"held_out_worse: {target}"
     return Verdict(reason is None, reason, metrics)
+
+
+def improvement(prequential: Mapping[str, Any], held_out: Mapping[str, Any]) -> str:
+    """Say in words what became better, for a challenger that passed.
+
+    Args:
+        prequential: Metrics of `judge_prequential`.
+        held_out: Metrics of `judge_held_out`.
+    """
+    targets = prequential["targets"]
+    told = {t: n for t, n in targets.items() if n["judged"]} or targets
+    parts = []
+    for target, numbers in told.items():
+        before, after = numbers["before"], numbers["after"]
+        unit = UNITS.get(split_target(target)[0], "")
+        parts.append(
+            f"prequential MAE of {target} {before['mean']:.3g} -> {after['mean']:.3g} {unit} "
+            f"on {after['n']} labels not seen before"
+        )
+    sizes = [numbers["after"]["n"] for numbers in held_out.values()]
+    if sizes:
+        parts.append(f"nothing lost on {max(sizes)} held-out crystals")
+    return "; ".join(parts)
 
 
 def _interval(values: NDArray[np.float64], settings: LearnSettings, seed: int) -> Interval:

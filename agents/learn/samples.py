@@ -58,6 +58,12 @@ def from_codes(
     return Samples(generator.features(codes), values)
 
 
+def bank_digests(generator: Generator, role: str) -> set[str]:
+    """Return the digests of the code bank's crystals of a role, "train" or "val"."""
+    bank = generator.bank
+    return {bank.codes(int(row)).digest() for row in bank.rows(role)}
+
+
 def from_bank(generator: Generator, rows: NDArray[np.intp]) -> Samples:
     """Take crystals of the code bank with all their labels.
 

@@ -40,10 +40,12 @@ class LearnSettings(BaseModel):
         min_new_labels: Labels since the last learning event that start the next one.
         min_new_dft: DFT labels since the last learning event that start one as well.
         min_labels: New labels that any learning event needs.
-        gate_fraction: Share of the new labels, the latest ones, that judge the challenger.
+        gate_fraction: Share of the new labels, the latest ones, that judge the challenger; at most
+            half of them.
         bootstrap: Resamples of every bootstrap interval.
         confidence: Coverage of the intervals.
-        min_judged: Labels that a target needs in the gate to be judged on its own.
+        min_judged: Labels that a target needs in the gate to be judged on its own; with fewer in
+            the whole gate no challenger is trained.
         refit: Refit a challenger that passed on all labels before it goes live.
         finetune: How the challenger is trained.
     """
@@ -53,7 +55,7 @@ class LearnSettings(BaseModel):
     min_new_labels: int = Field(default=96, ge=1)
     min_new_dft: int = Field(default=3, ge=1)
     min_labels: int = Field(default=24, ge=4)
-    gate_fraction: float = Field(default=0.3, gt=0, lt=1)
+    gate_fraction: float = Field(default=0.3, gt=0, le=0.5)
     bootstrap: int = Field(default=1000, ge=100)
     confidence: float = Field(default=0.95, gt=0, lt=1)
     min_judged: int = Field(default=8, ge=2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,30 +17,41 @@ if TYPE_CHECKING:
     from model.generator import Generator
 
 
-def split_in_time(labels: Sequence[Label], gate_fraction: float) -> tuple[list[Label], list[Label]]:
+def split_in_time(
+    labels: Sequence[Label], gate_fraction: float, learned: Collection[str] = ()
+) -> tuple[list[Label], list[Label]]:
     """Divide new labels into an earlier part to learn from and a later part that judges.
 
     Each kind of label (target; decoded or relaxed) is divided at its own time, so that rare ones
-    such as DFT are on both sides; a kind with a single label only judges. A crystal is never on
-    both sides: what is known of a candidate that judges is not learned, neither from its decoded
-    nor from its relaxed codes.
+    such as DFT are on both sides; a kind with a single label only judges. Nothing is judged that
+    was learned: a label judges only if neither its candidate nor its codes are
+    among those a head has learned, and the earlier part has no label of a candidate or of codes
+    that judge. (Two candidates may have equal codes, and one candidate has two crystals.)
 
     Args:
-        labels: In the order in which they became known.
-        gate_fraction: Share of each kind that judges, rounded up.
+        labels: New labels in the order in which they became known.
+        gate_fraction: Share of each kind that judges, rounded up; the latest that may judge.
+        learned: `identities` of what the live head has learned.
 
     Returns:
-        The earlier part and the later part, each in the order given.
+        The earlier part and the judging part, each in the order given. Either may be empty.
     """
     kinds: dict[tuple[str, str], list[Label]] = defaultdict(list)
     for label in labels:
         kinds[label.target, label.on].append(label)
     late: set[str] = set()
+    known = frozenset(learned)
     for kind in kinds.values():
-        late.update(label.key for label in kind[-math.ceil(len(kind) * gate_fraction) :])
+        unknown = [label for label in kind if not identities([label]) & known]
+        late.update(label.key for label in unknown[-math.ceil(len(kind) * gate_fraction) :])
     gate = [label for label in labels if label.key in late]
-    judges = {label.candidate_id for label in gate}
-    return [label for label in labels if label.candidate_id not in judges], gate
+    judges = identities(gate)
+    return [label for label in labels if not identities([label]) & judges], gate
+
+
+def identities(labels: Iterable[Label]) -> set[str]:
+    """Return what makes labels belong together: candidates' ids and digests of codes."""
+    return {name for label in labels for name in (label.candidate_id, label.codes.digest())}
 
 
 def to_samples(generator: Generator, labels: Sequence[Label]) -> Samples:

@@ -37,7 +37,7 @@ def test_promotes_on_good_labels(campaign, world):
     before, version = live_head(campaign, world)
     assert version == world.head.version
     report = learn(campaign, world, SETTINGS, SEED)
-    assert (report.decision, report.reason) == ("promoted", None)
+    assert report.decision == "promoted"
     assert campaigns.load(campaign).live_model == report.version
 
     # the challenger never saw the last 72 labels; its error there, recomputed from the stored
@@ -46,6 +46,12 @@ def test_promotes_on_good_labels(campaign, world):
     assert gate["before"]["n"] == 72
     assert gate["before"]["mean"] == pytest.approx(mae(before, world, ROWS[-72:]), rel=1e-5)
     assert gate["after"]["mean"] < 0.9 * gate["before"]["mean"]
+    before_after = f"{gate['before']['mean']:.3g} -> {gate['after']['mean']:.3g} eV/atom"
+    assert report.reason == (
+        f"prequential MAE of {TARGET} {before_after} on 72 labels not seen before; "
+        "nothing lost on 700 held-out crystals"
+    )
+    assert model_versions.load(report.version).reason == report.reason
     stored = report.metrics["stored_prequential"][TARGET]
     assert stored["mae"]["n"] == 240
     assert stored["mae"]["mean"] == pytest.approx(mae(before, world, ROWS), rel=1e-5)
@@ -90,7 +96,8 @@ def quick(monkeypatch, world):
     def passed(generator, live, *, learned, new, **_):
         head = live.clone()
         head.target_mean += 0.25
-        return Challenge(head, None, list(new), list(new)[-3:], {"learned": len(learned)})
+        metrics = {"learned": len(learned), "prequential": {"targets": {}}, "held_out": {}}
+        return Challenge(head, None, list(new), list(new)[-3:], metrics)
 
     monkeypatch.setattr(event, "challenge", passed)
 

@@ -74,6 +74,7 @@ def test_the_prediction_of_a_label_was_stored_before_it(campaign, world, verifie
     assert summary[DFT]["mae"]["mean"] == pytest.approx(abs(other["value"] + 1.4), abs=1e-4)
     assert summary["band_gap@gpaw-26.7.0-pbe-fast"] == {
         "mae": None,
+        "mae_known": None,
         "without": 1,
         "other_level": 0,
     }
