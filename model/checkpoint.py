@@ -30,7 +30,7 @@ _CARD_KEYS = {"format", "name", "config", "data", "metrics", "elements", "atom_c
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint directory holds."""
+    """What a checkpoint directory holds; see `generator_version` for its version."""
 
     card: dict[str, Any]
     version: str
@@ -122,9 +122,30 @@ def load_checkpoint(directory: Path) -> Checkpoint:
         bank = CodeBank.load(directory / _BANK)
     except (CorruptHead, CorruptBank) as error:
         raise CorruptCheckpoint(f"checkpoint {directory}: {error}") from error
-    return Checkpoint(
-        card=card, version=card["files"][_WEIGHTS][:12], model=model, head=head, bank=bank
-    )
+    return Checkpoint(card=card, version=generator_version(card), model=model, head=head, bank=bank)
+
+
+def generator_version(card: Mapping[str, Any]) -> str:
+    """Return the version of the generator that a card describes, the head left out.
+
+    It changes with everything that codes, decoded crystals, base draws, donors and the comparison
+    with the training set depend on: the weights, the bank, the model's configuration, the elements
+    and the sizes it encodes. A head is exchanged during a campaign and has a version of its own.
+
+    Args:
+        card: with "files", "config", "elements" and "atom_counts".
+
+    Returns:
+        12 hex digits of a sha256.
+    """
+    parts = {
+        "weights": card["files"][_WEIGHTS],
+        "bank": card["files"][_BANK],
+        "model": card["config"].get("model"),
+        "elements": card["elements"],
+        "atom_counts": card["atom_counts"],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _load_card(directory: Path) -> dict[str, Any]:

@@ -50,7 +50,8 @@ class Generator:
 
     Attributes:
         name: name of the checkpoint, e.g. "perov5".
-        version: first 12 hex digits of the sha256 of the weights.
+        version: 12 hex digits over weights, bank and configuration, without the head
+            (`model.checkpoint.generator_version`).
         card: configuration, data hashes, metrics, seed, versions.
         bank: codes of the training (and held-out validation) crystals.
         head: the shipped property head.

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load, save
 
+from model.bank import CodeBank
 from model.checkpoint import SHIPPED
 from model.errors import CheckpointError, CorruptCheckpoint, MissingCheckpoint
 from model.generator import Generator
@@ -34,6 +36,38 @@ def _sign(folder: Path) -> None:
 def test_a_copy_loads_by_path_as_the_same_version(copy: Path, generator: Generator) -> None:
     assert Generator.load(copy).version == generator.version
     assert len(generator.version) == 12
+
+
+def test_another_bank_is_another_version(copy: Path, generator: Generator) -> None:
+    bank = CodeBank.load(copy / "bank.npz")
+    bank.role[bank.rows("train")[0]] = "val"  # no base, no donor and no known crystal any more
+    bank.save(copy / "bank.npz")
+    _sign(copy)
+    other = Generator.load(copy)
+    assert len(other.bank.rows("train")) == len(generator.bank.rows("train")) - 1
+    assert other.version != generator.version
+    assert other.head.version == generator.head.version
+
+
+def test_another_head_is_the_same_generator(copy: Path, generator: Generator) -> None:
+    tensors = load((copy / "head.safetensors").read_bytes())
+    with safe_open(copy / "head.safetensors", framework="np") as opened:
+        metadata = opened.metadata()
+    name = next(n for n, value in tensors.items() if value.dtype == np.float32 and value.size > 10)
+    tensors[name] = tensors[name] * np.float32(1.01)
+    (copy / "head.safetensors").write_bytes(save(tensors, metadata=metadata))
+    _sign(copy)
+    other = Generator.load(copy)
+    assert other.head.version != generator.head.version
+    assert other.version == generator.version
+
+
+@pytest.mark.parametrize("key", ["elements", "atom_counts"])
+def test_what_it_encodes_is_part_of_the_version(copy: Path, generator: Generator, key: str) -> None:
+    card = json.loads((copy / "card.json").read_text())
+    card[key] = card[key][:-1] if key == "elements" else [4, 5]
+    (copy / "card.json").write_text(json.dumps(card))
+    assert Generator.load(copy).version != generator.version
 
 
 def test_missing_checkpoint_lists_what_there_is(tmp_path: Path) -> None:
