@@ -8,6 +8,10 @@ from typing import Any
 from discovery.config import CampaignConfig
 
 
+class NothingJudges(RuntimeError):
+    """A gate without a screen that could open it."""
+
+
 def resolve(config: CampaignConfig) -> dict[str, Any]:
     """Decide every automatic choice; every model passes its sanity gate here.
 
@@ -28,6 +32,8 @@ def resolve(config: CampaignConfig) -> dict[str, Any]:
     from discovery import __version__
     from model.generator import Generator
 
+    screens = resolve_models(config.screen)
+    require_judges(config, screens)
     generator = Generator.load(config.generator)
     potential = load_potential(config.relax.potential_name, device=config.relax.device)
     references = ElementalReferences.load(potential)
@@ -44,10 +50,29 @@ def resolve(config: CampaignConfig) -> dict[str, Any]:
             "references": references.digest,
             "device": config.relax.device,
         },
-        "screens": resolve_models(config.screen),
+        "screens": screens,
         "dft": resolve_backend(config.verify),
         "broker": "redis" if os.environ.get("DISCOVERY_BROKER") else "embedded",
     }
+
+
+def require_judges(config: CampaignConfig, screens: list[dict[str, Any]]) -> None:
+    """Refuse a gate that would reject everything, because only the untried head could judge.
+
+    Args:
+        config: The campaign.
+        screens: The choices of `agents.screen.models.resolve_models`.
+
+    Raises:
+        NothingJudges: ``screen.consensus`` is ``gate`` and no model beside the head is used.
+    """
+    judges = [one["name"] for one in screens if one["used"] and one["name"] != "head"]
+    if config.screen.consensus == "gate" and not judges:
+        reasons = "; ".join(f"{one['name']}: {one['reason']}" for one in screens if one["reason"])
+        raise NothingJudges(
+            "screen.consensus is gate, but no screen beside the property head is here "
+            f"({reasons}): provide one, or set screen.consensus to rank"
+        )
 
 
 def describe(resolved: dict[str, Any]) -> list[str]:

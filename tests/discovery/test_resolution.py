@@ -1,0 +1,33 @@
+"""What is decided, and refused, at the start of a campaign."""
+
+from __future__ import annotations
+
+import pytest
+
+from discovery.config import load_campaign
+from discovery.resolution import NothingJudges, describe, require_judges
+
+HEAD = {"name": "head", "used": True, "version": "live", "reason": None}
+MEGNET = {"name": "megnet", "used": True, "version": "mp-2018.6.1", "reason": None}
+ABSENT = {"name": "megnet", "used": False, "version": None, "reason": "weights not found"}
+
+
+def test_a_gate_needs_a_screen_beside_the_head() -> None:
+    gate, rank = load_campaign("photovoltaic-3d"), load_campaign("quickstart")
+    require_judges(gate, [HEAD, MEGNET])
+    require_judges(rank, [HEAD, ABSENT])
+    with pytest.raises(NothingJudges, match="weights not found"):
+        require_judges(gate, [HEAD, ABSENT])
+
+
+def test_what_is_absent_is_said_with_its_reason() -> None:
+    lines = describe(
+        {
+            "generator": {"name": "perov5", "version": "abc"},
+            "potential": {"level": "chgnet-0.3.0", "device": "cpu"},
+            "screens": [HEAD, ABSENT],
+            "dft": {"name": "none", "reason": "GPAW is not installed"},
+        }
+    )
+    assert "screen: megnet is not used (weights not found)" in lines
+    assert "DFT: none (GPAW is not installed)" in lines
