@@ -6,6 +6,7 @@ Written by: `db.proposals`, `db.candidates` and `db.leases` (Candidate), `db.cam
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from mongoengine import (
@@ -21,6 +22,7 @@ from mongoengine import (
 )
 from mongoengine.queryset import QuerySet
 
+from db.retry import idempotent
 from db.states import CalculationState, CampaignState, State
 
 RESULTS = frozenset(  # the fields of a candidate that agents fill in
@@ -43,7 +45,24 @@ def _refuse(name: str, *_: Any, **__: Any) -> NoReturn:
 
 
 class ReadOnlyQuerySet(QuerySet):
-    """A query that only reads."""
+    """A query that only reads; its answer is read as a whole, again if the server restarts."""
+
+    _has_more: bool
+    _result_cache: list[Any] | None
+
+    def _populate_cache(self) -> None:
+        if self._has_more:
+            self._result_cache = self._read()
+            self._has_more = False
+
+    @idempotent
+    def _read(self) -> list[Any]:
+        self._cursor.rewind()
+        answer = []
+        with suppress(StopIteration):
+            while True:
+                answer.append(next(self))
+        return answer
 
     def update(self, *args: Any, **kwargs: Any) -> NoReturn:
         _refuse("QuerySet.update")
@@ -135,6 +154,10 @@ class Candidate(Record):
             {"fields": ["campaign", "history.to"]},
             {"fields": ["campaign", "formula", "seq"]},
             {"fields": ["campaign", "elements", "seq"]},
+            {
+                "fields": ["campaign", "selection.position"],
+                "partialFilterExpression": {"selection.position": {"$exists": True}},
+            },
         ],
     }
 

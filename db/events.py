@@ -9,8 +9,10 @@ from bson import ObjectId
 
 from db.connection import current_database
 from db.plain import plain
+from db.retry import idempotent
 
 
+@idempotent
 def server_time() -> datetime:
     """Read the server's clock (UTC); the clocks of workers are never used in records."""
     database = current_database()
@@ -39,6 +41,7 @@ def record(
     )
 
 
+@idempotent
 def events(
     campaign: str, *, since: datetime | None = None, limit: int | None = None
 ) -> list[dict[str, Any]]:

@@ -19,8 +19,10 @@ T = TypeVar("T")
 def idempotent(function: Callable[P, T]) -> Callable[P, T]:
     """Repeat a function that may be repeated, while the connection is lost, for half a minute.
 
-    The driver repeats single-document writes itself, exactly once in effect; updates of many
-    documents it does not repeat. Only for functions that do no harm when they run twice.
+    The driver itself repeats writes of one document and insertions, exactly once in effect, and the
+    beginning of a query. It does not repeat updates of many documents, plain commands, and what
+    follows the first batch of a query's answer. Only for functions that do no harm when they run
+    twice.
     """
 
     @wraps(function)

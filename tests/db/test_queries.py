@@ -12,6 +12,7 @@ import pytest
 from db import calculations, candidates, events, generations, queries
 from db.candidates import UnknownCandidate
 from db.connection import Session
+from db.documents import Candidate
 from db.states import State
 
 PREDICTIONS = [
@@ -185,9 +186,14 @@ def test_no_query_scans_a_collection_and_no_update_of_a_candidate_is_unguarded(
     candidates.reap("c", max_attempts=1)
     advance(names[9], State.RELAXED)
     candidates.set_fields(names[8], state=State.PROPOSED, token=0, updates={"formula": "Ga"})
+    selection = {"selection": {"position": 0}}
+    candidates.set_fields(names[7], state=State.PROPOSED, token=0, updates=selection)
     for summary in (candidates.counts, candidates.rejections, candidates.reached, events.events):
         summary("c")
     candidates.count_by("c", "proposer")
+    chosen = Candidate.objects(campaign="c", selection__position__exists=True)
+    assert [found.id for found in chosen.only("state")] == names[7:8]
+    assert chosen.filter(state="proposed").count() == 1
     for conditions in ({"status": "proposed"}, {"elements": ["Ga"]}, {"formula": "Ga"}, {}):
         queries.find("c", **conditions)  # type: ignore[arg-type]
     calculations.claim(
@@ -205,6 +211,15 @@ def test_no_query_scans_a_collection_and_no_update_of_a_candidate_is_unguarded(
     assert len(watched) > 40
     scans = [one for one in watched if "COLLSCAN" in one.get("planSummary", "")]
     assert [(one["ns"], one["command"]) for one in scans] == []
+    asked = [(str(one["command"].get("pipeline", one["command"])), one) for one in watched]
+    counted = [one for text, one in asked if "'history.to': '" in text or "'_id': '$state'" in text]
+    assert len(counted) == len(State) + 1
+    for one in counted:  # answered by an index alone
+        assert one["docsExamined"] == 0, one["command"]
+    chosen_for_dft = [one for text, one in asked if "'selection.position': {'$exists'" in text]
+    assert len(chosen_for_dft) == 2
+    for one in chosen_for_dft:
+        assert one["docsExamined"] == 1, (one["planSummary"], one["command"])
     writes = [
         one["command"]
         for one in watched
