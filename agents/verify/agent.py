@@ -11,6 +11,7 @@ from typing import Any
 
 from agents.targets import Window
 from agents.verify.acquisition import Choice, Entry, affordable, calls_allowed, choose
+from agents.verify.attempts import may_retry
 from agents.verify.backend import load_backend
 from agents.verify.collection import Collected, collect
 from agents.verify.identity import find_equal
@@ -287,8 +288,8 @@ class VerifyAgent:
             log.warning("%s has no elemental reference: %s", element, describe(error))
             return math.inf
         recorded = find_equal(spec)
-        if recorded is None:
+        calculation = None if recorded is None else calculations.load(recorded)
+        if calculation is None or may_retry(calculation, self.settings.timeout_seconds):
             seconds = spec["estimated_core_seconds"]
             return math.inf if seconds is None else float(seconds)
-        failed = calculations.load(recorded).state == CalculationState.FAILED
-        return math.inf if failed else 0.0
+        return math.inf if calculation.state == CalculationState.FAILED else 0.0

@@ -45,9 +45,10 @@ class Interrupted(RuntimeError):
 class RunDFT(FiretaskBase):
     """Run the calculation described in the Firework's spec, in the launch directory.
 
-    The spec holds ``calculation`` (its hash), ``code``, ``input`` (what the runner reads),
-    ``timeout_seconds`` and ``nice``, and the campaign's ``ping_seconds``, ``lost_seconds`` and
-    ``max_launches``, which only this and `agents.verify.recovery` read. The stored data are
+    The spec holds ``calculation`` (`agents.verify.attempts.job`), ``code``, ``input`` (what the
+    runner reads), ``timeout_seconds`` and ``nice``, and the campaign's ``ping_seconds``,
+    ``lost_seconds`` and ``max_launches``, which only this and `agents.verify.recovery` read. The
+    stored data are
     ``{"calculation", "result"}`` or ``{"calculation", "error": {"kind", "message", "log_tail"}}``.
     """
 

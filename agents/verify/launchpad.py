@@ -65,7 +65,7 @@ def launchpad(session: Session) -> LaunchPad:
 
 
 def find_firework(pad: LaunchPad, calculation: str) -> int | None:
-    """Return the id of a calculation's Firework; None where there is none."""
+    """Return the id of an attempt's Firework (`agents.verify.attempts.job`), None without one."""
     found = pad.fireworks.find_one({"spec.calculation": calculation}, {"fw_id": 1})
     return None if found is None else int(found["fw_id"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from agents.verify.attempts import job, may_retry, retry
 from agents.verify.backend import DFTBackend
 from agents.verify.identity import calculation_spec, find_equal
 from agents.verify.launchpad import add_firework
@@ -36,7 +37,8 @@ class Submission:
 
     Recording a calculation comes first (state ``submitting``, unique hash), then its Firework, then
     ``submitted``. Every step may be repeated, so `submit` and `reconcile` bring whatever a crash
-    left behind to the same end.
+    left behind to the same end. A recorded calculation that failed by circumstances only is queued
+    anew when another candidate asks for it (`agents.verify.attempts`).
 
     Args:
         pad: The queue.
@@ -135,9 +137,14 @@ class Submission:
     def _queue(self, spec: dict[str, Any], candidate_id: str) -> str:
         recorded = find_equal(spec)
         if recorded is None:
-            calculation, _ = calculations.claim(spec)
+            limit = {"timeout_seconds": self.settings.timeout_seconds}
+            calculation, _ = calculations.claim({**spec, "info": {**spec["info"], **limit}})
         else:
             calculation = calculations.load(recorded)
+        asked_before = candidate_id in calculation.candidates
+        if not asked_before and may_retry(calculation, self.settings.timeout_seconds):
+            retry(calculation, self.settings.timeout_seconds)
+            calculation = calculations.load(calculation.hash)
         calculations.link_candidate(calculation.hash, candidate_id)
         self._advance(calculation)
         return str(calculation.hash)
@@ -148,14 +155,16 @@ class Submission:
         fw_id = add_firework(
             self.pad,
             {
-                "calculation": calculation.hash,
+                "calculation": job(calculation),
                 "code": calculation.code,
                 "input": {
                     "structure": calculation.structure,
                     "settings": calculation.settings,
                     "molecule": bool(calculation.info.get("molecule", False)),
                 },
-                "timeout_seconds": self.settings.timeout_seconds,
+                "timeout_seconds": calculation.info.get(
+                    "timeout_seconds", self.settings.timeout_seconds
+                ),
                 "nice": self.settings.nice,
                 "ping_seconds": self.settings.ping_seconds,
                 "lost_seconds": self.settings.lost_seconds,

@@ -206,3 +206,20 @@ def test_choice_after_a_crash_between_two_transitions_is_the_same(
     (second,) = agent.select(last=True)
     chosen = [candidates.load(one.id).formula for one in (first, second)]
     assert chosen == ["NaCl", "NaCl"]
+
+
+def test_a_reference_that_was_killed_costs_again_and_excludes_nothing(
+    make_agent: Any, add_candidate: Any
+) -> None:
+    add_candidate(cubic("Na Cl", 3.0), state=State.SCREENED)
+    agent = make_agent(min_pool=1)
+    agent.step(last=False)
+    reference = Calculation.objects(kind="reference", formula="Na").first()
+    assert agent._cost_of_reference("Na") == 0.0
+    source, to = CalculationState.SUBMITTED, CalculationState.FAILED
+    info = {**reference.info, "failure": {"kind": "killed", "message": "by SIGKILL"}}
+    calculations.advance(reference.hash, source, to, error="killed: by SIGKILL", info=info)
+    assert agent._cost_of_reference("Na") == 1.0
+    add_candidate(cubic("Na F", 3.0), state=State.SCREENED)
+    agent.step(last=True)
+    assert calculations.load(reference.hash).state == CalculationState.SUBMITTED

@@ -10,6 +10,7 @@ from pymatgen.core import Lattice, Structure
 
 from agents.targets import Window
 from agents.verify import submission as submission_module
+from agents.verify.attempts import retry
 from agents.verify.backend import DFTBackend
 from agents.verify.collection import collect
 from agents.verify.launchpad import add_firework, launchpad
@@ -326,3 +327,81 @@ def test_candidate_that_cannot_be_set_up_fails_with_the_reason(
     monkeypatch.setattr(submission_module, "calculation_spec", fails)
     assert queue.submit(name) == {}
     assert candidates.load(name).error == "dft: ZeroDivisionError: flat cell"
+
+
+def fail(queue: Submission, hash: str, kind: str) -> None:
+    """Let the present attempt of a calculation fail."""
+    finish(queue, hash, {"error": {"kind": kind, "message": "no"}})
+    collect("test", WINDOWS, queue.pad, SETTINGS)
+    assert calculations.load(hash).state == "failed"
+
+
+@pytest.mark.parametrize("kind", ["killed", "lost", "defused"])
+def test_failure_by_circumstances_is_tried_again_for_another_candidate(
+    queue: Submission, add_candidate: Any, kind: str
+) -> None:
+    crystal = rocksalt("Na", "Cl", 5.69)
+    hash = queue.submit(add_candidate(crystal))["compound"]
+    old = calculations.load(hash).fw_id
+    fail(queue, hash, kind)
+    name = add_candidate(crystal)
+    hashes = queue.submit(name)
+    assert hashes["compound"] == hash
+    again = calculations.load(hash)
+    assert (again.state, again.error) == ("submitted", None)
+    assert again.fw_id != old
+    assert fireworks(queue) == 4
+    for one in (hash, *hashes["references"].values()):
+        finish(queue, one, {"result": answer_of(crystal, -3.4)})
+    assert collect("test", WINDOWS, queue.pad, SETTINGS).verified == [name]
+
+
+def test_attempts_end(queue: Submission, add_candidate: Any) -> None:
+    crystal = rocksalt("Na", "Cl", 5.69)
+    for _ in range(3):
+        hash = queue.submit(add_candidate(crystal))["compound"]
+        fail(queue, hash, "killed")
+    queue.submit(add_candidate(crystal))
+    assert calculations.load(hash).state == "failed"
+    assert fireworks(queue) == 3 + 2
+
+
+def test_physics_is_not_tried_again(queue: Submission, add_candidate: Any) -> None:
+    crystal = rocksalt("Na", "Cl", 5.69)
+    hash = queue.submit(add_candidate(crystal))["compound"]
+    fail(queue, hash, "scf")
+    queue.submit(add_candidate(crystal))
+    assert calculations.load(hash).state == "failed"
+
+
+def test_timeout_is_tried_again_with_more_time_only(
+    queue: Submission, backend: DFTBackend, dft: Any, add_candidate: Any
+) -> None:
+    crystal = rocksalt("Na", "Cl", 5.69)
+    hash = queue.submit(add_candidate(crystal))["compound"]
+    fail(queue, hash, "timeout")
+    queue.submit(add_candidate(crystal))
+    assert calculations.load(hash).state == "failed"
+    patient = SETTINGS.model_copy(update={"timeout_seconds": 900.0})
+    longer = Submission(queue.pad, backend, dft, patient)
+    longer.submit(add_candidate(crystal))
+    again = calculations.load(hash)
+    assert again.state == "submitted"
+    firework = queue.pad.fireworks.find_one({"fw_id": again.fw_id})
+    assert firework["spec"]["timeout_seconds"] == 900.0
+    fail(queue, hash, "timeout")
+    longer.submit(add_candidate(crystal))
+    assert calculations.load(hash).state == "failed"
+
+
+def test_crash_between_retry_and_queue_is_repaired_with_the_right_time(
+    queue: Submission, backend: DFTBackend, dft: Any, add_candidate: Any
+) -> None:
+    crystal = rocksalt("Na", "Cl", 5.69)
+    hash = queue.submit(add_candidate(crystal))["compound"]
+    fail(queue, hash, "timeout")
+    assert retry(calculations.load(hash), 900.0)
+    assert not retry(calculations.load(hash), 900.0)
+    assert queue.reconcile() == 1
+    firework = queue.pad.fireworks.find_one({"fw_id": calculations.load(hash).fw_id})
+    assert firework["spec"]["timeout_seconds"] == 900.0
