@@ -23,8 +23,9 @@ class GeneticProposer(Proposer):
     redrawn with the mutation's chance, uniformly over the code's range (the old value included).
     Equal fitness is ranked in the order of the proposals.
 
-    With `settings.distinct` a child equal to another member of its generation is drawn again, so
-    that every generation spends its evaluations; the paper does not say what it does there.
+    With `settings.distinct`, which is not the default, a child equal to another member of its
+    generation is drawn again, so that every generation spends its evaluations; the paper does not
+    say what it does there.
     """
 
     kind = "genetic"

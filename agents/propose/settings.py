@@ -25,7 +25,8 @@ class GeneticSettings(_Settings):
         mutation: Chance per gene that a child's gene is redrawn, uniform over the code's range.
         initial: First population: ``random`` draws every gene uniformly (the paper), ``donor``
             takes each gene from a random training crystal with as many species.
-        distinct: Redraw children that equal another one of the same generation.
+        distinct: Redraw proposals that equal another one of the same generation; the paper does
+            not say that it does. Equal codes are one candidate either way.
     """
 
     kind: Literal["genetic"] = "genetic"
@@ -36,7 +37,7 @@ class GeneticSettings(_Settings):
     crossover: float = Field(default=0.5, ge=0, le=1)
     mutation: float = Field(default=0.4, ge=0, le=1)
     initial: Literal["random", "donor"] = "random"
-    distinct: bool = True
+    distinct: bool = False
 
     @model_validator(mode="after")
     def _fit_into_population(self) -> Self:

@@ -48,6 +48,7 @@ def test_defaults_are_the_papers():
     assert (settings.population, settings.parents, settings.survivors) == (64, 12, 1)
     assert (settings.crossover, settings.mutation, settings.generations) == (0.5, 0.4, 10)
     assert settings.initial == "random"
+    assert settings.distinct is False
 
 
 def test_the_single_best_survives_and_63_children_join_it(wide):
@@ -135,7 +136,9 @@ def test_it_finds_the_minimum_of_a_separable_function(wide):
 def test_a_tiny_space_gives_what_there_is():
     base = CrystalCodes(((0, 0),), (0,), ((0, 0, 0, 0),))
     tiny = SearchSpace("base", base, (3, 2, 2), np.array([[0, 0, 0], [1, 1, 1]]))
-    settings = GeneticSettings(population=64)
+    settings = GeneticSettings(population=64, distinct=True)
     proposer = GeneticProposer(tiny, EpisodeSeed(0, 0), settings)
     first = genes_of(proposer.ask(0))
     assert len(first) == len(set(first)) == 12
+    paper = GeneticProposer(tiny, EpisodeSeed(0, 0), GeneticSettings(population=64))
+    assert len(paper.ask(0)) == 64  # repeats included
