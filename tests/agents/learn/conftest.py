@@ -80,6 +80,19 @@ class World(SimpleNamespace):
             self.move(candidate_id, State.EVALUATED, updates={"evaluation": evaluation})
         return ids
 
+    def relax(self, candidate_id: str, codes: CrystalCodes, value: float) -> None:
+        """Take an evaluated candidate through relaxation; its crystal becomes these codes."""
+        self.move(candidate_id, State.PRESCREENED)
+        self.move(candidate_id, State.RELAXING)
+        relaxation = {"formation_energy_per_atom": float(value), "level": LEVEL}
+        self.move(candidate_id, State.RELAXED, updates={"relaxation": relaxation})
+        self.move(
+            candidate_id,
+            State.SCREENED,
+            updates={"relaxed_codes": codes.record()},
+            predictions=self.predictions([codes], "relaxed"),
+        )
+
     def move(self, candidate_id: str, to: State, **fields: Any) -> None:
         """Move a candidate one state on."""
         found = candidates.load(candidate_id)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agents.learn import event
-from agents.learn.challenge import Challenge
+from agents.learn.challenge import Challenge, challenge
 from agents.learn.event import due, learn, live_head
 from agents.learn.labels import collect_labels, count_labels
 from agents.learn.settings import LearnSettings
@@ -212,6 +212,87 @@ def test_dft_results_get_outputs_of_their_own(campaign, world):
     assert not targets["band_gap@gpaw-x"]["judged"]  # two labels decide nothing on their own
     assert targets["band_gap@gpaw-x"]["difference"]["n"] == 2
     assert TARGET in report.metrics["held_out"]
+    # judged on two labels is not proven: such an output decides nothing, and has no spread
+    assert set(head.proven) <= {TARGET}
+    assert "band_gap@gpaw-x" in head.uncalibrated
+
+
+def test_a_promoted_head_is_proven_on_what_judged_it(campaign, world):
+    world.add_evaluated(campaign, ROWS, world.values)
+    report = learn(campaign, world, SETTINGS, SEED)
+    assert report.decision == "promoted"
+    head, _ = live_head(campaign, world)
+    assert (world.head.proven, head.proven, head.uncalibrated) == ([], [TARGET], [])
+
+
+def test_known_crystals_judge_nothing_and_too_few_judges_end_the_event(
+    campaign, world, quick, monkeypatch
+):
+    """The second event has relaxed labels only, of candidates learned in the first."""
+    ids = world.add_evaluated(campaign, range(64), world.values[:64])
+    learn(campaign, world, SETTINGS, SEED)
+    for row, candidate_id in enumerate(ids):
+        world.relax(candidate_id, world.new[100 + row], world.values[100 + row])
+    assert due(campaign, SETTINGS)
+    monkeypatch.setattr(event, "challenge", challenge)
+    report = learn(campaign, world, SETTINGS, SEED)
+    assert (report.decision, report.version) == ("refused", None)
+    assert report.reason.startswith("too_few_to_judge: 0 new labels")
+    assert learning_events()[-1]["reason"] == report.reason
+    assert not due(campaign, SETTINGS, last=True)
+    assert report.metrics["stored_prequential"][TARGET]["mae"]["n"] == 64
+
+
+def test_held_out_crystals_are_never_learned(campaign, world, monkeypatch):
+    held_out = [world.bank.codes(int(row)) for row in world.bank.rows("val")[:5]]
+    monkeypatch.setattr(world, "new", [*held_out, *world.new])
+    world.add_evaluated(campaign, range(70), np.zeros(70))
+    given = []
+
+    def stop(generator, live, *, learned, new, **_):
+        given.extend(new)
+        return Challenge(None, "stopped", [], [], {})
+
+    monkeypatch.setattr(event, "challenge", stop)
+    report = learn(campaign, world, SETTINGS, SEED)
+    assert report.metrics["equal_to_held_out"] == 5
+    assert len(given) == 65
+    assert not {x.codes for x in given} & set(held_out)
+
+
+def test_only_one_worker_learns(campaign, world, quick):
+    world.add_evaluated(campaign, range(70), world.values[:70])
+    assert campaigns.claim_learning(campaign, "another", 60)
+    assert learn(campaign, world, SETTINGS, SEED).decision == "busy"
+    assert ModelVersion.objects.count() == 0
+    campaigns.release_learning(campaign, "another")
+    assert learn(campaign, world, SETTINGS, SEED).decision == "promoted"
+    assert campaigns.claim_learning(campaign, "another", 60)  # given back
+
+
+def test_an_event_that_always_fails_is_given_up(campaign, world, monkeypatch):
+    world.add_evaluated(campaign, range(70), world.values[:70])
+
+    def fails(*_, **__):
+        raise ValueError("no such output")
+
+    monkeypatch.setattr(event, "challenge", fails)
+    for _ in range(3):
+        assert due(campaign, SETTINGS, last=True)
+        with pytest.raises(ValueError, match="no such output"):
+            learn(campaign, world, SETTINGS, SEED)
+    assert not due(campaign, SETTINGS)
+    assert not due(campaign, SETTINGS, last=True)
+    failed = Event.objects(campaign=campaign, kind="learning_failed")
+    assert {e.data["error"] for e in failed} == {"ValueError: no such output"}
+    assert failed[0].data["labels"] == {"potential": 70, "dft": 0}
+    world.add_evaluated(campaign, [70], world.values[70:71])
+    assert due(campaign, SETTINGS)  # something new to try with
+
+
+def test_the_gate_takes_at_most_half():
+    with pytest.raises(ValueError, match="gate_fraction"):
+        LearnSettings(gate_fraction=0.6)
 
 
 def test_labels_are_counted_as_they_are_collected(campaign, world):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from agents.learn.labels import collect_labels, count_labels, stored_prediction
-from agents.learn.prequential import stored_errors
+from agents.learn.prequential import mark_clean, stored_errors
 from agents.learn.settings import LearnSettings
-from agents.learn.split import split_in_time, to_samples
+from agents.learn.split import identities, split_in_time, to_samples
 from db.states import State
 
 LEVEL = "chgnet-0.3.0"
@@ -104,9 +106,65 @@ def test_only_the_first_prediction_counts():
     assert stored_prediction(stored[:1], TARGET, "relaxed", LEVEL) is None
 
 
+def names(labels):
+    return {x.candidate_id for x in labels} | {x.codes.digest() for x in labels}
+
+
+def test_equal_crystals_are_not_learned_and_judged(campaign, world):
+    """Candidate 2 relaxes to the decoded crystal of candidate 8; 1 and 9 to the same one."""
+    ids = world.add_evaluated(campaign, range(10), world.values[:10])
+    world.relax(ids[2], world.new[8], -1.0)
+    world.relax(ids[1], world.new[50], -1.0)
+    world.relax(ids[9], world.new[50], -1.1)
+    labels = collect_labels(campaign)
+    early, gate = split_in_time(labels, 0.3)
+    assert not names(early) & names(gate)
+    assert {x.seq for x in gate if x.on == "decoded"} == {7, 8, 9}
+    own = {(x.seq, x.on) for x in early if x.seq in (1, 2)}
+    assert own == {(1, "decoded"), (2, "decoded")}  # codes equal to their relaxed ones judge
+
+    # what an earlier head learned judges no more: neither the candidate nor equal codes
+    for learned in (
+        [x for x in labels if x.seq == 8],
+        [x for x in labels if x.candidate_id == ids[2] and x.on == "relaxed"],
+    ):
+        new = [x for x in labels if x not in learned]
+        early, gate = split_in_time(new, 0.3, identities(learned))
+        assert gate
+        assert not names(gate) & (names(learned) | names(early))
+        assert 8 not in {x.seq for x in gate}
+    early, gate = split_in_time(labels, 0.3, names(labels))
+    assert (early, gate) == (labels, [])
+
+
+def test_a_prediction_by_a_head_that_knew_the_candidate_is_told_apart(campaign, world):
+    ids = world.add_evaluated(campaign, range(6), world.values[:6])
+    world.relax(ids[0], world.new[30], -1.0)  # its decoded label is learned below
+    world.relax(ids[1], world.new[2], -1.0)  # its relaxed crystal is the learned one of number 2
+    world.relax(ids[3], world.new[31], -1.0)
+    labels = collect_labels(campaign)
+    version = SimpleNamespace(
+        id="v",
+        parent="root",
+        sha256=world.head.version + "0" * 52,
+        labels={"trained": [f"{ids[2]}:decoded:{TARGET}"]},
+    )
+    root = SimpleNamespace(
+        id="root", parent=None, sha256="f" * 64, labels={"trained": [f"{ids[0]}:decoded:{TARGET}"]}
+    )
+    marked = mark_clean(labels, labels, [root, version])
+    known = {(x.seq, x.on) for x in marked if not x.prequential.clean}
+    assert known == {(0, "decoded"), (0, "relaxed"), (1, "relaxed"), (2, "decoded")}
+    assert all(x.prequential.clean for x in mark_clean(labels, labels, [root]))
+    summary = stored_errors(marked, LearnSettings(), seed=0)[TARGET]
+    assert (summary["mae"]["n"], summary["mae_known"]["n"], summary["without"]) == (5, 4, 0)
+    own = [abs(x.prequential.value - x.value) for x in marked if not x.prequential.clean]
+    assert summary["mae_known"]["mean"] == pytest.approx(sum(own) / 4)
+
+
 def test_no_crystal_is_learned_and_judged(campaign, world, verified):
     early, gate = split_in_time(collect_labels(campaign), 0.3)
-    assert not {x.candidate_id for x in early} & {x.candidate_id for x in gate}
+    assert not names(early) & names(gate)
     assert {x.target for x in gate} >= {DFT}
     decoded = [x for x in gate if x.on == "decoded"]
     assert [x.seq for x in decoded] == [x.seq for x in collect_labels(campaign)][7:10]
