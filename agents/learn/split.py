@@ -23,15 +23,16 @@ def split_in_time(
     """Divide new labels into an earlier part to learn from and a later part that judges.
 
     Each kind of label (target; decoded or relaxed) is divided at its own time, so that rare ones
-    such as DFT are on both sides; a kind with a single label only judges. Nothing is judged that
-    was learned: a label judges only if neither its candidate nor its codes are
-    among those a head has learned, and the earlier part has no label of a candidate or of codes
-    that judge. (Two candidates may have equal codes, and one candidate has two crystals.)
+    such as DFT are on both sides; a kind with a single label only judges. Nothing judges that was
+    learned: a label judges only if neither its candidate nor its codes are among those a head has
+    learned, and the earlier part has no label of a candidate or of codes that judge. (Two
+    candidates may have equal codes, and one candidate has two crystals.) So labels of candidates
+    that a head knows from an earlier event, as DFT labels often are, are learned and judge nothing.
 
     Args:
         labels: New labels in the order in which they became known.
         gate_fraction: Share of each kind that judges, rounded up; the latest that may judge.
-        learned: `identities` of what the live head has learned.
+        learned: `identities` of what the live head has learned, in the campaign or before it.
 
     Returns:
         The earlier part and the judging part, each in the order given. Either may be empty.

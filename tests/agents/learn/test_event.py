@@ -10,7 +10,7 @@ from agents.learn.challenge import Challenge, challenge
 from agents.learn.event import due, learn, live_head
 from agents.learn.labels import collect_labels, count_labels
 from agents.learn.settings import LearnSettings
-from db import campaigns, model_versions
+from db import campaigns, candidates, model_versions
 from db.documents import Event, ModelVersion
 from db.states import State
 from model.head import PropertyHead
@@ -241,6 +241,19 @@ def test_known_crystals_judge_nothing_and_too_few_judges_end_the_event(
     assert learning_events()[-1]["reason"] == report.reason
     assert not due(campaign, SETTINGS, last=True)
     assert report.metrics["stored_prequential"][TARGET]["mae"]["n"] == 64
+
+
+def test_crystals_of_the_training_set_judge_nothing(campaign, world, monkeypatch):
+    known = [world.bank.codes(int(row)) for row in world.bank.rows("train")[:40]]
+    monkeypatch.setattr(world, "new", [*world.new[:30], *known])
+    world.add_evaluated(campaign, range(70), np.zeros(70))
+    quick = SETTINGS.finetune.model_copy(update={"epochs": 1, "replay": 0.1})
+    learn(campaign, world, SETTINGS.model_copy(update={"finetune": quick}), SEED)
+    (version,) = ModelVersion.objects
+    ids = [key.split(":")[0] for key in version.labels["gate"]]
+    judged = {candidates.load(i).codes_hash for i in ids}
+    assert len(judged) == 21
+    assert judged <= {codes.digest() for codes in world.new[:30]}
 
 
 def test_held_out_crystals_are_never_learned(campaign, world, monkeypatch):
