@@ -12,6 +12,8 @@ import numpy as np
 from agents.targets import Window
 from agents.verify.settings import VerifySettings
 
+MIN_P_GAP = 0.5
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -152,6 +154,9 @@ def judge(
 ) -> tuple[bool, float]:
     """Compare predictions with the windows.
 
+    As in the consensus of the screen, a negative gap means none, and so does, where a gap is
+    wanted, a probability of one (``p_gap``) below one half.
+
     Args:
         predictions: Prediction records; those of relaxed crystals in the model's domain count, and
             of several by one model at one level the last.
@@ -170,7 +175,7 @@ def judge(
             latest[one["property"], one["model"], one["level"]] = float(one["value"])
     distances = []
     for window in windows:
-        values = [value for (name, _, _), value in latest.items() if name == window.property]
+        values = [value for key, one in latest.items() for value in _values(window, key[0], one)]
         if values:
             outside = [_outside(window, value) for value in values]
             distances.append((max(outside) == 0.0, sum(outside) / len(outside)))
@@ -209,6 +214,16 @@ def calls_allowed(
         pool,
     )
     return max(0, room)
+
+
+def _values(window: Window, name: str, value: float) -> tuple[float, ...]:
+    """Return what a prediction says of a window's property: nothing, or one number."""
+    if window.property == "band_gap" and name == "p_gap":
+        wanted = not window.contains(0.0)
+        return (0.0,) if wanted and value < MIN_P_GAP else ()
+    if name != window.property:
+        return ()
+    return (max(0.0, value) if name == "band_gap" else value,)
 
 
 def _outside(window: Window, value: float) -> float:

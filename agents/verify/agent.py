@@ -12,11 +12,10 @@ from typing import Any
 from agents.targets import Window
 from agents.verify.acquisition import Choice, Entry, affordable, calls_allowed, choose
 from agents.verify.attempts import may_retry
-from agents.verify.backend import load_backend
+from agents.verify.backend import check_recorded, load_backend
 from agents.verify.collection import Collected, collect
 from agents.verify.identity import find_equal
 from agents.verify.launchpad import launchpad
-from agents.verify.presets import DFTSettings
 from agents.verify.recovery import recover
 from agents.verify.settings import VerifySettings
 from agents.verify.submission import AGENT, OWN_FAILURES, Submission, crystal_of, describe
@@ -68,6 +67,9 @@ class VerifyAgent:
         windows: The campaign's targets.
         seed: The campaign's seed.
         resolved: What `agents.verify.backend.resolve_backend` decided at the campaign's start.
+
+    Raises:
+        BackendUnavailable: The level of theory that was decided on cannot be computed here.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class VerifyAgent:
         self.enabled = resolved["name"] != "none" and settings.max_submitted > 0
         if self.enabled:
             self.backend = load_backend(resolved["name"])
-            self.dft = DFTSettings.model_validate(resolved["settings"])
+            self.dft = check_recorded(self.backend, resolved)
             self.pad = launchpad(session)
             self.submission = Submission(self.pad, self.backend, self.dft, settings)
         self._estimates: dict[str, float] = {}  # a cache; estimates never change

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -82,8 +84,13 @@ class DFTBackend(ABC):
         return preset(name)
 
     def level(self, settings: DFTSettings) -> str:
-        """Name the level of theory, for instance ``gpaw-26.7.0-pbe-fast``."""
-        return f"{self.name}-{self.version}-{settings.xc.lower()}-{settings.preset}"
+        """Name the level of theory, for instance ``gpaw-26.7.0-pbe-fast-1a2b3c4d``.
+
+        The last part is of the settings' hash: two levels of one name are one level.
+        """
+        text = json.dumps(settings.record(), sort_keys=True)
+        digits = hashlib.sha256(text.encode()).hexdigest()[:8]
+        return f"{self.name}-{self.version}-{settings.xc.lower()}-{settings.preset}-{digits}"
 
 
 def resolve_backend(settings: VerifySettings) -> dict[str, Any]:
@@ -118,6 +125,37 @@ def resolve_backend(settings: VerifySettings) -> dict[str, Any]:
         "settings": dft.record(),
         "reason": available.reason,
     }
+
+
+def check_recorded(backend: DFTBackend, resolved: Mapping[str, Any]) -> DFTSettings:
+    """Make sure that a campaign goes on at the level of theory that it started at.
+
+    Args:
+        backend: The code, as installed here.
+        resolved: What `resolve_backend` decided at the campaign's start.
+
+    Returns:
+        The recorded settings.
+
+    Raises:
+        BackendUnavailable: The code is missing, or it is not what the campaign started with.
+    """
+    available = backend.available()
+    if not available.ok:
+        raise BackendUnavailable(
+            f"the campaign verifies with {resolved['level']}, but {available.reason}: install it"
+        )
+    recorded = DFTSettings.model_validate(resolved["settings"])
+    here = recorded.model_copy(update={"data_sets": backend.settings(recorded.preset).data_sets})
+    if backend.level(here) != resolved["level"]:
+        raise BackendUnavailable(
+            f"the campaign verifies with {resolved['level']} "
+            f"({recorded.data_sets or 'no data sets'}), but here is "
+            f"{backend.level(here)} ({here.data_sets or 'no data sets'}): install "
+            "the recorded version, or start another campaign, for energies of two levels cannot "
+            "be mixed"
+        )
+    return recorded
 
 
 def load_backend(name: str) -> DFTBackend:

@@ -69,6 +69,25 @@ def test_numbers_that_do_not_mean_what_the_window_means_do_not_count(
     assert judge([other], WINDOWS, (), ignored) == (False, math.inf)
 
 
+def test_a_negative_gap_means_none() -> None:
+    metals = (Window(property="band_gap", max=0.1),)
+    assert judge([prediction("band_gap", -0.3, "head")], metals) == (True, 0.0)
+    assert judge(predicted(-1.0, -0.3), WINDOWS) == (False, pytest.approx(0.5))
+
+
+def test_a_gap_that_is_unlikely_is_outside_where_one_is_wanted() -> None:
+    unlikely, likely = (prediction("p_gap", p, "classifier") for p in (0.4, 0.6))
+    assert judge([*predicted(-1.0, 1.0), likely], WINDOWS) == (True, 0.0)
+    assert judge([*predicted(-1.0, 1.0), unlikely], WINDOWS) == (False, pytest.approx(0.25))
+    small = (Window(property="band_gap", max=2.0),)
+    assert judge([*predicted(-1.0, 1.0), unlikely], small) == (True, 0.0)
+    metal = entry("metal", 1, [*predicted(-1.0, 1.0), unlikely])
+    pool = [metal, entry("insulator", 50, [*predicted(-1.0, 1.0), likely])]
+    assert ids(pool, ONLY_ORDER, 1) == ["insulator"]
+    window = VerifySettings(control_share=0.0, acquisition="window")
+    assert ids(pool, window, 1) == ["insulator"]
+
+
 def test_window_mode_prefers_near_misses() -> None:
     settings = VerifySettings(control_share=0.0, acquisition="window")
     pool = [

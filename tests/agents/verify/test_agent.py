@@ -10,7 +10,7 @@ from pymatgen.core import Lattice, Structure
 from agents.targets import Window
 from agents.verify import agent as agent_module
 from agents.verify.agent import VerifyAgent
-from agents.verify.backend import DFTBackend
+from agents.verify.backend import Availability, BackendUnavailable, DFTBackend
 from agents.verify.presets import preset
 from agents.verify.settings import VerifySettings
 from db import calculations, candidates
@@ -19,7 +19,12 @@ from db.documents import Calculation, Candidate
 from db.states import CalculationState, State
 
 WINDOWS = (Window(property="band_gap", min=0.5, max=2.5),)
-RESOLVED = {"name": "gpaw", "settings": preset("fast").record()}
+
+
+def recorded(backend: DFTBackend) -> dict[str, Any]:
+    """What a campaign records of a code at its start."""
+    dft = backend.settings("fast")
+    return {"name": "gpaw", "level": backend.level(dft), "settings": dft.record()}
 
 
 @pytest.fixture
@@ -27,7 +32,8 @@ def make_agent(database: Session, backend: DFTBackend, monkeypatch: pytest.Monke
     monkeypatch.setattr(agent_module, "load_backend", lambda name: backend)
 
     def make(**settings: Any) -> VerifyAgent:
-        return VerifyAgent("test", database, VerifySettings(**settings), WINDOWS, 1, RESOLVED)
+        resolved = recorded(backend)
+        return VerifyAgent("test", database, VerifySettings(**settings), WINDOWS, 1, resolved)
 
     return make
 
@@ -106,6 +112,26 @@ def test_a_failed_reference_excludes_its_element_afterwards(
     assert "reference of Cl" in candidates.load(first).error
     assert candidates.load(other).state == State.VERIFYING
     assert (progress.pool, progress.in_flight) == (1, 1)
+
+
+@pytest.mark.parametrize("changed", ["version", "data sets", "missing"])
+def test_a_campaign_never_goes_on_at_another_level(
+    database: Session, backend: Any, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    resolved = recorded(backend)
+    monkeypatch.setattr(agent_module, "load_backend", lambda name: backend)
+    message = f"verifies with {resolved['level']}"
+    if changed == "version":
+        monkeypatch.setattr(type(backend), "version", "2")
+    elif changed == "data sets":
+        other = preset("fast").model_copy(update={"data_sets": "sets-2"})
+        monkeypatch.setattr(backend, "settings", lambda name: other)
+    else:
+        missing = Availability(False, "GPAW is not installed")
+        monkeypatch.setattr(backend, "available", lambda: missing)
+        message = "GPAW is not installed"
+    with pytest.raises(BackendUnavailable, match=message):
+        VerifyAgent("test", database, VerifySettings(), WINDOWS, 1, resolved)
 
 
 def test_none_verifies_nothing(database: Session, add_candidate: Any) -> None:

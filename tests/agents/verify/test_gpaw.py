@@ -58,6 +58,7 @@ def test_energy_and_gap_are_gpaws_own(tmp_path: Path) -> None:
     assert found["energy"] == pytest.approx(float(by_hand.stdout), abs=0.002)
     assert found["band_gap"] == pytest.approx(0.61, abs=0.02)  # RECIPES
     assert found["gap_k_points"] == [10, 10, 10]
+    assert found["gap_confirmed"] is True
     assert found["symmetry"]["space_group"] == 227
 
 
@@ -83,6 +84,14 @@ def test_oxygen_molecule_is_a_triplet(tmp_path: Path) -> None:
     found = run(tmp_path, oxygen, small, molecule=True)["result"]
     assert found["magnetic_moment"] == pytest.approx(2.0, abs=0.01)
     assert found["irreducible_k_points"] == 1
+
+
+def test_gap_is_confirmed_by_a_denser_mesh_only(tmp_path: Path) -> None:
+    aluminium = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.04), ["Al"], [[0, 0, 0]])
+    coarse = FAST.model_copy(update={"element_k_density": 1.0, "cutoff": 200.0})
+    found = run(tmp_path, aluminium, coarse)["result"]
+    assert (found["is_metal"], found["band_gap_dense"]) == (True, None)
+    assert found["gap_confirmed"] is False
 
 
 def test_unknown_elements_and_open_f_shells_are_refused() -> None:
@@ -140,7 +149,9 @@ def test_resolution_names_the_level_and_refuses_what_is_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     resolved = resolve_backend(VerifySettings(preset="standard"))
-    assert resolved["level"] == f"gpaw-{GPAWBackend().version}-pbe-standard"
+    name, _, digits = resolved["level"].rpartition("-")
+    assert name == f"gpaw-{GPAWBackend().version}-pbe-standard"
+    assert len(bytes.fromhex(digits)) == 4
     assert resolve_backend(VerifySettings(backend="none"))["name"] == "none"
     monkeypatch.setattr("agents.verify.gpaw.find_spec", lambda name: None)
     assert resolve_backend(VerifySettings())["name"] == "none"
@@ -148,6 +159,15 @@ def test_resolution_names_the_level_and_refuses_what_is_missing(
         resolve_backend(VerifySettings(backend="gpaw"))
     with pytest.raises(ValueError, match="choose gpaw"):
         load_backend("vasp")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"cutoff": 401.0}, {"data_sets": "gpaw-data-0"}, {"hubbard_u": {"Ti": 4.0}}]
+)
+def test_another_level_has_another_name(changes: dict[str, Any]) -> None:
+    backend = GPAWBackend()
+    assert backend.level(FAST) == backend.level(DFTSettings.model_validate(FAST.record()))
+    assert backend.level(FAST.model_copy(update=changes)) != backend.level(FAST)
 
 
 @pytest.mark.long

@@ -24,6 +24,7 @@ from agents.verify.collection import collect_calculations
 from agents.verify.firetask import Interrupted, run_process
 from agents.verify.gpaw import GPAWBackend
 from agents.verify.launchpad import add_firework, answer, launch, launchpad
+from agents.verify.presets import DFTSettings
 from agents.verify.recovery import recover
 from agents.verify.settings import VerifySettings
 from db import candidates
@@ -211,6 +212,7 @@ def test_candidate_is_verified_by_gpaw_through_the_queue(
     resolved = resolve_backend(settings)
     assert resolved["level"].startswith("gpaw-")
     resolved["settings"]["element_k_density"] = 3.5  # quicker
+    resolved["level"] = GPAWBackend().level(DFTSettings.model_validate(resolved["settings"]))
     gap = Prediction("band_gap", 0.7, "eV", "head", "1", "pbe", in_domain=True)
     predictions = (gap.record(),)
     name = add_candidate(diamond(), state=State.SCREENED, predictions=predictions)
