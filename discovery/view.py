@@ -165,7 +165,9 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     )
     for event in summary["learning"]:
         console.print(
-            f"Learning: {event['decision']} {event['version']}: {event['reason']}", soft_wrap=True
+            f"Learning: {event['decision']} {event['version'] or '(no version)'}: {event['reason']}",
+            soft_wrap=True,
+            markup=False,
         )
     if summary["best"]:
         console.print(best_table(summary["best"]))
