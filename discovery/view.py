@@ -164,8 +164,9 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         f"{dft['hits']} hits; {dft['references']} elemental references."
     )
     for event in summary["learning"]:
+        version = event["version"] or "(no version)"
         console.print(
-            f"Learning: {event['decision']} {event['version'] or '(no version)'}: {event['reason']}",
+            f"Learning: {event['decision']} {version}: {event['reason']}",
             soft_wrap=True,
             markup=False,
         )
