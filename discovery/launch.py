@@ -150,7 +150,7 @@ def _lead(
             max_candidates=options.max_candidates,
             parallel=workers or MOST_WORKERS_WOKEN,
         )
-        stack.enter_context(terminated_like_interrupted())
+        stack.enter_context(interrupted_by_signals())
         with loop.leadership():
             children = stack.enter_context(Children(environment, home_directory() / "logs"))
             _start_children(children, config, workers, resolved, announce)
@@ -182,17 +182,20 @@ def _start_children(
 
 
 @contextmanager
-def terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does."""
+def interrupted_by_signals() -> Iterator[None]:
+    """Let SIGTERM, and SIGINT even where a shell in the background ignores it, end the block."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    previous = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def available_cores() -> int:
