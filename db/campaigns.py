@@ -220,11 +220,6 @@ def set_state(
     _write(name, token, {key: {"$literal": value} for key, value in values.items()})
 
 
-def update_config(name: str, config: dict[str, Any], *, token: int | None = None) -> None:
-    """Store a changed configuration; see `update`."""
-    update(name, token=token, config=config)
-
-
 def update(name: str, *, token: int | None = None, **values: dict[str, Any]) -> None:
     """Store ``config``, ``resolved`` or ``progress``, each as a whole.
 

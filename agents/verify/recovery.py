@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from agents.verify.settings import VerifySettings
-from db.owners import is_dead, owner_name
+from db.owners import is_alive, is_dead
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
@@ -116,19 +116,13 @@ def _mark_lost(pad: LaunchPad, lost_seconds: float, idle: str | None) -> None:
         launcher, launch_id = launch["fworker"]["name"], launch["launch_id"]
         if launcher == idle or is_dead(launcher) or launch_id < newest[launcher]:
             lost = True
-        elif _lives_here(launcher):
+        elif is_alive(launcher):  # perhaps suspended
             lost = False
         else:
             limit = _own(pad, launch["fw_id"], "lost_seconds", lost_seconds)
             lost = _silence(launch) > limit
         if lost:
             pad.mark_fizzled(launch_id)
-
-
-def _lives_here(launcher: str) -> bool:
-    """Say whether a launcher is a process of this machine that runs, maybe suspended."""
-    parts, own = launcher.split("/"), owner_name().split("/")
-    return len(parts) == len(own) and parts[1] == own[1] and not is_dead(launcher)
 
 
 def _silence(launch: dict[str, Any]) -> float:

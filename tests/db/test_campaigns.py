@@ -73,7 +73,7 @@ def test_an_expired_leader_can_change_nothing_after_it_was_followed(campaign: st
     campaigns.renew_lead("c", "second", new, 60)
     campaigns.set_state("c", "stopped", token=new, stop_reason="max_minutes")
     campaigns.update("c", token=new, progress={"tick": 2})
-    campaigns.update_config("c", {"a": 3}, token=new)
+    campaigns.update("c", token=new, config={"a": 3})
     found = campaigns.load("c")
     assert (found.state, found.stop_reason) == ("stopped", "max_minutes")
     assert (found.progress, found.config) == ({"tick": 2}, {"a": 3})
