@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 
 from model.bank import CodeBank
-from model.canonical import Crystal, canonical
 from model.checkpoint import save_checkpoint
 from model.codes import CrystalCodes
-from model.dataset import CrystalTable
+from model.data.canonical import Crystal, canonical
+from model.data.dataset import CrystalTable
+from model.data.tensors import CrystalTensors
 from model.generator import Generator
-from model.head_training import fit_head, new_head, property_metrics
-from model.metrics import reconstruction
+from model.metrics.reconstruction import reconstruction
+from model.networks.vqvae import CrystalVQVAE
+from model.property.head_training import fit_head, new_head, property_metrics
 from model.settings import TrainConfig
-from model.tensors import CrystalTensors
-from model.vqvae import CrystalVQVAE
 
 _CHUNK = 1024
 _RECONSTRUCTED = 500  # validation crystals behind the card's reconstruction figures

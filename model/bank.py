@@ -55,7 +55,7 @@ class CodeBank:
             role: (n,) of "train" | "val".
             species: (n, S, species levels), -1 where a crystal has fewer species.
             crystal: (n, crystal levels).
-            local: (n, N, 4), -1 where a crystal has fewer atoms.
+            local: (n, N, local levels), -1 where a crystal has fewer atoms.
             properties: name → (n,) values, NaN where missing.
 
         Raises:
@@ -70,12 +70,12 @@ class CodeBank:
         columns = (self.formulas, self.role, species, crystal, local, *self.properties.values())
         if any(len(column) != n for column in columns):
             raise CorruptBank(f"code bank columns differ in length (ids: {n})")
-        if species.ndim != 3 or crystal.ndim != 2 or local.ndim != 3 or local.shape[-1] != 4:
-            raise CorruptBank("code bank arrays do not have the shapes (n,S,l), (n,l), (n,N,4)")
+        if species.ndim != 3 or crystal.ndim != 2 or local.ndim != 3:
+            raise CorruptBank("code bank arrays do not have the shapes (n,S,l), (n,l), (n,N,l)")
         unknown = set(self.role.tolist()) - {"train", "val"}
         if unknown:
             raise CorruptBank(f"code bank roles must be train or val, got {sorted(unknown)}")
-        self.n_species = (species[:, :, 0] != _PAD).sum(axis=1)
+        self.n_species = (species[:, :, :1] != _PAD).any(axis=2).sum(axis=1)
         self.n_atoms = (local[:, :, 0] != _PAD).sum(axis=1)
 
     @classmethod
@@ -93,9 +93,10 @@ class CodeBank:
             raise ValueError("a code bank needs at least one crystal")
         slots = max(c.n_species for c in codes)
         atoms = max(c.n_atoms for c in codes)
-        species = np.full((len(codes), slots, len(codes[0].species[0])), _PAD, dtype=np.int16)
+        levels = len(codes[0].species[0]) if slots else 0
+        species = np.full((len(codes), slots, levels), _PAD, dtype=np.int16)
         crystal = np.zeros((len(codes), len(codes[0].crystal)), dtype=np.int16)
-        local = np.full((len(codes), atoms, 4), _PAD, dtype=np.int16)
+        local = np.full((len(codes), atoms, len(codes[0].local[0])), _PAD, dtype=np.int16)
         for i, c in enumerate(codes):
             species[i, : c.n_species] = c.species
             crystal[i] = c.crystal

@@ -18,9 +18,9 @@ from safetensors.torch import load, save
 
 from model.bank import CodeBank, CorruptBank
 from model.errors import CorruptCheckpoint, MissingCheckpoint
-from model.head import CorruptHead, PropertyHead
+from model.networks.vqvae import CrystalVQVAE
+from model.property.head import CorruptHead, PropertyHead
 from model.settings import TrainConfig
-from model.vqvae import CrystalVQVAE
 
 SHIPPED = Path(__file__).parent / "checkpoints"
 FORMAT = "discovery-generator-1"

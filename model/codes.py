@@ -14,13 +14,15 @@ class CrystalCodes:
     """A crystal as integers: global genes (chemistry and cell) and local codes (geometry).
 
     Species tokens are ordered by electronegativity rank of the element they stand for; local
-    codes are in the canonical order of the atoms (`model.canonical`). Which values are allowed
+    codes are in the canonical order of the atoms (`model.data.canonical`). Which values are allowed
     is the generator's knowledge: see `Generator.gene_sizes`.
 
     Attributes:
-        species: (S, species levels), one token per distinct element.
+        species: (S, species levels), one token per distinct element; empty in generators whose
+            global codes are not split by element (`architecture: vqcrystal`).
         crystal: (crystal levels,), the cell beyond what species and roles already say.
-        local: (N, 4) per atom: role, axis a, axis b, axis c.
+        local: (N, local levels) per atom: role, axis a, axis b, axis c; or the levels of one
+            residual quantiser.
     """
 
     species: tuple[tuple[int, ...], ...]
@@ -31,12 +33,12 @@ class CrystalCodes:
         species = tuple(tuple(int(g) for g in token) for token in self.species)
         crystal = tuple(int(g) for g in self.crystal)
         local = tuple(tuple(int(g) for g in atom) for atom in self.local)
-        if not species or not local:
-            raise ValueError("crystal codes need at least one species token and one atom")
-        if len({len(token) for token in species}) != 1:
+        if not local or not (species or crystal):
+            raise ValueError("crystal codes need at least one global code and one atom")
+        if len({len(token) for token in species}) > 1:
             raise ValueError(f"species tokens differ in their number of levels: {species}")
-        if any(len(atom) != 4 for atom in local):
-            raise ValueError(f"local codes are (role, a, b, c) per atom, got {local}")
+        if len({len(atom) for atom in local}) != 1:
+            raise ValueError(f"atoms differ in their number of local codes: {local}")
         for value in (g for group in (*species, crystal, *local) for g in group):
             if value < 0:
                 raise ValueError(f"codes are indices from 0 on, got {value}")
@@ -71,10 +73,10 @@ class CrystalCodes:
         expected = len(self.global_genes)
         if len(genes) != expected:
             raise ValueError(f"these codes have {expected} global genes, got {len(genes)}")
-        levels = len(self.species[0])
+        levels = len(self.species[0]) if self.species else 0
         flat = [int(g) for g in genes]
         cut = self.n_species * levels
-        species = tuple(tuple(flat[i : i + levels]) for i in range(0, cut, levels))
+        species = tuple(tuple(flat[i : i + levels]) for i in range(0, cut, levels or 1))
         return CrystalCodes(species=species, crystal=tuple(flat[cut:]), local=self.local)
 
     def record(self) -> dict[str, Any]:

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from model.bank import CodeBank
-from model.canonical import Crystal, canonical, crystal_from_structure, structure_from_arrays
 from model.checkpoint import load_checkpoint, resolve_checkpoint
 from model.codes import CrystalCodes
+from model.data.canonical import Crystal, canonical, crystal_from_structure, structure_from_arrays
+from model.data.tensors import CrystalTensors
 from model.errors import UnencodableCrystal
-from model.head import PropertyHead
-from model.indices import CodeIndices
-from model.tensors import CrystalTensors
-from model.vqvae import CrystalVQVAE
+from model.networks.indices import CodeIndices
+from model.networks.vqvae import CrystalVQVAE
+from model.property.head import PropertyHead
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -46,7 +46,7 @@ class Generator:
 
     Life: `load` once per process; then `encode`, `decode`, `features` any number of times with
     batches of any size. Nothing here changes the weights; a new property head is a new object
-    (`PropertyHead.with_target`, `model.head_training.fit_head`).
+    (`PropertyHead.with_target`, `model.property.head_training.fit_head`).
 
     Attributes:
         name: name of the checkpoint, e.g. "perov5".

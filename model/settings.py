@@ -96,7 +96,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1, description="name of the checkpoint")
-    dataset: Literal["perov5"] = "perov5"
+    dataset: Literal["perov5", "carbon24", "mp20", "c2db"] = "perov5"
     seed: int = Field(default=0, ge=0)
     epochs: int = Field(default=10, ge=2, description="the first one is unquantised")
     batch_size: int = Field(default=128, ge=2)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from model.assembly import assemble
-from model.canonical import canonical
-from model.dataset import CrystalTable, read_labels, read_split
+from model.data.canonical import canonical
+from model.data.dataset import CrystalTable, read_labels, read_split
+from model.data.tensors import CrystalTensors, shuffled_batches
+from model.networks.vqvae import CrystalVQVAE, weighted_sum
 from model.settings import TrainConfig, load_train_config
-from model.tensors import CrystalTensors, shuffled_batches
-from model.vqvae import CrystalVQVAE, weighted_sum
 
 __all__ = ["EpochReport", "TrainConfig", "load_train_config", "train"]
 
@@ -216,4 +216,4 @@ def _standardised_labels(labels: Mapping[str, np.ndarray], rows: list[int]) -> T
         if len(known) < 2:
             raise ValueError(f"{name} has {len(known)} labels on the training crystals")
         columns.append((own - known.mean()) / known.std().clamp(min=1e-6))
-    return torch.stack(columns, -1)
+    return torch.stack(columns, -1) if columns else torch.zeros(len(rows), 0)

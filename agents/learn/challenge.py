@@ -18,7 +18,7 @@ from agents.learn.targets import split_target, widen
 
 if TYPE_CHECKING:
     from model.generator import Generator
-    from model.head import PropertyHead
+    from model.property.head import PropertyHead
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from db.owners import owner_name
 
 if TYPE_CHECKING:
     from model.generator import Generator
-    from model.head import PropertyHead
+    from model.property.head import PropertyHead
 
 AGENT = "learn"
 KIND = "property_head"
@@ -251,6 +251,6 @@ def _label_record(labels: Sequence[Label], result: Challenge, learned: int) -> d
 
 @lru_cache(maxsize=4)
 def _stored_head(version: str) -> PropertyHead:
-    from model.head import PropertyHead
+    from model.property.head import PropertyHead
 
     return PropertyHead.from_bytes(model_versions.load_payload(version))

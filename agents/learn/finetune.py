@@ -11,7 +11,7 @@ from agents.learn.samples import Samples
 from agents.learn.settings import FineTuneSettings
 
 if TYPE_CHECKING:
-    from model.head import PropertyHead
+    from model.property.head import PropertyHead
 
 
 def fine_tune(
@@ -47,7 +47,7 @@ def fine_tune(
     """
     import torch
 
-    from model.head_training import fit_head
+    from model.property.head_training import fit_head
     from model.settings import HeadConfig
 
     if not len(labels):

@@ -21,7 +21,7 @@ from agents.learn.targets import split_target
 from agents.targets import UNITS
 
 if TYPE_CHECKING:
-    from model.head import PropertyHead
+    from model.property.head import PropertyHead
 
 Errors = dict[str, NDArray[np.float64]]
 

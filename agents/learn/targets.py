@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from model.head import PropertyHead
+    from model.property.head import PropertyHead
 
 SMALLEST_SCALE = 0.1
 """Scale given to a new output whose labels hardly differ (in the target's unit)."""

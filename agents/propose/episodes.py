@@ -21,7 +21,7 @@ from db.states import State
 
 if TYPE_CHECKING:
     from model.generator import Generator
-    from model.head import PropertyHead
+    from model.property.head import PropertyHead
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from agents.prediction import Prediction
     from model.codes import CrystalCodes
     from model.generator import Decoded, Generator
-    from model.head import PropertyHead
+    from model.property.head import PropertyHead
 
 
 class UnsoundPrediction(RuntimeError):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from model.codes import CrystalCodes
     from model.generator import EncodingError, Generator
-    from model.head import PropertyHead
+    from model.property.head import PropertyHead
 
 NAME = "head"
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from model.codes import CrystalCodes
     from model.generator import EncodingError, Generator
-    from model.head import PropertyHead
+    from model.property.head import PropertyHead
 
 _CRYSTAL_ERRORS = (ValueError, ArithmeticError, IndexError)
 """What numpy and pymatgen raise for a crystal they cannot work with; more is a fault of ours."""

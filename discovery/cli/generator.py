@@ -66,7 +66,7 @@ def reconstruction(
     """
     from agents.paths import data_path
     from model.generator import Generator
-    from model.metrics import reconstruction as measure
+    from model.metrics.reconstruction import reconstruction as measure
 
     folder = data_path(f"{dataset}_{split.value}.csv.gz").parent
     generator = Generator.load(checkpoint or dataset)

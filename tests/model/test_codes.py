@@ -53,8 +53,15 @@ def test_invalid_codes_are_refused() -> None:
     with pytest.raises(ValueError, match="got -1"):
         CODES.with_global_genes([0, 0, 0, 0, 0, 0, -1])
     with pytest.raises(ValueError, match="at least one"):
-        CrystalCodes((), (1,), ((1, 1, 1, 1),))
-    with pytest.raises(ValueError, match="per atom"):
-        CrystalCodes(((1, 1),), (1,), ((1, 1, 1),))
+        CrystalCodes((), (), ((1, 1, 1, 1),))
+    with pytest.raises(ValueError, match="differ in their number of local codes"):
+        CrystalCodes(((1, 1),), (1,), ((1, 1, 1), (1, 1)))
     with pytest.raises(ValueError, match="lacks"):
         CrystalCodes.from_record({"species": [[1]], "crystal": [1]})
+
+
+def test_codes_without_species_tokens_have_crystal_genes_only() -> None:
+    codes = CrystalCodes((), (3, 4), ((1, 2), (5, 6)))
+    assert codes.global_genes == (3, 4)
+    assert codes.with_global_genes([7, 8]) == CrystalCodes((), (7, 8), codes.local)
+    assert CrystalCodes.from_record(codes.record()) == codes

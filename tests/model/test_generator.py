@@ -11,9 +11,9 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
 from model.codes import CrystalCodes
-from model.dataset import read_split
+from model.data.dataset import read_split
 from model.generator import EncodingError, Generator
-from model.head_training import property_metrics
+from model.property.head_training import property_metrics
 
 
 def _codes(generator: Generator, structures: list[Structure]) -> list[CrystalCodes]:
@@ -168,7 +168,7 @@ def test_the_head_predicts_crystals_it_never_saw(generator: Generator) -> None:
 
 @pytest.mark.data
 def test_the_test_split_is_reconstructed(generator: Generator, data_dir: Path) -> None:
-    from model.metrics import reconstruction
+    from model.metrics.reconstruction import reconstruction
 
     result = reconstruction(generator, dataset="perov5", split="test", data_dir=data_dir, limit=100)
     assert result["n"] == 100

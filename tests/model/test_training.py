@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from model.errors import InvalidConfig, MissingDataset
 from model.generator import Generator
-from model.metrics import reconstruction
+from model.metrics.reconstruction import reconstruction
 from model.settings import HeadConfig, ModelConfig
 from model.training import EpochReport, TrainConfig, load_train_config, train
 

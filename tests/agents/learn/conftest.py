@@ -21,7 +21,7 @@ from db.states import State
 from model.bank import CodeBank
 from model.codes import CrystalCodes
 from model.generator import Generator
-from model.head_training import fit_head, new_head
+from model.property.head_training import fit_head, new_head
 from model.settings import HeadConfig
 
 LEVEL = "chgnet-0.3.0"

@@ -13,7 +13,7 @@ from agents.learn.settings import LearnSettings
 from db import campaigns, candidates, model_versions
 from db.documents import Event, ModelVersion
 from db.states import State
-from model.head import PropertyHead
+from model.property.head import PropertyHead
 
 LEVEL = "chgnet-0.3.0"
 TARGET = f"formation_energy_per_atom@{LEVEL}"

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.canonical import MAX_ATOMIC_NUMBER, Crystal
+from model.data.canonical import MAX_ATOMIC_NUMBER, Crystal
 from model.errors import MissingDataset
 
 SPLITS = ("train", "val", "test")
@@ -56,8 +56,22 @@ def _castelli(row: Mapping[str, str]) -> float:
     return float(row["e_form_castelli_eV_per_cell"])
 
 
+def _column(name: str) -> Callable[[Mapping[str, str]], float]:
+    """Return a reader of one column, NaN where it is empty."""
+    return lambda row: float(row[name]) if row[name] else float("nan")
+
+
 LABELS: dict[str, dict[str, Callable[[Mapping[str, str]], float]]] = {
     "perov5": {"formation_energy_per_atom@castelli2012": _castelli},
+    "carbon24": {},
+    "mp20": {
+        "formation_energy_per_atom@mp20": _column("formation_energy_per_atom"),
+        "band_gap@mp20": _column("band_gap"),
+    },
+    "c2db": {
+        "formation_energy_per_atom@c2db": _column("formation_energy_per_atom"),
+        "band_gap@c2db": _column("band_gap"),
+    },
 }
 """Data set → target → how to read it from a row (eV/atom). Castelli et al. 2012,
 doi 10.1039/c1ee02717d: GPAW, RPBE, relative to the pool of competing phases and not to the

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.layers import atom_mean, mlp
+from model.networks.layers import atom_mean, mlp
 
 _MIN_SCALE = 0.02  # of log length per atom and angle / 180°: keeps constant angles harmless
 

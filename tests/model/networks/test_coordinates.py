@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.coordinates import fourier_features, periodic_cross_entropy, periodic_mean
+from model.networks.coordinates import fourier_features, periodic_cross_entropy, periodic_mean
 
 BINS = 12
 

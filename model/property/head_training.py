@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.head import PropertyHead
+from model.property.head import PropertyHead
 from model.settings import HeadConfig
 
 _ROW_SHARE = 0.8  # of the rows each member of the ensemble is trained on

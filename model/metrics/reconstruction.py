@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from model.canonical import Crystal, structure_from_arrays
 from model.codes import CrystalCodes
-from model.dataset import read_split
+from model.data.canonical import Crystal, structure_from_arrays
+from model.data.dataset import read_split
 from model.generator import Decoded, Generator
 
 PROTOCOL = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.quantiser import CodeQuantiser
+from model.networks.quantiser import CodeQuantiser
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.head import CorruptHead, PropertyHead
-from model.head_training import fit_head, new_head, property_metrics
+from model.property.head import CorruptHead, PropertyHead
+from model.property.head_training import fit_head, new_head, property_metrics
 from model.settings import HeadConfig
 
 A, B, C = "formation_energy_per_atom@a", "formation_energy_per_atom@b", "band_gap@pbe"

@@ -20,7 +20,7 @@ class CodeIndices:
     Attributes:
         species: (B, S, species levels), -1 in unused slots.
         crystal: (B, crystal levels).
-        local: (B, N, 4), -1 for padding.
+        local: (B, N, local levels), -1 for padding.
     """
 
     species: Tensor
@@ -35,18 +35,19 @@ class CodeIndices:
     @property
     def present(self) -> Tensor:
         """(B, S) bool, True for used species slots."""
-        return self.species[:, :, 0] != PAD
+        return (self.species[:, :, :1] != PAD).any(-1)
 
     @classmethod
     def from_codes(cls, codes: Sequence[CrystalCodes], max_species: int) -> CodeIndices:
         """Pad codes to `max_species` slots and to the largest cell among them."""
-        levels = len(codes[0].species[0])
+        levels = len(codes[0].species[0]) if codes[0].species else 0
         atoms = max(c.n_atoms for c in codes)
-        no_token, no_atom = ((PAD,) * levels,), ((PAD,) * 4,)
+        no_token, no_atom = ((PAD,) * levels,), ((PAD,) * len(codes[0].local[0]),)
         return cls(
             species=torch.tensor(
-                [c.species + no_token * (max_species - c.n_species) for c in codes]
-            ),
+                [c.species + no_token * (max_species - c.n_species) for c in codes],
+                dtype=torch.int64,
+            ).view(len(codes), max_species, levels),
             crystal=torch.tensor([c.crystal for c in codes]),
             local=torch.tensor([c.local + no_atom * (atoms - c.n_atoms) for c in codes]),
         )

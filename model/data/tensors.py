@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.canonical import CanonicalCrystal
-from model.geometry import cell_matrix, minimum_image_distances
+from model.data.canonical import CanonicalCrystal
+from model.data.geometry import cell_matrix, minimum_image_distances
 
 _DISTANCE_CHUNK = 512
 

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.coordinates import periodic_cross_entropy, periodic_mean
-from model.decoder import AtomPrediction, CodeVectors, CrystalDecoder
-from model.encoder import CrystalEncoder
-from model.indices import PAD, CodeIndices
-from model.lattice import RelativeLattice
-from model.layers import atom_mean, mlp
-from model.quantiser import CodeQuantiser
+from model.data.tensors import CrystalTensors
+from model.networks.coordinates import periodic_cross_entropy, periodic_mean
+from model.networks.decoder import AtomPrediction, CodeVectors, CrystalDecoder
+from model.networks.encoder import CrystalEncoder
+from model.networks.indices import PAD, CodeIndices
+from model.networks.lattice import RelativeLattice
+from model.networks.layers import atom_mean, mlp
+from model.networks.quantiser import CodeQuantiser
 from model.settings import LossWeights, ModelConfig
-from model.tensors import CrystalTensors
 
 _SMOOTH = 0.1  # beta of the smooth L1 loss on standardised lattices
 

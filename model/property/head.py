@@ -23,7 +23,7 @@ class PropertyHead(nn.Module):
     """Predict properties, one output per level of theory, with an uncertainty.
 
     Every member is an MLP with two hidden layers; the members differ in their initial weights and
-    in the rows they see (`model.head_training`). The predicted standard deviation combines the
+    in the rows they see (`head_training`). The predicted standard deviation combines the
     spread of the members with a constant noise, both fitted on rows kept out of the training:
     std^2 = (scale * spread)^2 + noise^2.
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from model.canonical import MAX_ATOMIC_NUMBER
-from model.encoder import padding_bias
-from model.layers import TransformerBlock, atom_mean, mlp
+from model.data.canonical import MAX_ATOMIC_NUMBER
+from model.networks.encoder import padding_bias
+from model.networks.layers import TransformerBlock, atom_mean, mlp
 from model.settings import ModelConfig
 
 _ABSENT = -1e9

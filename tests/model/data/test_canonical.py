@@ -8,14 +8,14 @@ import torch
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import DummySpecies, Lattice, Structure
 
-from model.canonical import (
+from model.data.canonical import (
     Crystal,
     canonical,
     crystal_from_structure,
     structure_from_arrays,
 )
+from model.data.geometry import cell_matrix, minimum_image_distances
 from model.errors import UnencodableCrystal
-from model.geometry import cell_matrix, minimum_image_distances
 
 
 def _random_crystal(rng: np.random.Generator, n: int) -> Crystal:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.canonical import MAX_ATOMIC_NUMBER
-from model.coordinates import FREQUENCIES, fourier_features
-from model.layers import TransformerBlock, atom_mean, mlp
+from model.data.canonical import MAX_ATOMIC_NUMBER
+from model.data.tensors import CrystalTensors
+from model.networks.coordinates import FREQUENCIES, fourier_features
+from model.networks.layers import TransformerBlock, atom_mean, mlp
 from model.settings import ModelConfig
-from model.tensors import CrystalTensors
 
 _GAUSSIANS = 24
 _GAUSSIAN_RANGE = (0.5, 10.0)  # Å
