@@ -166,11 +166,22 @@ class Generator:
         Raises:
             ValueError: if a code is outside its codebook (see `gene_sizes`).
         """
-        result: list[Decoded] = []
+        return [
+            Decoded(*structure_from_arrays(c.numbers, c.frac, c.cell))
+            for c in self.decode_crystals(codes)
+        ]
+
+    @torch.inference_mode()
+    def decode_crystals(self, codes: Sequence[CrystalCodes]) -> list[Crystal]:
+        """Turn codes into arrays, in the order given, without asking whether the cells exist.
+
+        Raises:
+            ValueError: if a code is outside its codebook (see `gene_sizes`).
+        """
+        result: list[Crystal] = []
         for start in range(0, len(codes), _CHUNK):
             quantised = self._quantised(codes[start : start + _CHUNK])
-            arrays = self.model.decode_to_arrays(quantised)
-            result.extend(Decoded(*structure_from_arrays(*array)) for array in arrays)
+            result.extend(Crystal(*arrays) for arrays in self.model.decode_to_arrays(quantised))
         return result
 
     @torch.inference_mode()
