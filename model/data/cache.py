@@ -21,7 +21,7 @@ from model.data.canonical import CanonicalCrystal, Crystal, canonical
 from model.data.dataset import CrystalTable
 from model.data.tensors import CrystalTensors
 
-CANONICAL_VERSION = 1
+CANONICAL_VERSION = 2
 """Version of the canonical form and of the distances; a new one makes every cached file stale."""
 
 _log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from torch import Tensor
 from model.data.canonical import CanonicalCrystal
 from model.data.geometry import cell_matrix, minimum_image_distances
 
-_DISTANCE_CHUNK = 512
+_DISTANCE_CHUNK = 256  # crystals of similar size whose distances are computed at once
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class CrystalTensors:
         ranks: (B, N) electronegativity rank of each atom's element.
         frac: (B, N, 3) fractional coordinates.
         cell: (B, 6) Å and degrees.
-        distances: (B, N, N) minimum-image distances in Å.
+        distances: (B, N, N) minimum-image distances in Å, 0 where one of the two is padding.
     """
 
     n_atoms: Tensor
@@ -45,22 +45,23 @@ class CrystalTensors:
         for i, c in enumerate(crystals):
             n = len(c.numbers)
             numbers[i, :n], ranks[i, :n], frac[i, :n] = c.numbers, c.ranks, c.frac
+        n_atoms = torch.tensor([len(c.numbers) for c in crystals])
         coordinates = torch.from_numpy(frac)
         cell = torch.from_numpy(np.stack([c.cell for c in crystals]).astype(np.float32))
         matrix = cell_matrix(cell)
-        distances = [
-            minimum_image_distances(coordinates[i : i + _DISTANCE_CHUNK], part)
-            for i, part in zip(
-                range(0, len(crystals), _DISTANCE_CHUNK), matrix.split(_DISTANCE_CHUNK)
-            )
-        ]
+        distances = torch.zeros(len(crystals), size, size)
+        for rows in n_atoms.argsort(stable=True).split(_DISTANCE_CHUNK):
+            n = int(n_atoms[rows].max())
+            atoms = torch.arange(n) < n_atoms[rows, None]
+            part = minimum_image_distances(coordinates[rows, :n], matrix[rows])
+            distances[rows, :n, :n] = part * (atoms[:, :, None] & atoms[:, None])
         return cls(
-            n_atoms=torch.tensor([len(c.numbers) for c in crystals]),
+            n_atoms=n_atoms,
             numbers=torch.from_numpy(numbers),
             ranks=torch.from_numpy(ranks),
             frac=coordinates,
             cell=cell,
-            distances=torch.cat(distances),
+            distances=distances,
         )
 
     def __len__(self) -> int:

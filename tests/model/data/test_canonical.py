@@ -1,10 +1,9 @@
-"""The canonical form, distances and cells, against pymatgen."""
+"""The canonical form of a crystal, against pymatgen."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import DummySpecies, Lattice, Structure
 
@@ -14,7 +13,6 @@ from model.data.canonical import (
     crystal_from_structure,
     structure_from_arrays,
 )
-from model.data.geometry import cell_matrix, minimum_image_distances
 from model.errors import UnencodableCrystal
 
 
@@ -58,28 +56,6 @@ def test_ranks_follow_electronegativity_and_the_rarest_element_is_the_origin() -
     assert form.numbers.tolist() == [38, 22, 8, 8, 8]  # Sr 0.95, Ti 1.54, O 3.44
     assert form.ranks.tolist() == [0, 1, 2, 2, 2]
     np.testing.assert_allclose(form.frac[0], 0)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_distances_equal_pymatgen(seed: int) -> None:
-    crystal = _random_crystal(np.random.default_rng(seed), 7)
-    structure, _ = structure_from_arrays(crystal.numbers, crystal.frac, crystal.cell)
-    assert structure is not None
-    matrix = cell_matrix(torch.tensor(crystal.cell)[None])
-    distances = minimum_image_distances(torch.tensor(crystal.frac)[None], matrix)[0].numpy()
-    off_diagonal = ~np.eye(7, dtype=bool)
-    np.testing.assert_allclose(
-        distances[off_diagonal], structure.distance_matrix[off_diagonal], atol=1e-6
-    )
-    shells = structure.lattice.get_points_in_sphere([[0, 0, 0]], [0, 0, 0], 12.0)
-    own_image = min(d for _, d, *_ in shells if d > 1e-6)
-    np.testing.assert_allclose(np.diag(distances), own_image, atol=1e-6)
-
-
-def test_cell_matrix_has_the_cells_lengths_and_angles() -> None:
-    cell = np.array([3.0, 4.0, 5.0, 70.0, 95.0, 110.0])
-    lattice = Lattice(cell_matrix(torch.tensor(cell)[None])[0].numpy())
-    np.testing.assert_allclose(lattice.parameters, cell, atol=1e-9)
 
 
 @pytest.mark.parametrize(
