@@ -35,7 +35,9 @@ class VQCrystalEncoder(nn.Module):
         self.blocks = nn.ModuleList(
             TransformerBlock(width, config.heads) for _ in range(config.local_blocks)
         )
-        self.to_local = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.code_dim))
+        self.to_local = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, config.code_dim), _unit_spread(config.code_dim)
+        )
         self.from_local = nn.Linear(config.code_dim, width)
         self.graph = nn.ModuleList(
             GraphBlock(width, config.heads, config.gaussians) for _ in range(config.graph_blocks)
@@ -45,7 +47,9 @@ class VQCrystalEncoder(nn.Module):
             CSPLayer(width, config.frequencies) for _ in range(config.cspnet_blocks)
         )
         self.norm = nn.LayerNorm(width)
-        self.to_global = mlp(width, 2 * width, config.code_dim)
+        self.to_global = nn.Sequential(
+            mlp(width, 2 * width, config.code_dim), _unit_spread(config.code_dim)
+        )
         self.register_buffer("gram_mean", torch.zeros(GRAM))
         self.register_buffer("gram_scale", torch.ones(GRAM))
         centres = torch.linspace(_SHORTEST, config.cutoff, config.gaussians)
@@ -104,3 +108,13 @@ class VQCrystalEncoder(nn.Module):
         for layer in self.cspnet:
             h = layer(h, gram, difference, pairs)
         return h
+
+
+def _unit_spread(width: int) -> nn.LayerNorm:
+    """Return the norm that ends both branches.
+
+    It fixes the length of what is quantised at sqrt(width): otherwise the vectors grow faster
+    than a codebook of moving averages follows, and a temperature in units of distance means
+    something else in every epoch.
+    """
+    return nn.LayerNorm(width, elementwise_affine=False)
