@@ -3,64 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from agents.geometry import shortest_distance, too_close
 from agents.screen.settings import ScreenSettings
+from model.metrics.validity import smact_verdict
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 _LANTHANIDES = range(57, 72)
 _ACTINIDES = range(89, 104)
-
-
-@dataclass(frozen=True)
-class SmactVerdict:
-    """What the two SMACT rules say of one composition.
-
-    Attributes:
-        cdvae: CDVAE's rule: SMACT14 oxidation states; pure elements and alloys of metals pass.
-        strict: The default of smact 4: oxidation states seen at least three times in the ICSD of
-            2024; pure elements and alloys of metals pass here too.
-        applicable: False for one element, where charge neutrality says nothing.
-    """
-
-    cdvae: bool
-    strict: bool
-    applicable: bool
-
-
-@lru_cache(maxsize=100_000)
-def smact_verdict(formula: str) -> SmactVerdict:
-    """Judge a composition by charge neutrality and electronegativity.
-
-    CDVAE (arXiv 2110.06197) used the oxidation states that smact now calls ``smact14``; each
-    element has one oxidation state in the whole crystal, so Fe3O4 fails both rules. A compound of
-    an element without an electronegativity (Pm, He) fails.
-
-    Args:
-        formula: Reduced formula.
-
-    Returns:
-        Both verdicts; remembered, so a search may ask again at no cost.
-
-    Raises:
-        ValueError: The formula cannot be read, or smact does not know an element.
-    """
-    from pymatgen.core import Composition
-    from smact.screening import smact_validity
-
-    composition = Composition(formula)
-    if any(abs(amount - round(amount)) > 1e-8 for amount in composition.values()):
-        raise ValueError(f"{formula} has a fractional amount: SMACT judges ordered crystals only")
-    try:
-        cdvae = bool(smact_validity(composition, oxidation_states_set="smact14"))
-        strict = bool(smact_validity(composition))
-    except KeyError as error:
-        raise ValueError(f"SMACT does not know an element of {formula}: {error}") from error
-    return SmactVerdict(cdvae=cdvae, strict=strict, applicable=len(composition) > 1)
 
 
 @dataclass(frozen=True)
