@@ -1,0 +1,105 @@
+"""Categorical draws and the memory of a sequence: what all samplers of the prior share."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.prior.layers import KeyValue
+from model.prior.network import PriorNetwork
+
+
+@dataclass(frozen=True)
+class Temperatures:
+    """How sharply each part is drawn: 1 the prior itself, below 1 likelier codes, 0 the likeliest.
+
+    Attributes:
+        composition: number of species, counts, elements.
+        tokens: what species tokens say beyond the element.
+        geometry: role and axis codes.
+        crystal: crystal token.
+    """
+
+    composition: float = 1.0
+    tokens: float = 1.0
+    geometry: float = 1.0
+    crystal: float = 1.0
+
+    def __post_init__(self) -> None:
+        for value in (self.composition, self.tokens, self.geometry, self.crystal):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"temperatures are finite and not negative, got {value}")
+
+    @classmethod
+    def of(cls, value: float | Temperatures) -> Temperatures:
+        """Return one temperature for all parts, or what is given."""
+        return value if isinstance(value, Temperatures) else cls(value, value, value, value)
+
+
+class Draws:
+    """Draws categoricals and keeps the log probability of what was drawn (B,).
+
+    `log_mass` is the log of the probability that the constraints left at each draw: the weight
+    that turns constrained draws into draws from the prior given the constraints.
+    """
+
+    def __init__(self, batch: int, random: torch.Generator) -> None:
+        self.random = random
+        self.log_p = torch.zeros(batch)
+        self.log_mass = torch.zeros(batch)
+
+    def draw(
+        self, logits: Tensor, temperature: float, keep: Tensor, possible: Tensor | None = None
+    ) -> Tensor:
+        """Return one value a row (B,), 0 where not kept.
+
+        Args:
+            logits: (B, K), -inf for what cannot be.
+            temperature: 0 takes the likeliest.
+            keep: (B,) bool.
+            possible: (B, K) bool, what the constraint leaves.
+        """
+        logits = logits.masked_fill(~keep[:, None], 0.0)
+        if possible is not None:
+            possible = possible | ~keep[:, None]
+            left = tempered(logits, temperature).masked_fill(~possible, -math.inf).logsumexp(-1)
+            self.log_mass += torch.where(keep, left, 0.0)
+            logits = logits.masked_fill(~possible, -math.inf)
+        # A constraint may lead into a dead end: such a row weighs nothing from here on.
+        dead = (logits == -math.inf).all(-1)
+        self.log_mass[dead] = -math.inf
+        logits = logits.masked_fill(dead[:, None], 0.0)
+        log_p = tempered(logits, temperature)
+        value = torch.multinomial(log_p.exp(), 1, generator=self.random)[:, 0]
+        self.log_p += torch.where(keep, log_p.gather(1, value[:, None])[:, 0], 0.0)
+        return value * keep
+
+
+class Walk:
+    """The trunk's memories along a sequence."""
+
+    def __init__(self, network: PriorNetwork, batch: int) -> None:
+        self.network = network
+        self.valid = torch.zeros(batch, 0, dtype=torch.bool)
+        self.memories: list[KeyValue] | None = None
+
+    def step(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Append positions x (B, Q, width), valid (B, Q), and return their hidden states."""
+        new = x.shape[1]
+        self.valid = torch.cat([self.valid, valid], 1)
+        total = self.valid.shape[1]
+        causal = torch.ones(new, total, dtype=torch.bool).tril(total - new)
+        allowed = (causal & self.valid[:, None])[:, None]
+        hidden, self.memories = self.network.trunk(x, allowed, self.memories)
+        return hidden
+
+
+def tempered(logits: Tensor, temperature: float) -> Tensor:
+    """Return log probabilities at a temperature; 0 puts all on the likeliest."""
+    if temperature > 0:
+        return (logits / temperature).log_softmax(-1)
+    best = torch.full_like(logits, -math.inf)
+    return best.scatter(-1, logits.argmax(-1, keepdim=True), 0.0)

@@ -1,0 +1,307 @@
+"""Drawing codes from the network, item by item, in batches."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.prior.arrays import CodeArrays
+from model.prior.conditions import Constraint, ImpossibleConditions
+from model.prior.draws import Draws, Temperatures, Walk
+from model.prior.network import PriorNetwork
+from model.prior.tables import LOCAL_CODES, SPECIES_LEVELS
+
+_CHUNK = 512
+_POOL, _SMALLEST_POOL = 8, 128  # compositions drawn for each one kept, where they are constrained
+
+
+@dataclass(frozen=True)
+class Compositions:
+    """Skeletons and species tokens of B crystals.
+
+    Attributes:
+        n_species: (B,).
+        counts: (B, S).
+        elements: (B, S).
+        tokens: (B, S, 2).
+        log_p: (B,) log probability of all draws, as tempered and constrained.
+    """
+
+    n_species: Tensor
+    counts: Tensor
+    elements: Tensor
+    tokens: Tensor
+    log_p: Tensor
+
+    def select(self, rows: Tensor) -> Compositions:
+        """Return some of them."""
+        fields = (self.n_species, self.counts, self.elements, self.tokens, self.log_p)
+        return Compositions(*(value[rows] for value in fields))
+
+
+def draw_compositions(
+    network: PriorNetwork,
+    n: int,
+    constraint: Constraint | None,
+    temperatures: Temperatures,
+    random: torch.Generator,
+) -> Compositions:
+    """Draw skeletons and species tokens, chemistry first.
+
+    With a constraint, a pool is drawn with everything else masked out, and the result is drawn
+    from the pool by the probability the masks left (sampling-importance-resampling): masks alone
+    would favour beginnings that hardly ever can be completed.
+
+    Raises:
+        ImpossibleConditions: if no draw of the pool can meet the constraint.
+    """
+    if constraint is None or constraint.determined:
+        return _compositions(network, n, constraint, temperatures, random)[0]
+    size = max(_POOL * n, _SMALLEST_POOL)
+    pool, log_mass = _compositions(network, size, constraint, temperatures, random)
+    if not (log_mass > -math.inf).any():
+        raise ImpossibleConditions("no composition that the prior can draw meets the conditions")
+    weights = log_mass.double().softmax(0)
+    # Systematic resampling: the pool's best are not lost to chance.
+    points = (torch.arange(n) + torch.rand(1, generator=random)) / n
+    rows = torch.searchsorted(weights.cumsum(0), points.double()).clamp(max=size - 1)
+    return pool.select(rows[torch.randperm(n, generator=random)])
+
+
+def _compositions(
+    network: PriorNetwork,
+    n: int,
+    constraint: Constraint | None,
+    temperatures: Temperatures,
+    random: torch.Generator,
+) -> tuple[Compositions, Tensor]:
+    """Draw n compositions and the log of the probability their constraint left."""
+    parts, masses = [], []
+    for start in range(0, n, _CHUNK):
+        batch = min(_CHUNK, n - start)
+        draws = Draws(batch, random)
+        walk = Walk(network, batch)
+        n_species, counts = _skeletons(network, walk, draws, constraint, temperatures)
+        elements, tokens = _species(
+            network, walk, draws, n_species, counts, None, constraint, temperatures
+        )
+        parts.append(Compositions(n_species, counts, elements, tokens, draws.log_p))
+        masses.append(draws.log_mass)
+    joined = zip(*((p.n_species, p.counts, p.elements, p.tokens, p.log_p) for p in parts))
+    return Compositions(*(torch.cat(values) for values in joined)), torch.cat(masses)
+
+
+def _skeletons(
+    network: PriorNetwork,
+    walk: Walk,
+    draws: Draws,
+    constraint: Constraint | None,
+    temperatures: Temperatures,
+) -> tuple[Tensor, Tensor]:
+    """Draw the number of species (B,) and the counts (B, max species)."""
+    batch = len(draws.log_p)
+    always = torch.ones(batch, 1, dtype=torch.bool)
+    hidden = walk.step(network.size_input(batch, 0), always)[:, 0]
+    possible = None if constraint is None else constraint.sizes.expand(batch, -1)
+    n_species = draws.draw(
+        network.size_logits(hidden), temperatures.composition, always[:, 0], possible
+    )
+    counts = torch.zeros(batch, network.n_slots, dtype=torch.int64)
+    for slot in range(network.n_slots):
+        keep = slot < n_species
+        x = network.count_input(n_species, counts[:, : slot + 1], 0)[:, -1:]
+        hidden = walk.step(x, keep[:, None])[:, 0]
+        used = counts.sum(1)
+        logits = network.count_logits(hidden, used, n_species - 1 - slot)
+        if constraint is not None:
+            possible = constraint.counts(slot, n_species, counts[:, :slot])
+        counts[:, slot] = draws.draw(logits, temperatures.composition, keep, possible)
+    return n_species, counts
+
+
+def _species(
+    network: PriorNetwork,
+    walk: Walk,
+    draws: Draws,
+    n_species: Tensor,
+    counts: Tensor,
+    last_atom: Tensor | None,
+    constraint: Constraint | None,
+    temperatures: Temperatures,
+) -> tuple[Tensor, Tensor]:
+    """Draw elements (B, S) and tokens (B, S, 2); after the atoms where `last_atom` is given."""
+    order = int(last_atom is not None)
+    batch, slots = counts.shape
+    elements = torch.zeros(batch, slots, dtype=torch.int64)
+    tokens = torch.zeros(batch, slots, SPECIES_LEVELS, dtype=torch.int64)
+    before = torch.zeros(batch, network.slot.shape[-1]) if last_atom is None else last_atom
+    for slot in range(slots):
+        keep = slot < n_species
+        everywhere = before[:, None].expand(-1, slots, -1)
+        x = network.species_input(n_species, counts, everywhere, order)[:, slot : slot + 1]
+        hidden = walk.step(x, keep[:, None])[:, 0]
+        possible = None
+        if constraint is not None:
+            possible = constraint.elements(slot, n_species, elements[:, :slot])
+        elements[:, slot] = draws.draw(
+            network.element_logits(hidden), temperatures.composition, keep, possible
+        )
+        first = network.token_logits(hidden, elements[:, slot])
+        tokens[:, slot, 0] = draws.draw(first, temperatures.tokens, keep)
+        second = network.token_logits(hidden, elements[:, slot], tokens[:, slot, 0])
+        tokens[:, slot, 1] = draws.draw(second, temperatures.tokens, keep)
+        before = network.species_embedded(elements[:, slot], tokens[:, slot])
+    return elements, tokens
+
+
+def draw_crystals(
+    network: PriorNetwork,
+    compositions: Compositions,
+    temperatures: Temperatures,
+    random: torch.Generator,
+) -> tuple[CodeArrays, Tensor]:
+    """Draw atoms and crystal tokens for compositions, chemistry first.
+
+    Returns:
+        B crystals, and (B,) the log probability of all draws, those of the compositions included.
+    """
+    n_atoms = compositions.counts.sum(1)
+    order = n_atoms.argsort(stable=True)
+    size = int(n_atoms.max())
+    local = torch.zeros(len(order), size, LOCAL_CODES, dtype=torch.int64)
+    slots = torch.zeros(len(order), size, dtype=torch.int64)
+    crystal = torch.zeros(len(order), network.n_levels, dtype=torch.int64)
+    log_p = compositions.log_p.clone()
+    for rows in order.split(_CHUNK):
+        part = compositions.select(rows)
+        draws = Draws(len(rows), random)
+        found = _atoms_and_crystal(network, part, draws, temperatures)
+        n = found[0].shape[1]
+        local[rows, :n], slots[rows, :n], crystal[rows] = found
+        log_p[rows] += draws.log_p
+    arrays = CodeArrays(
+        n_species=compositions.n_species,
+        counts=compositions.counts,
+        tokens=compositions.tokens,
+        elements=compositions.elements,
+        slots=slots,
+        local=local,
+        crystal=crystal,
+    )
+    return arrays, log_p
+
+
+def _atoms_and_crystal(
+    network: PriorNetwork, part: Compositions, draws: Draws, temperatures: Temperatures
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return local codes (B, N, 4), slots (B, N) and crystal tokens of one chunk."""
+    batch = len(part.n_species)
+    present = torch.arange(part.counts.shape[1]) < part.n_species[:, None]
+    species = network.species_embedded(part.elements, part.tokens)
+    shifted = torch.cat([torch.zeros_like(species[:, :1]), species[:, :-1]], 1)
+    inputs = [
+        network.size_input(batch, 0),
+        network.count_input(part.n_species, part.counts, 0),
+        network.species_input(part.n_species, part.counts, shifted, 0),
+    ]
+    walk = Walk(network, batch)
+    always = torch.ones(batch, 1, dtype=torch.bool)
+    walk.step(torch.cat(inputs, 1), torch.cat([always, present, present], 1))
+    n_atoms = part.counts.sum(1)
+    size = int(n_atoms.max())
+    ends = part.counts.cumsum(1)
+    slots = (torch.arange(size)[None, :, None] >= ends[:, None]).sum(-1)
+    slots = slots.clamp(max=part.counts.shape[1] - 1) * (torch.arange(size) < n_atoms[:, None])
+    last_species = species[torch.arange(batch), part.n_species - 1]
+    local = torch.zeros(batch, size, LOCAL_CODES, dtype=torch.int64)
+    before, last_atom = last_species, torch.zeros_like(last_species)
+    memory = network.atom_head.start(batch)
+    for i in range(size):
+        keep = i < n_atoms
+        x = network.atom_input(
+            slots[:, : i + 1],
+            part.counts,
+            before[:, None].expand(-1, i + 1, -1),
+            species,
+            0,
+        )[:, -1:]
+        hidden = walk.step(x, keep[:, None])
+        known = torch.zeros_like(hidden)
+        for k in range(LOCAL_CODES):
+            out = network.atom_head(hidden + network.atom_head.step[k] + known, None, memory)
+            logits = network.local_logits(out, k, part.n_species, slots[:, i : i + 1])[:, 0]
+            local[:, i, k] = draws.draw(logits, temperatures.geometry, keep)
+            known = known + network.local_embedded(k, local[:, i, k])[:, None]
+        before = known[:, 0]
+        last_atom = torch.where(keep[:, None], before, last_atom)
+        new = network.atom_head.remember(hidden + known)
+        memory = (torch.cat([memory[0], new[0]], 2), torch.cat([memory[1], new[1]], 2))
+    crystal = _crystal(network, walk, draws, n_atoms, last_species + last_atom, 0, temperatures)
+    return local, slots, crystal
+
+
+def _crystal(
+    network: PriorNetwork,
+    walk: Walk,
+    draws: Draws,
+    n_atoms: Tensor,
+    before: Tensor,
+    order: int,
+    temperatures: Temperatures,
+) -> Tensor:
+    """Draw the crystal tokens (B, levels)."""
+    always = torch.ones(len(n_atoms), 1, dtype=torch.bool)
+    hidden = walk.step(network.crystal_input(n_atoms, before, order), always)[:, 0]
+    known: Tensor | None = None
+    levels = []
+    for level in range(network.n_levels):
+        logits = network.crystal_logits(hidden, level, known)
+        levels.append(draws.draw(logits, temperatures.crystal, always[:, 0]))
+        embedded = network.level[level][levels[-1]]
+        known = embedded if known is None else known + embedded
+    return torch.stack(levels, 1)
+
+
+def draw_globals(
+    network: PriorNetwork,
+    base: CodeArrays,
+    temperatures: Temperatures,
+    random: torch.Generator,
+) -> tuple[CodeArrays, Tensor]:
+    """Draw species tokens and crystal token for fixed skeletons and atoms, geometry first.
+
+    Returns:
+        B crystals with the atoms of `base`, and (B,) the log probability of the draws.
+    """
+    batch = len(base)
+    local = [network.local_embedded(k, base.local[..., k]) for k in range(LOCAL_CODES)]
+    atoms = torch.stack(local).sum(0)
+    shifted = torch.cat([torch.zeros_like(atoms[:, :1]), atoms[:, :-1]], 1)
+    inputs = [
+        network.size_input(batch, 1),
+        network.count_input(base.n_species, base.counts, 1),
+        network.atom_input(base.slots, base.counts, shifted, None, 1),
+    ]
+    always = torch.ones(batch, 1, dtype=torch.bool)
+    walk, draws = Walk(network, batch), Draws(batch, random)
+    walk.step(torch.cat(inputs, 1), torch.cat([always, base.present, base.mask], 1))
+    last_atom = atoms[torch.arange(batch), base.n_atoms - 1]
+    elements, tokens = _species(
+        network, walk, draws, base.n_species, base.counts, last_atom, None, temperatures
+    )
+    species = network.species_embedded(elements, tokens)
+    last = last_atom + species[torch.arange(batch), base.n_species - 1]
+    crystal = _crystal(network, walk, draws, base.n_atoms, last, 1, temperatures)
+    arrays = CodeArrays(
+        n_species=base.n_species,
+        counts=base.counts,
+        tokens=tokens,
+        elements=elements,
+        slots=base.slots,
+        local=base.local,
+        crystal=crystal,
+    )
+    return arrays, draws.log_p
