@@ -143,10 +143,10 @@ class Generator:
                 f"{n} atoms in the cell: {self.name} was trained on {self.min_atoms} to "
                 f"{self.max_atoms}"
             )
-        if len(kinds) > self.model.config.max_species:
+        slots = self.model.species_slots
+        if slots and len(kinds) > slots:
             return EncodingError(
-                f"{len(kinds)} distinct elements: {self.name} has "
-                f"{self.model.config.max_species} species slots"
+                f"{len(kinds)} distinct elements: {self.name} has {slots} species slots"
             )
         unknown = sorted(kinds - self.elements)
         if unknown:
@@ -205,20 +205,21 @@ class Generator:
 
     def gene_sizes(self, codes: CrystalCodes) -> tuple[int, ...]:
         """Return the number of values of each global gene of `codes`, in their order."""
-        config = self.model.config
-        return (config.species_codes,) * (codes.n_species * config.species_levels) + (
-            config.crystal_codes,
-        ) * config.crystal_levels
+        return self.model.gene_sizes(codes.n_species)
 
     def _quantised(self, codes: Sequence[CrystalCodes]) -> CodeIndices:
         """Check codes against the codebooks and pad them into tensors."""
-        config = self.model.config
-        local_sizes = (config.role_codes, *(config.axis_codes,) * 3)
+        max_species, local_sizes = self.model.species_slots, self.model.local_sizes
         for i, c in enumerate(codes):
-            if c.n_species > config.max_species or c.n_atoms > self.max_atoms:
+            if c.n_species > max_species or c.n_atoms > self.max_atoms:
                 raise ValueError(
                     f"codes {i}: {c.n_species} species and {c.n_atoms} atoms, {self.name} allows "
-                    f"{config.max_species} and {self.max_atoms}"
+                    f"{max_species} and {self.max_atoms}"
+                )
+            if len(c.local[0]) != len(local_sizes):
+                raise ValueError(
+                    f"codes {i}: {len(c.local[0])} local codes an atom, {self.name} has "
+                    f"{len(local_sizes)}"
                 )
             sizes = self.gene_sizes(c)
             if len(sizes) != len(c.global_genes):
@@ -234,4 +235,4 @@ class Generator:
                     raise ValueError(
                         f"codes {i}: gene {position} is {gene}, allowed are 0 to {size - 1}"
                     )
-        return CodeIndices.from_codes(codes, config.max_species)
+        return CodeIndices.from_codes(codes, max_species)

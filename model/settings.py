@@ -67,6 +67,7 @@ class LossWeights(BaseModel):
         default=1.0, ge=0, description="lattice from species and roles alone"
     )
     role: float = Field(default=0.3, ge=0, description="role code → species slot")
+    presence: float = Field(default=0.3, ge=0, description="atom or no more atoms")
     commitment: float = Field(default=0.25, ge=0)
     properties: float = Field(default=0.5, ge=0)
 
@@ -103,6 +104,21 @@ class TrainConfig(BaseModel):
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     limit: int | None = Field(default=None, ge=2, description="train on the first rows only")
+    precision: Literal["float32", "bfloat16", "auto"] = Field(
+        default="auto",
+        description="of the dense layers; auto: bfloat16 on a GPU that has it, float32 elsewhere",
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        default="auto", description="torch.compile of the dense layers; auto: on a GPU only"
+    )
+    validate_every: int | None = Field(
+        default=None,
+        ge=1,
+        description="epochs between validations; default: five, the last epoch always among them",
+    )
+    validate_rows: int = Field(
+        default=200, ge=1, description="validation crystals whose match chooses the best epoch"
+    )
     extra_labels: dict[str, Path] = Field(
         default_factory=dict,
         description="target 'property@level' → csv(.gz) with columns id, value",

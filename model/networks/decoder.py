@@ -57,6 +57,7 @@ class CrystalDecoder(nn.Module):
         super().__init__()
         width = config.width
         self.slot = nn.Linear(config.local_dim, config.max_species)
+        self.presence = nn.Linear(config.local_dim, 1)
         self.from_local = nn.Linear(4 * config.local_dim, width)
         self.from_species = nn.Linear(config.species_dim, width)
         self.from_crystal = nn.ModuleList(
@@ -83,6 +84,10 @@ class CrystalDecoder(nn.Module):
             (B, N, S) logits; absent slots cannot be taken.
         """
         return self.slot(role).masked_fill(~present[:, None, :], _ABSENT)
+
+    def presence_logits(self, role: Tensor) -> Tensor:
+        """Return how sure it is (...,) that a role vector (..., local_dim) stands for an atom."""
+        return self.presence(role)[..., 0]
 
     def forward(self, codes: CodeVectors, slots: Tensor) -> AtomPrediction:
         """Decode atoms.

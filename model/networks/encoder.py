@@ -28,7 +28,7 @@ class Encoding:
     Attributes:
         role: (B, N, local_dim), sees coordinates and species ranks only.
         axes: (B, N, 3, local_dim), one vector per coordinate.
-        species: (B, S, species_dim), one token per distinct element.
+        species: (B, S, species_dim), one token per distinct element, blind to the cell.
         present: (B, S) bool, which slots are used.
         pooled: (B, 2 width), crystal summary for the crystal token.
     """
@@ -51,7 +51,7 @@ class CrystalEncoder(nn.Module):
 
     Local vectors are anonymous: they are computed from coordinates and electronegativity ranks
     alone. That is what leaves composition and cell to the global codes, and makes the search over
-    these effective.
+    these effective. `end` is the local vector of "no more atoms", quantised like a role.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -68,7 +68,9 @@ class CrystalEncoder(nn.Module):
             TransformerBlock(width, config.heads) for _ in range(config.encoder_blocks)
         )
         self.norm = nn.LayerNorm(width)
-        self.to_species = nn.Linear(2 * width, config.species_dim)
+        self.composition = nn.Linear(width, width)
+        self.to_species = mlp(2 * width, 2 * width, config.species_dim)
+        self.end = nn.Parameter(torch.randn(config.local_dim))
         self.anonymous = mlp(3 * fourier + width, 2 * width, width)
         self.anonymous_context = nn.Linear(width, width)
         self.to_role = mlp(2 * width, 2 * width, config.local_dim)
@@ -93,7 +95,7 @@ class CrystalEncoder(nn.Module):
         waves = fourier_features(crystals.frac)
         element = self.element(crystals.numbers)
         context = self._context(crystals, lattice, element, waves)
-        species, present = self._species(crystals, element, context)
+        species, present = self._species(crystals, element)
         role = self._roles(crystals, waves)
         axis = self.axis.weight.expand(*waves.shape[:3], _AXIS_WIDTH)
         axes = self.to_axis(torch.cat([waves, axis], -1))
@@ -122,15 +124,19 @@ class CrystalEncoder(nn.Module):
             x = block(x, part)
         return self.norm(x)
 
-    def _species(
-        self, crystals: CrystalTensors, element: Tensor, context: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Average the atoms of each element into its token."""
+    def _species(self, crystals: CrystalTensors, element: Tensor) -> tuple[Tensor, Tensor]:
+        """Return one token per element, which knows its element and the composition.
+
+        It sees neither cell nor distances: a token taken from another crystal must not bring that
+        crystal's volume along, or swapping species would not move the cell as radii do.
+        """
         slot = F.one_hot(crystals.ranks, self.config.max_species).to(element.dtype)
         slot = slot * crystals.mask[..., None]
         count = slot.sum(1)
-        sums = slot.transpose(1, 2) @ torch.cat([element, context], -1)
-        return self.to_species(sums / count.clamp(min=1)[..., None]), count > 0
+        own = slot.transpose(1, 2) @ element / count.clamp(min=1)[..., None]
+        composition = F.gelu(self.composition(atom_mean(element, crystals.mask)))
+        tokens = self.to_species(torch.cat([own, composition[:, None].expand_as(own)], -1))
+        return tokens, count > 0
 
     def _roles(self, crystals: CrystalTensors, waves: Tensor) -> Tensor:
         """Return role vectors from coordinates and ranks alone."""

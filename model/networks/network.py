@@ -32,6 +32,14 @@ class CodeNetwork(nn.Module, ABC):
     def quantisers(self) -> dict[str, CodeQuantiser]:
         """The quantisers by name, for perplexities, revival and dead codes."""
 
+    @property
+    def dense_modules(self) -> tuple[nn.Module, ...]:
+        """The modules that may be compiled and run in bfloat16.
+
+        No quantiser, no loss and nothing of the lattice may be among them.
+        """
+        return ()
+
     @abstractmethod
     def fit_scales(self, crystals: CrystalTensors) -> None:
         """Set the constants that standardise cells from the training crystals."""
@@ -79,6 +87,11 @@ class CodeNetwork(nn.Module, ABC):
     @abstractmethod
     def gene_sizes(self, n_species: int) -> tuple[int, ...]:
         """Return the number of values of each global gene of a crystal with that many tokens."""
+
+    @property
+    def species_slots(self) -> int:
+        """Most species tokens a crystal can have; 0 if global codes are not split by element."""
+        return 0
 
     @property
     @abstractmethod

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from vector_quantize_pytorch import ResidualVQ
 
+from model.networks.indices import PAD
+
 _REVIVED_USE = 2.0  # use count of a revived code: about a hundred batches to prove itself
 
 
@@ -118,6 +120,13 @@ class CodeQuantiser(nn.Module):
             result.append(torch.special.entr(share).sum().exp().item())
         return result
 
+    def dead_codes(self) -> list[int]:
+        """Return the number of codes used less than the revival threshold, per level."""
+        return [
+            int((layer._codebook.cluster_size < layer._codebook.threshold_ema_dead_code).sum())
+            for layer in self.residual.layers
+        ]
+
     def lookup(self, indices: Tensor) -> Tensor:
         """Return the vectors of codes.
 
@@ -131,3 +140,34 @@ class CodeQuantiser(nn.Module):
         for level, codebook in enumerate(self._codebooks()):
             result = result + codebook[indices[:, level]]
         return result
+
+
+def quantise_kept(
+    quantiser: CodeQuantiser, x: Tensor, keep: Tensor, discrete: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Quantise the kept vectors of x (..., dim); the others become zero with index -1.
+
+    Args:
+        quantiser: to use.
+        x: (..., dim).
+        keep: (...) bool.
+        discrete: False passes the vectors on unquantised, all indices -1.
+
+    Returns:
+        quantised (..., dim), indices (..., levels), commitment loss (scalar).
+    """
+    indices = torch.full((*keep.shape, quantiser.levels), PAD, device=x.device)
+    if not discrete:
+        return x * keep[..., None], indices, x.new_zeros(())
+    vectors, found, loss = quantiser(x[keep])
+    quantised = torch.zeros_like(x)
+    quantised[keep] = vectors
+    indices[keep] = found
+    return quantised, indices, loss
+
+
+def look_up_kept(quantiser: CodeQuantiser, indices: Tensor, keep: Tensor) -> Tensor:
+    """Look up indices (..., levels) where kept (...) bool; zero elsewhere."""
+    vectors = torch.zeros(*keep.shape, quantiser.dim, device=indices.device)
+    vectors[keep] = quantiser.lookup(indices[keep])
+    return vectors

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,27 +12,33 @@ from model.data.tensors import CrystalTensors
 from model.networks.coordinates import periodic_cross_entropy, periodic_mean
 from model.networks.decoder import AtomPrediction, CodeVectors, CrystalDecoder
 from model.networks.encoder import CrystalEncoder
-from model.networks.indices import PAD, CodeIndices
+from model.networks.indices import CodeIndices
 from model.networks.lattice import RelativeLattice
 from model.networks.layers import atom_mean, mlp
-from model.networks.quantiser import CodeQuantiser
+from model.networks.network import CodeNetwork, DecodedArrays
+from model.networks.quantiser import CodeQuantiser, look_up_kept, quantise_kept
 from model.settings import LossWeights, ModelConfig
 
+_KMEANS_CRYSTALS = 4096  # crystals whose vectors place the codebooks
 _SMOOTH = 0.1  # beta of the smooth L1 loss on standardised lattices
 
 
 @dataclass(frozen=True)
 class Quantised:
-    """Code vectors with their indices, the lattice base and the commitment loss."""
+    """Code vectors with their indices, the lattice base and the commitment loss.
+
+    `end` (B, local_dim) is the quantised "no more atoms".
+    """
 
     vectors: CodeVectors
     indices: CodeIndices
+    end: Tensor
     slot_logits: Tensor
     lattice_base: Tensor
     commitment: Tensor
 
 
-class CrystalVQVAE(nn.Module):
+class CrystalVQVAE(CodeNetwork):
     """Crystals to codes and back (design and measurements: docs of the generator).
 
     Four quantisers: roles and axes per atom, species tokens, crystal token. The crystal token is
@@ -93,6 +97,54 @@ class CrystalVQVAE(nn.Module):
             "crystal": self.crystal,
         }
 
+    def gene_sizes(self, n_species: int) -> tuple[int, ...]:
+        """See `CodeNetwork`."""
+        config = self.config
+        tokens = (config.species_codes,) * (n_species * config.species_levels)
+        return tokens + (config.crystal_codes,) * config.crystal_levels
+
+    @property
+    def dense_modules(self) -> tuple[nn.Module, ...]:
+        """See `CodeNetwork`: the transformers over the atoms."""
+        return (*self.encoder.blocks, *self.decoder.blocks)
+
+    @property
+    def species_slots(self) -> int:
+        """See `CodeNetwork`."""
+        return self.config.max_species
+
+    @property
+    def local_sizes(self) -> tuple[int, ...]:
+        """See `CodeNetwork`: role and the three axes."""
+        return (self.config.role_codes, *(self.config.axis_codes,) * 3)
+
+    def fit_scales(self, crystals: CrystalTensors) -> None:
+        """See `CodeNetwork`."""
+        self.lattice.fit_scale(crystals.cell, crystals.n_atoms)
+
+    @torch.no_grad()
+    def place_codebooks(
+        self, crystals: CrystalTensors, *, batch_size: int, random: torch.Generator
+    ) -> None:
+        """See `CodeNetwork`: k-means on 4,096 crystals."""
+        self.eval()
+        chosen = torch.randperm(len(crystals), generator=random)[:_KMEANS_CRYSTALS]
+        sample = crystals.select(chosen.to(crystals.n_atoms.device))
+        share = batch_size / len(sample)
+        lattice = self.lattice.standardise(sample.cell, sample.n_atoms)
+        encoding = self.encoder(sample, lattice)
+        ends = self.encoder.end.expand(len(sample), -1)
+        for quantiser, vectors in (
+            (self.roles, torch.cat([encoding.role[sample.mask], ends])),
+            (self.axes, encoding.axes[sample.mask].flatten(0, 1)),
+            (self.species, encoding.species[encoding.present]),
+        ):
+            quantiser.initialise(vectors, typical_batch=max(1, round(share * len(vectors))))
+        # The crystal token depends on what the other codebooks now say about the lattice.
+        base = self.quantise(sample, discrete=False).lattice_base
+        token = self.encoder.crystal_token(encoding.pooled, lattice - base)
+        self.crystal.initialise(token, typical_batch=batch_size)
+
     def quantise(self, crystals: CrystalTensors, *, discrete: bool = True) -> Quantised:
         """Encode crystals and quantise what comes out.
 
@@ -104,10 +156,10 @@ class CrystalVQVAE(nn.Module):
         lattice = self.lattice.standardise(crystals.cell, crystals.n_atoms)
         encoding = self.encoder(crystals, lattice)
         present = encoding.present
-        role, role_index, loss_role = _through(self.roles, encoding.role, mask, discrete)
+        role, end, role_index, loss_role = self._roles(encoding.role, mask, discrete)
         axis_mask = mask[..., None].expand(*mask.shape, 3)
-        axes, axis_index, loss_axis = _through(self.axes, encoding.axes, axis_mask, discrete)
-        species, species_index, loss_species = _through(
+        axes, axis_index, loss_axis = quantise_kept(self.axes, encoding.axes, axis_mask, discrete)
+        species, species_index, loss_species = quantise_kept(
             self.species, encoding.species, present, discrete
         )
         slot_logits = self.decoder.slot_logits(role, present)
@@ -115,7 +167,7 @@ class CrystalVQVAE(nn.Module):
         base = self.lattice.expected(species, present, slot_logits.softmax(-1), local, mask)
         token = self.encoder.crystal_token(encoding.pooled, lattice - base.detach())
         every = torch.ones(len(token), dtype=torch.bool, device=token.device)
-        crystal, crystal_index, loss_crystal = _through(self.crystal, token, every, discrete)
+        crystal, crystal_index, loss_crystal = quantise_kept(self.crystal, token, every, discrete)
         return Quantised(
             vectors=CodeVectors(
                 role=role, axes=axes, species=species, present=present, crystal=crystal, mask=mask
@@ -125,10 +177,25 @@ class CrystalVQVAE(nn.Module):
                 crystal=crystal_index,
                 local=torch.cat([role_index, axis_index[..., 0]], -1),
             ),
+            end=end,
             slot_logits=slot_logits,
             lattice_base=base,
             commitment=(loss_role + loss_axis) / 2 + loss_species + loss_crystal,
         )
+
+    def _roles(
+        self, role: Tensor, mask: Tensor, discrete: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Quantise the atoms' roles (B, N, d) together with one end per crystal.
+
+        Returns:
+            Role vectors (B, N, d), end vectors (B, d), role indices (B, N, 1), commitment loss.
+        """
+        end = self.encoder.end.to(role.dtype).expand(len(role), 1, -1)
+        both = torch.cat([role, end], 1)
+        keep = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+        vectors, indices, loss = quantise_kept(self.roles, both, keep, discrete)
+        return vectors[:, :-1], vectors[:, -1], indices[:, :-1], loss
 
     def losses(
         self, crystals: CrystalTensors, labels: Tensor, *, discrete: bool = True
@@ -149,6 +216,8 @@ class CrystalVQVAE(nn.Module):
         known = ~labels.isnan()
         predicted = self.properties(self._joint(quantised.vectors))
         numbers, ranks = crystals.numbers[mask], crystals.ranks[mask]
+        atom = self.decoder.presence_logits(quantised.vectors.role[mask])
+        end = self.decoder.presence_logits(quantised.end)
         return {
             "species": F.cross_entropy(atoms.elements[mask], numbers),
             "coordinates": periodic_cross_entropy(
@@ -157,6 +226,7 @@ class CrystalVQVAE(nn.Module):
             "lattice": F.smooth_l1_loss(lattice, target, beta=_SMOOTH),
             "lattice_base": F.smooth_l1_loss(base, target, beta=_SMOOTH),
             "role": F.cross_entropy(quantised.slot_logits[mask], ranks),
+            "presence": F.softplus(-atom).mean() + F.softplus(end).mean(),
             "commitment": quantised.commitment,
             "properties": F.smooth_l1_loss(predicted[known], labels[known])
             if known.any()
@@ -170,22 +240,34 @@ class CrystalVQVAE(nn.Module):
     def vectors(self, indices: CodeIndices) -> CodeVectors:
         """Look codes up in the codebooks."""
         mask, present = indices.mask, indices.present
-        role = _looked_up(self.roles, indices.local[..., :1], mask)
+        role = look_up_kept(self.roles, indices.local[..., :1], mask)
         axis_mask = mask[..., None].expand(*mask.shape, 3)
-        axes = _looked_up(self.axes, indices.local[..., 1:, None], axis_mask)
+        axes = look_up_kept(self.axes, indices.local[..., 1:, None], axis_mask)
         return CodeVectors(
             role=role,
             axes=axes,
-            species=_looked_up(self.species, indices.species, present),
+            species=look_up_kept(self.species, indices.species, present),
             present=present,
             crystal=self.crystal.lookup(indices.crystal),
             mask=mask,
         )
 
-    def decode_to_arrays(
-        self, indices: CodeIndices
-    ) -> list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]]:
-        """Decode codes into (atomic numbers (N,), fractional coordinates (N, 3), cell (6,))."""
+    def count_atoms(self, crystals: CrystalTensors) -> Tensor:
+        """Return how many atoms (B,) the quantised roles say there are.
+
+        The codes of a crystal are read as one row of `max_atoms` roles, those behind the last atom
+        quantised from "no more atoms"; the count is where the decoder sees the first of these.
+        """
+        lattice = self.lattice.standardise(crystals.cell, crystals.n_atoms)
+        role = self.encoder(crystals, lattice).role
+        row = self.encoder.end.repeat(len(crystals), self.config.max_atoms + 1, 1)
+        row[:, : role.shape[1]] = torch.where(crystals.mask[..., None], role, self.encoder.end)
+        vectors = self.roles.lookup(self.roles.nearest(row.flatten(0, 1)))
+        atom = (self.decoder.presence_logits(vectors) > 0).view(row.shape[:2])
+        return atom.long().cumprod(1).sum(1)
+
+    def decode_to_arrays(self, indices: CodeIndices) -> list[DecodedArrays]:
+        """See `CodeNetwork`."""
         codes = self.vectors(indices)
         atoms, lattice = self._decode(codes)
         logits = atoms.elements.clone()
@@ -218,24 +300,3 @@ class CrystalVQVAE(nn.Module):
 def weighted_sum(losses: dict[str, Tensor], weights: LossWeights) -> Tensor:
     """Return the total loss."""
     return torch.stack([getattr(weights, name) * loss for name, loss in losses.items()]).sum()
-
-
-def _through(
-    quantiser: CodeQuantiser, x: Tensor, keep: Tensor, discrete: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Quantise the kept vectors of x (..., dim); the others become zero with index -1."""
-    indices = torch.full((*keep.shape, quantiser.levels), PAD, device=x.device)
-    if not discrete:
-        return x * keep[..., None], indices, x.new_zeros(())
-    vectors, found, loss = quantiser(x[keep])
-    quantised = torch.zeros_like(x)
-    quantised[keep] = vectors
-    indices[keep] = found
-    return quantised, indices, loss
-
-
-def _looked_up(quantiser: CodeQuantiser, indices: Tensor, keep: Tensor) -> Tensor:
-    """Look up indices (..., levels) where kept; zero elsewhere."""
-    vectors = torch.zeros(*keep.shape, quantiser.dim, device=indices.device)
-    vectors[keep] = quantiser.lookup(indices[keep])
-    return vectors
