@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from discovery.cli import campaigns, doctor, evaluate, generator, models, work
+from discovery.cli import campaigns, doctor, evaluate, generate, generator, models, work
 
 EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted."
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 
 campaigns.register(app)
 generator.register(app)
+generate.register(app)
 app.add_typer(evaluate.app, name="evaluate")
 work.register(app)
 doctor.register(app)

@@ -21,7 +21,7 @@ from model.prior.draws import Temperatures
 from model.prior.likelihood import PARTS, log_likelihood_parts
 from model.prior.mutation import redraw_levels, redraw_tokens
 from model.prior.network import PriorNetwork
-from model.prior.sampling import draw_compositions, draw_crystals, draw_globals
+from model.prior.sampling import draw_compositions, draw_crystals, draw_globals, draw_tokens
 from model.prior.settings import PriorConfig
 from model.prior.tables import SPECIES_LEVELS, NetworkTables
 
@@ -105,6 +105,40 @@ class CodePrior:
         found = draw_compositions(self.network, n, constraint, temperatures, random)
         arrays, log_p = draw_crystals(self.network, found, temperatures, random)
         return arrays.to_codes(), log_p
+
+    @torch.inference_mode()
+    def sample_cells(
+        self,
+        cells: Sequence[Mapping[int, int]],
+        *,
+        seed: int,
+        temperature: float | Temperatures = 1.0,
+    ) -> list[CrystalCodes]:
+        """Draw one crystal for each cell content, all in one go.
+
+        Args:
+            cells: atomic number → number of atoms in the cell; repeat one to draw it again.
+            seed: of all draws.
+            temperature: see `sample`.
+
+        Raises:
+            ImpossibleConditions: if the generator has no room for a cell or not its elements.
+        """
+        order = self.tables.element_order.tolist()
+        skeletons = []
+        for cell in cells:
+            Constraint(Conditions.of_cell(cell), self.tables)  # says what is wrong with it
+            skeletons.append(sorted(cell.items(), key=lambda item: order[item[0]]))
+        counts = torch.zeros(len(cells), max(map(len, skeletons)), dtype=torch.int64)
+        elements = torch.zeros_like(counts)
+        for i, skeleton in enumerate(skeletons):
+            elements[i, : len(skeleton)] = torch.tensor([z for z, _ in skeleton])
+            counts[i, : len(skeleton)] = torch.tensor([n for _, n in skeleton])
+        random = torch.Generator().manual_seed(seed)
+        temperatures = Temperatures.of(temperature)
+        n_species = torch.tensor([len(skeleton) for skeleton in skeletons])
+        found = draw_tokens(self.network, n_species, counts, elements, temperatures, random)
+        return draw_crystals(self.network, found, temperatures, random)[0].to_codes()
 
     def log_likelihood(self, codes: Sequence[CrystalCodes]) -> Tensor:
         """Return the exact log likelihood (B,) in nats of whole crystals, chemistry first.

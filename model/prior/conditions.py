@@ -62,6 +62,14 @@ class Conditions(BaseModel):
                 raise ValueError(f"the window of {target} is empty: {lowest} to {highest}")
         return self
 
+    @classmethod
+    def of_cell(cls, cell: Mapping[int, int]) -> Conditions:
+        """Return the conditions that a cell holds exactly these atoms, by atomic number."""
+        from pymatgen.core import Element
+
+        formula = "".join(f"{Element.from_Z(z).symbol}{n}" for z, n in cell.items())
+        return cls(formula=formula, n_atoms=sum(cell.values()))
+
     def amounts(self) -> dict[int, int]:
         """Return the formula's smallest whole amounts by atomic number.
 

@@ -66,11 +66,11 @@ class PriorNetwork(nn.Module):
             for _ in range(config.blocks)
         )
         self.norm = nn.LayerNorm(width)
-        head = {"expansion": _HEAD_EXPANSION, "dropout": config.dropout}
-        self.skeleton_head = CodeHead(width, 2, **head)
-        self.species_head = CodeHead(width, 1 + SPECIES_LEVELS, **head)
-        self.atom_head = AtomHead(width, config.heads, LOCAL_CODES, **head)
-        self.crystal_head = CodeHead(width, self.n_levels, **head)
+        size = _HEAD_EXPANSION, config.dropout
+        self.skeleton_head = CodeHead(width, 2, *size)
+        self.species_head = CodeHead(width, 1 + SPECIES_LEVELS, *size)
+        self.atom_head = AtomHead(width, config.heads, LOCAL_CODES, *size)
+        self.crystal_head = CodeHead(width, self.n_levels, *size)
         self.size_out, self.count_out = codes(self.n_slots + 1), codes(self.n_sites + 1)
         self.element_out = codes(len(tables.element_features))
         self.periodic_out = nn.Linear(tables.element_features.shape[1], width, bias=False)

@@ -86,12 +86,45 @@ def _compositions(
         walk = Walk(network, batch)
         n_species, counts = _skeletons(network, walk, draws, constraint, temperatures)
         elements, tokens = _species(
-            network, walk, draws, n_species, counts, None, constraint, temperatures
+            network, walk, draws, n_species, counts, temperatures, constraint=constraint
         )
         parts.append(Compositions(n_species, counts, elements, tokens, draws.log_p))
         masses.append(draws.log_mass)
     joined = zip(*((p.n_species, p.counts, p.elements, p.tokens, p.log_p) for p in parts))
     return Compositions(*(torch.cat(values) for values in joined)), torch.cat(masses)
+
+
+def draw_tokens(
+    network: PriorNetwork,
+    n_species: Tensor,
+    counts: Tensor,
+    elements: Tensor,
+    temperatures: Temperatures,
+    random: torch.Generator,
+) -> Compositions:
+    """Draw species tokens for given skeletons and elements, chemistry first.
+
+    Args:
+        network: with its weights.
+        n_species: (B,).
+        counts: (B, S).
+        elements: (B, S), in the order of species.
+        temperatures: see `Temperatures`.
+        random: source of the draws.
+    """
+    parts = []
+    for rows in torch.arange(len(n_species)).split(_CHUNK):
+        size, count = n_species[rows], counts[rows]
+        draws, walk = Draws(len(rows), random), Walk(network, len(rows))
+        present = torch.arange(count.shape[1]) < size[:, None]
+        inputs = [network.size_input(len(rows), 0), network.count_input(size, count, 0)]
+        always = torch.ones(len(rows), 1, dtype=torch.bool)
+        walk.step(torch.cat(inputs, 1), torch.cat([always, present], 1))
+        parts.append(
+            _species(network, walk, draws, size, count, temperatures, given=elements[rows])[1]
+        )
+    tokens = torch.cat(parts)
+    return Compositions(n_species, counts, elements, tokens, torch.zeros(len(n_species)))
 
 
 def _skeletons(
@@ -128,11 +161,16 @@ def _species(
     draws: Draws,
     n_species: Tensor,
     counts: Tensor,
-    last_atom: Tensor | None,
-    constraint: Constraint | None,
     temperatures: Temperatures,
+    *,
+    last_atom: Tensor | None = None,
+    constraint: Constraint | None = None,
+    given: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Draw elements (B, S) and tokens (B, S, 2); after the atoms where `last_atom` is given."""
+    """Draw elements (B, S), unless `given`, and tokens (B, S, 2).
+
+    They come after the atoms where `last_atom` is given, else before them.
+    """
     order = int(last_atom is not None)
     batch, slots = counts.shape
     elements = torch.zeros(batch, slots, dtype=torch.int64)
@@ -146,9 +184,11 @@ def _species(
         possible = None
         if constraint is not None:
             possible = constraint.elements(slot, n_species, elements[:, :slot])
-        elements[:, slot] = draws.draw(
-            network.element_logits(hidden), temperatures.composition, keep, possible
-        )
+        if given is not None:
+            elements[:, slot] = given[:, slot]
+        else:
+            logits = network.element_logits(hidden)
+            elements[:, slot] = draws.draw(logits, temperatures.composition, keep, possible)
         first = network.token_logits(hidden, elements[:, slot])
         tokens[:, slot, 0] = draws.draw(first, temperatures.tokens, keep)
         second = network.token_logits(hidden, elements[:, slot], tokens[:, slot, 0])
@@ -290,7 +330,7 @@ def draw_globals(
     walk.step(torch.cat(inputs, 1), torch.cat([always, base.present, base.mask], 1))
     last_atom = atoms[torch.arange(batch), base.n_atoms - 1]
     elements, tokens = _species(
-        network, walk, draws, base.n_species, base.counts, last_atom, None, temperatures
+        network, walk, draws, base.n_species, base.counts, temperatures, last_atom=last_atom
     )
     species = network.species_embedded(elements, tokens)
     last = last_atom + species[torch.arange(batch), base.n_species - 1]
