@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_FORMAT = "discovery-property-head-1"
+from model.property.conformal import GRID, lower_bound, multiple
+from model.property.head_format import CorruptHead, pack, unpack
 
+__all__ = ["CorruptHead", "PropertyHead"]
 
-class CorruptHead(ValueError):
-    """Bytes that are not a property head written by `PropertyHead.to_bytes`."""
+COVERAGES = (0.5, 0.8, 0.95)
+_FARTHEST = 8.0  # standardised features are cut here: nothing is known so far from the training
+_LOG_NOISE = 4.0  # largest |log| of the relative noise of a row
+_ROWS = {  # what each target has of its own, and with what a target that nothing is known of starts
+    "out_weight": 0.0,
+    "out_bias": 0.0,
+    "noise_weight": 0.0,
+    "noise_bias": 0.0,
+    "target_mean": 0.0,
+    "target_scale": 1.0,
+    "spread_scale": 1.0,
+    "noise": 0.0,
+    "quantiles": 0.0,
+    "n_calibration": 0.0,
+}
 
 
 class PropertyHead(nn.Module):
     """Predict properties, one output per level of theory, with an uncertainty.
 
     Every member is an MLP with two hidden layers; the members differ in their initial weights and
-    in the rows they see (`head_training`). The predicted standard deviation combines the
-    spread of the members with a constant noise, both fitted on rows kept out of the training:
-    std^2 = (scale * spread)^2 + noise^2.
+    in the rows they see (`head_training`). The predicted standard deviation combines the spread of
+    the members with a noise that each row has of its own, std^2 = (scale * spread)^2 +
+    (noise * relative noise)^2, fitted on rows that the members concerned did not see. Intervals are
+    conformal (`model.property.conformal`).
 
     Each target has its own output row, computed on its own, so adding a target leaves the others
     bit for bit as they were.
@@ -34,7 +48,8 @@ class PropertyHead(nn.Module):
         targets: Names of the outputs, "property@level".
         proven: Targets that were judged on crystals found by a search, by labels that no head of
             this lineage had learned, and passed; empty in a head that only saw a data set.
-        uncalibrated: Targets whose standard deviation was never fitted, so it means nothing.
+        uncalibrated: Targets whose standard deviation was never fitted, so it means nothing; their
+            intervals are infinite.
     """
 
     def __init__(
@@ -44,6 +59,7 @@ class PropertyHead(nn.Module):
         *,
         width: int = 128,
         members: int = 5,
+        norm: bool = True,
         seed: int = 0,
     ) -> None:
         """Create an untrained head.
@@ -54,6 +70,7 @@ class PropertyHead(nn.Module):
                 "formation_energy_per_atom@chgnet-0.3.0".
             width: hidden width of each member.
             members: size of the ensemble.
+            norm: layer normalisation before every activation; heads of format 1 have none.
             seed: of the initial weights.
 
         Raises:
@@ -69,7 +86,7 @@ class PropertyHead(nn.Module):
         self.targets = list(targets)
         self.proven: list[str] = []
         self.uncalibrated = list(targets)
-        self.n_features, self.width, self.members = n_features, width, members
+        self.n_features, self.width, self.members, self.norm = n_features, width, members, norm
         random = torch.Generator().manual_seed(seed)
 
         def weights(*shape: int, fan_in: int) -> nn.Parameter:
@@ -82,12 +99,16 @@ class PropertyHead(nn.Module):
         self.bias_2 = weights(members, 1, width, fan_in=width)
         self.out_weight = weights(len(targets), members, width, fan_in=width)
         self.out_bias = nn.Parameter(torch.zeros(len(targets), members))
+        self.noise_weight = nn.Parameter(torch.zeros(len(targets), members, width))
+        self.noise_bias = nn.Parameter(torch.zeros(len(targets), members))
         self.register_buffer("feature_mean", torch.zeros(n_features))
         self.register_buffer("feature_scale", torch.ones(n_features))
         self.register_buffer("target_mean", torch.zeros(len(targets)))
         self.register_buffer("target_scale", torch.ones(len(targets)))
         self.register_buffer("spread_scale", torch.ones(len(targets)))
         self.register_buffer("noise", torch.zeros(len(targets)))
+        self.register_buffer("quantiles", torch.zeros(len(targets), GRID))
+        self.register_buffer("n_calibration", torch.zeros(len(targets)))
 
     feature_mean: Tensor
     feature_scale: Tensor
@@ -95,6 +116,8 @@ class PropertyHead(nn.Module):
     target_scale: Tensor
     spread_scale: Tensor
     noise: Tensor
+    quantiles: Tensor
+    n_calibration: Tensor
 
     def forward(self, features: Tensor, *, dropout: float = 0.0) -> Tensor:
         """Return every member's prediction in units of the target's scale.
@@ -106,16 +129,35 @@ class PropertyHead(nn.Module):
         Returns:
             (T, members, B), standardised: multiply by `target_scale`, add `target_mean`.
         """
-        x = (features - self.feature_mean) / self.feature_scale
-        hidden = F.silu(x[None] @ self.weight_1 + self.bias_1)
-        hidden = F.dropout(hidden, dropout, training=dropout > 0)
-        hidden = F.silu(hidden @ self.weight_2 + self.bias_2)
-        hidden = F.dropout(hidden, dropout, training=dropout > 0)
-        rows = [
-            (hidden @ self.out_weight[t, :, :, None])[..., 0] + self.out_bias[t, :, None]
-            for t in range(len(self.targets))
-        ]
-        return torch.stack(rows)
+        return _rows(self.hidden(features, dropout=dropout), self.out_weight, self.out_bias)
+
+    def hidden(self, features: Tensor, *, dropout: float = 0.0) -> Tensor:
+        """Return the last hidden layer of every member, (members, B, width)."""
+        hidden = self.standardised(features)[None]
+        for weight, bias in ((self.weight_1, self.bias_1), (self.weight_2, self.bias_2)):
+            hidden = hidden @ weight + bias
+            if self.norm:
+                hidden = F.layer_norm(hidden, (self.width,))
+            hidden = F.dropout(F.silu(hidden), dropout, training=dropout > 0)
+        return hidden
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """Return features (B, F) in units of their spread over the training rows."""
+        scaled = (features - self.feature_mean) / self.feature_scale
+        return scaled.clamp(-_FARTHEST, _FARTHEST)
+
+    def relative_noise(self, hidden: Tensor) -> Tensor:
+        """Return how noisy each row is beside the others, (T, B), from `hidden`."""
+        logs = _rows(hidden, self.noise_weight, self.noise_bias)
+        return logs.mean(1).clamp(-_LOG_NOISE, _LOG_NOISE).exp()
+
+    def distribution(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means and standard deviations (T, B) in units of the targets' scales."""
+        hidden = self.hidden(features)
+        members = _rows(hidden, self.out_weight, self.out_bias)
+        spread = self.spread_scale[:, None] * members.std(1, unbiased=False)
+        noise = self.noise[:, None] * self.relative_noise(hidden)
+        return members.mean(1), torch.sqrt(spread**2 + noise**2)
 
     @torch.inference_mode()
     def predict(self, features: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
@@ -130,18 +172,55 @@ class PropertyHead(nn.Module):
         Raises:
             ValueError: if the features have another width.
         """
+        return {
+            name: (mean.clamp(min=lower_bound(name)), std)
+            for name, (mean, std) in self._in_units(features).items()
+        }
+
+    @torch.inference_mode()
+    def intervals(
+        self, features: Tensor, coverage: Sequence[float] = COVERAGES
+    ) -> dict[str, dict[float, tuple[Tensor, Tensor]]]:
+        """Predict intervals that hold the truth as often as they say.
+
+        That is measured on rows like those that calibrated them; the intervals of another
+        population, such as recombined codes before a campaign has labelled any, are too narrow.
+
+        Args:
+            features: (B, F) from `Generator.features`.
+            coverage: shares between 0 and 1.
+
+        Returns:
+            {target: {coverage: (low (B,), high (B,))}} in the target's own unit; infinite where the
+            target is uncalibrated or was calibrated on too few labels for that coverage.
+
+        Raises:
+            ValueError: if the features have another width, or a coverage is not between 0 and 1.
+        """
+        result: dict[str, dict[float, tuple[Tensor, Tensor]]] = {}
+        for t, (name, (mean, std)) in enumerate(self._in_units(features).items()):
+            result[name] = {}
+            for share in coverage:
+                times = multiple(self.quantiles[t], int(self.n_calibration[t]), share)
+                # An infinite multiple of no spread would be no number.
+                reach = torch.full_like(std, math.inf) if math.isinf(times) else times * std
+                lowest = lower_bound(name)
+                bounds = (mean - reach).clamp(min=lowest), (mean + reach).clamp(min=lowest)
+                result[name][share] = bounds
+        return result
+
+    def _in_units(self, features: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return {target: (mean (B,), std (B,))}, the means of gaps not cut at zero."""
         if features.ndim != 2 or features.shape[1] != self.n_features:
             raise ValueError(
                 f"the head takes (B, {self.n_features}) features, got {tuple(features.shape)}"
             )
-        members = self(features)
-        mean, spread = members.mean(1), members.std(1, unbiased=False)
-        result = {}
-        for t, name in enumerate(self.targets):
-            std = torch.sqrt((self.spread_scale[t] * spread[t]) ** 2 + self.noise[t] ** 2)
-            scale = self.target_scale[t]
-            result[name] = (mean[t] * scale + self.target_mean[t], std * scale)
-        return result
+        means, stds = self.distribution(features)
+        scales, offsets = self.target_scale, self.target_mean
+        return {
+            name: (means[t] * scales[t] + offsets[t], stds[t] * scales[t])
+            for t, name in enumerate(self.targets)
+        }
 
     def with_target(self, name: str, copy_from: str | None = None) -> PropertyHead:
         """Return a new head with one more output; the others predict exactly what they did.
@@ -160,22 +239,19 @@ class PropertyHead(nn.Module):
         if copy_from is not None and copy_from not in self.targets:
             raise ValueError(f"cannot copy from {copy_from}: the head has {self.targets}")
         head = PropertyHead(
-            self.n_features, [*self.targets, name], width=self.width, members=self.members
+            self.n_features,
+            [*self.targets, name],
+            width=self.width,
+            members=self.members,
+            norm=self.norm,
         )
         state = {key: value.clone() for key, value in self.state_dict().items()}
         row = None if copy_from is None else self.targets.index(copy_from)
-        fresh = {"target_scale": 1.0, "spread_scale": 1.0}
-        for key in (
-            "out_weight",
-            "out_bias",
-            "target_mean",
-            "target_scale",
-            "spread_scale",
-            "noise",
-        ):
+        for key, fresh in _ROWS.items():
             old = state[key]
-            new = torch.full_like(old[:1], fresh.get(key, 0.0)) if row is None else old[row][None]
+            new = torch.full_like(old[:1], fresh) if row is None else old[row][None]
             state[key] = torch.cat([old, new])
+        state["n_calibration"][-1] = 0  # what calibrated the copied output says nothing of the new
         head.load_state_dict(state)
         head.proven = list(self.proven)
         head.uncalibrated = [*self.uncalibrated, name]
@@ -201,19 +277,15 @@ class PropertyHead(nn.Module):
     def to_bytes(self) -> bytes:
         """Return the head as safetensors with its description in the metadata."""
         description = {
-            "format": _FORMAT,
             "n_features": self.n_features,
             "targets": self.targets,
             "width": self.width,
             "members": self.members,
+            "norm": self.norm,
+            "proven": self.proven,
+            "uncalibrated": self.uncalibrated,
         }
-        # Left out where empty, so that heads of before these lists keep their version.
-        lists = {"proven": self.proven, "uncalibrated": self.uncalibrated}
-        description |= {name: names for name, names in lists.items() if names}
-        # One key only: the order of several would change the bytes, and with them the version.
-        metadata = {"head": json.dumps(description, sort_keys=True)}
-        tensors = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
-        return save(tensors, metadata=metadata)
+        return pack(self.state_dict(), description)
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> PropertyHead:
@@ -222,25 +294,22 @@ class PropertyHead(nn.Module):
         Raises:
             CorruptHead: if the bytes are damaged, of another format, or hold non-finite weights.
         """
-        try:
-            tensors = load(payload)
-            description = _metadata(payload)
-        except (SafetensorError, ValueError, KeyError) as error:
-            raise CorruptHead(f"not a property head: {error}") from error
+        tensors, description = unpack(payload)
         head = cls(
             description["n_features"],
             description["targets"],
             width=description["width"],
             members=description["members"],
+            norm=description.get("norm", False),
         )
         head.proven = description.get("proven", [])
         head.uncalibrated = description.get("uncalibrated", [])
+        # What heads of format 1 lack: they know neither a noise per row nor intervals.
+        missing = {} if description["format"] > 1 else head.state_dict()
         try:
-            head.load_state_dict(tensors)
+            head.load_state_dict(missing | tensors)
         except RuntimeError as error:
             raise CorruptHead(f"the head's weights do not fit its description: {error}") from error
-        if not all(torch.isfinite(value).all() for value in tensors.values()):
-            raise CorruptHead("the head holds weights that are not finite")
         return head.eval()
 
     @property
@@ -256,11 +325,11 @@ def _check_target(name: str) -> None:
         raise ValueError(f"a target is named 'property@level', got {name!r}")
 
 
-def _metadata(payload: bytes) -> dict:
-    """Read the description from the safetensors header (8 bytes length, then JSON)."""
-    length = int.from_bytes(payload[:8], "little")
-    header = json.loads(payload[8 : 8 + length])
-    description: dict = json.loads(header["__metadata__"]["head"])
-    if description.get("format") != _FORMAT:
-        raise ValueError(f"format {description.get('format')!r}, expected {_FORMAT!r}")
-    return description
+def _rows(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Apply each target's own output row: (members, B, width) → (T, members, B).
+
+    One target at a time: a matrix product over all of them could round differently with another
+    number of targets.
+    """
+    rows = [(hidden @ w[..., None])[..., 0] + b[:, None] for w, b in zip(weight, bias, strict=True)]
+    return torch.stack(rows)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from model.property.calibration import calibrate, coverage_table, fit_noise
+from model.property.conformal import lower_bound
 from model.property.head import PropertyHead
 from model.settings import HeadConfig
 
 _ROW_SHARE = 0.8  # of the rows each member of the ensemble is trained on
-_MIN_CALIBRATION = 20  # labels below which the old calibration stays
-_CALIBRATION_STEPS = 300
+_ABOVE_BOUND = 4.0  # weight of a label above its target's lowest value, see `_label_weights`
+_EXACT = 1e-5  # standardised labels within this of the lowest value are that value
+_LOTS_PER_UNIT = 10.0  # how fine the lots of `_lots` are cut
 
 
 def new_head(
@@ -52,11 +56,14 @@ def fit_head(
     *,
     seed: int,
     row_weights: Tensor | None = None,
+    focus: Tensor | None = None,
 ) -> PropertyHead:
     """Train a copy of a head; the one given stays as it is.
 
-    Rows without a label for a target do not count for that target. Each member sees its own
-    random share of the rows. A share of the rows is kept out and calibrates the uncertainty.
+    Rows without a label for a target do not count for that target. Each member sees its own share
+    of the rows. Another share of the rows is kept out and calibrates the uncertainty. Which rows
+    these are follows from their features alone: a head that is fine-tuned, rehearsing what it
+    learned, is calibrated on rows that no head of its lineage was trained on.
 
     Args:
         head: fresh (`new_head`) or an earlier one to fine-tune; its scales are kept.
@@ -64,8 +71,10 @@ def fit_head(
         labels: {target: (n,) values, NaN where unknown}; targets of the head that are absent here
             are treated as unlabelled.
         config: training settings.
-        seed: of shuffling, row shares, drop-out and the calibration rows.
+        seed: of shuffling and drop-out.
         row_weights: (n,) weight of each row in the loss, 1 by default.
+        focus: (n,) bool, the rows like those the head will be asked about; where enough of them
+            are kept out, they alone calibrate.
 
     Raises:
         ValueError: if a label belongs to no target of the head, or shapes differ.
@@ -75,11 +84,15 @@ def fit_head(
     if len(weights) != len(features):
         raise ValueError(f"{len(weights)} row weights for {len(features)} rows")
     random = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(features), generator=random)
-    n_calibration = int(len(features) * config.calibration_fraction)
-    held, rows = order[:n_calibration], order[n_calibration:]
+    lots = _lots(head, features)
+    kept_out = lots[0] < config.calibration_fraction
+    held, rows = kept_out.nonzero()[:, 0], (~kept_out).nonzero()[:, 0]
+    if not len(rows):
+        raise ValueError(f"all {len(features)} rows are kept out for calibration: give more")
     trained = head.clone().train()
-    share = (torch.rand(head.members, len(features), generator=random) < _ROW_SHARE).float()
+    seen = lots[1:] < _ROW_SHARE
+    member_weights = seen * weights
+    label_weights = _label_weights(trained, targets)
     optimiser = torch.optim.AdamW(
         trained.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
@@ -93,13 +106,18 @@ def fit_head(
             shuffled = rows[torch.randperm(len(rows), generator=random)]
             for batch in shuffled.split(config.batch_size):
                 predicted = trained(features[batch], dropout=config.dropout)
-                loss = _masked_loss(predicted, targets[:, batch], share[:, batch] * weights[batch])
+                weight = member_weights[:, batch] * label_weights[:, None, batch]
+                loss = _masked_loss(predicted, targets[:, batch], weight)
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
                 schedule.step()
+    with torch.no_grad():
+        for matrix in (trained.weight_1, trained.weight_2):
+            matrix.copy_(matrix.half().float())  # so that the bytes are half as many
     trained.eval()
-    _calibrate(trained, features[held], targets[:, held])
+    fit_noise(trained, features, targets, ~seen & ~kept_out)
+    calibrate(trained, features[held], targets[:, held], None if focus is None else focus[held])
     return trained
 
 
@@ -115,9 +133,13 @@ def property_metrics(
 
     Returns:
         {target: {"n", "mae", "rmse", "r2", "mae_constant", "coverage_68", "coverage_95"}}; the
-        coverages are the shares of labels within 1 and 1.96 predicted standard deviations.
+        constant is the labels' mean, the coverages are the shares of labels within 1 and 1.96
+        predicted standard deviations. "interval_50", "interval_80" and "interval_95" are the
+        shares inside the head's intervals, where it has any. Gaps have "n_positive",
+        "mae_positive" and "mae_constant_positive" besides: the same over labels above zero.
     """
     predictions = head.predict(features)
+    covered = coverage_table(head, features, labels)
     result = {}
     for name, values in labels.items():
         known = ~values.isnan()
@@ -136,7 +158,37 @@ def property_metrics(
             "coverage_68": (error <= std).float().mean().item(),
             "coverage_95": (error <= 1.96 * std).float().mean().item(),
         }
+        for share, row in covered[name].items():
+            result[name][f"interval_{100 * share:.0f}"] = row["covered"]
+        positive = truth > 0
+        if name.startswith("band_gap@") and positive.any():
+            gaps = truth[positive]
+            result[name] |= {
+                "n_positive": int(positive.sum()),
+                "mae_positive": error[positive].mean().item(),
+                "mae_constant_positive": (gaps - gaps.mean()).abs().mean().item(),
+            }
     return result
+
+
+def _lots(head: PropertyHead, features: Tensor) -> Tensor:
+    """Draw lots for rows by their features: equal rows draw equal lots, in every fit.
+
+    The fractional part of a random projection, which is even where the projection varies by much
+    more than one. Rounding of the features moves a row across a boundary about once in a thousand.
+
+    Args:
+        head: its scales standardise the features.
+        features: (n, F).
+
+    Returns:
+        (1 + members, n) between 0 and 1; row 0 is for the calibration, the others for the members.
+    """
+    fixed = torch.Generator().manual_seed(0)
+    directions = torch.randn(head.n_features, 1 + head.members, generator=fixed)
+    # Half a unit away from zero: rows without any features are not all kept out.
+    lots = (head.standardised(features) @ directions).T * _LOTS_PER_UNIT + 0.5
+    return lots - lots.floor()
 
 
 def _standardised(head: PropertyHead, labels: Mapping[str, Tensor], n: int) -> Tensor:
@@ -153,51 +205,35 @@ def _standardised(head: PropertyHead, labels: Mapping[str, Tensor], n: int) -> T
     return torch.stack(rows)
 
 
+def _label_weights(head: PropertyHead, targets: Tensor) -> Tensor:
+    """Return the weight of each label (T, n), on average 1 over the labels of a target.
+
+    Half of a set of crystals may be metals, of gap zero: an undecided crystal is then predicted as
+    a metal, the median, and gaps are underestimated. Labels above the lowest value weigh more.
+    """
+    weights = torch.ones_like(targets)
+    for t, name in enumerate(head.targets):
+        lowest = (lower_bound(name) - float(head.target_mean[t])) / float(head.target_scale[t])
+        known = ~targets[t].isnan()
+        if math.isinf(lowest) or not known.any():
+            continue
+        weights[t, targets[t] > lowest + _EXACT] = _ABOVE_BOUND
+        weights[t] /= weights[t][known].mean()
+    return weights
+
+
 def _masked_loss(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Average the smooth L1 loss over what is known.
 
     Args:
         predicted: (T, members, b).
         target: (T, b), NaN where unknown.
-        weight: (members, b).
+        weight: (T, members, b).
     """
     known = ~target.isnan()
     filled = torch.where(known, target, torch.zeros_like(target))
     loss = F.smooth_l1_loss(
         predicted, filled[:, None].expand_as(predicted), beta=0.3, reduction="none"
     )
-    effective = weight[None] * known[:, None]
+    effective = weight * known[:, None]
     return (loss * effective).sum() / effective.sum().clamp(min=1.0)
-
-
-def _calibrate(head: PropertyHead, features: Tensor, targets: Tensor) -> None:
-    """Fit spread_scale and noise per target by Gaussian likelihood on kept-out rows."""
-    if len(features) == 0:
-        return
-    with torch.no_grad():
-        members = head(features)
-    for t in range(len(head.targets)):
-        known = ~targets[t].isnan()
-        if int(known.sum()) < _MIN_CALIBRATION:
-            continue
-        own = members[t][:, known]
-        error = own.mean(0) - targets[t][known]
-        scale, noise = _fit_scale(error, own.std(0, unbiased=False))
-        head.spread_scale[t], head.noise[t] = scale, noise
-        head.uncalibrated = [name for name in head.uncalibrated if name != head.targets[t]]
-
-
-def _fit_scale(error: Tensor, spread: Tensor) -> tuple[float, float]:
-    """Return (a, b) of std^2 = (a spread)^2 + b^2 that make the errors most likely."""
-    start: Sequence[float] = (0.0, float(error.std().clamp(min=1e-4).log()) - 0.7)
-    parameters = torch.tensor(start, requires_grad=True)
-    optimiser = torch.optim.Adam([parameters], lr=0.05)
-    for _ in range(_CALIBRATION_STEPS):
-        scale, noise = parameters.exp()
-        variance = (scale * spread) ** 2 + noise**2
-        loss = (0.5 * variance.log() + 0.5 * error**2 / variance).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    scale, noise = parameters.detach().exp().tolist()
-    return scale, noise
