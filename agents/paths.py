@@ -10,12 +10,17 @@ class MissingFile(FileNotFoundError):
     """A data set or model file is on none of the searched paths."""
 
 
+def cache_path(kind: str) -> Path:
+    """Return the folder in the user's cache for one kind of file; it need not exist."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return cache / "discovery" / kind
+
+
 def _search(variable: str, kind: str, name: str) -> Path:
     roots = []
     if os.environ.get(variable):
         roots.append(Path(os.environ[variable]).absolute())
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    roots.append(cache / "discovery" / kind)
+    roots.append(cache_path(kind))
     for root in roots:
         if (root / name).exists():
             return root / name

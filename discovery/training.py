@@ -16,6 +16,9 @@ from discovery.config import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from model.settings import TrainConfig
+    from model.training import EpochReport
+
 
 def model_configs() -> list[str]:
     """Return the names of the model configurations that come with the package."""
@@ -56,16 +59,23 @@ def read_model_config(name_or_file: str) -> dict[str, Any]:
 
 
 def train_generator(
-    name_or_file: str, *, out: Path, device: str, labels: Sequence[str], console: Console
+    name_or_file: str,
+    *,
+    out: Path,
+    device: str,
+    labels: Sequence[str],
+    console: Console,
+    restart: bool = False,
 ) -> Path:
-    """Train a generator, printing a line for each epoch.
+    """Train a generator, or continue its training, printing a line for each epoch.
 
     Args:
         name_or_file: A model configuration.
         out: Folder of the checkpoint.
         device: torch device.
         labels: ``TARGET=FILE`` pairs of extra labels.
-        console: Where the progress goes.
+        console: Where the progress goes; a terminal also gets a bar.
+        restart: Forget an unfinished training of the same folder.
 
     Returns:
         The checkpoint's folder.
@@ -73,8 +83,27 @@ def train_generator(
     Raises:
         ConfigError: The configuration or a label pair is wrong.
     """
-    from agents.paths import data_path
-    from model.training import TrainConfig, train
+    from agents.paths import cache_path, data_path
+    from model.training import train
+
+    config = _train_config(name_or_file, labels)
+    folder = data_path(f"{config.dataset}_train.csv.gz").parent
+    with TrainingProgress(console, config.epochs) as progress:
+        return train(
+            config,
+            data_dir=folder,
+            out=out,
+            device=device,
+            restart=restart,
+            cache_dir=cache_path("tensors"),
+            on_epoch=progress.epoch,
+            on_stage=progress.stage,
+        )
+
+
+def _train_config(name_or_file: str, labels: Sequence[str]) -> TrainConfig:
+    """Read a configuration and add the extra labels to it."""
+    from model.settings import TrainConfig
 
     content = read_model_config(name_or_file)
     for pair in labels:
@@ -83,14 +112,55 @@ def train_generator(
             raise ConfigError(f"--label {pair!r}: expected TARGET=FILE with an existing file")
         content.setdefault("extra_labels", {})[target] = str(Path(file).absolute())
     try:
-        config = TrainConfig.model_validate(content)
+        return TrainConfig.model_validate(content)
     except ValidationError as error:
         fault = error.errors()[0]
         key = ".".join(str(part) for part in fault["loc"])
         raise ConfigError(f"model configuration {name_or_file}: {key}: {fault['msg']}") from error
-    folder = data_path(f"{config.dataset}_train.csv.gz").parent
 
-    def show(progress: Any) -> None:
-        console.print(str(progress), highlight=False, soft_wrap=True)
 
-    return train(config, data_dir=folder, out=out, device=device, on_epoch=show)
+class TrainingProgress:
+    """Lines for every reader, and on a terminal a bar below them while the training runs."""
+
+    def __init__(self, console: Console, epochs: int) -> None:
+        """Prepare for a number of epochs.
+
+        Args:
+            console: Where to print.
+            epochs: Of the whole training.
+        """
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+        self._console, self._epochs = console, epochs
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=None, note="")
+
+    def __enter__(self) -> TrainingProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def epoch(self, report: EpochReport) -> None:
+        """Show an epoch that ended."""
+        self._console.print(str(report), highlight=False, soft_wrap=True, markup=False)
+        self._bar.update(
+            self._task,
+            total=report.epochs,
+            completed=report.epoch,
+            note=f"epoch {report.epoch}/{report.epochs}, {report.seconds_left:.0f} s left",
+        )
+
+    def stage(self, name: str) -> None:
+        """Show a stage that begins."""
+        self._console.print(f"stage {name}", highlight=False, markup=False)
+        self._bar.update(self._task, description=name, total=None, completed=0, note="")

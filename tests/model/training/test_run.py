@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -12,40 +14,20 @@ from safetensors.torch import load_file
 from model.errors import InvalidConfig, MissingDataset
 from model.generator import Generator
 from model.metrics.reconstruction import reconstruction
-from model.settings import HeadConfig, ModelConfig
 from model.training import EpochReport, TrainConfig, load_train_config, train
-
-CONFIG = TrainConfig(
-    name="tiny",
-    epochs=4,
-    batch_size=16,
-    model=ModelConfig(
-        width=16,
-        heads=2,
-        encoder_blocks=1,
-        decoder_blocks=1,
-        local_dim=8,
-        species_dim=8,
-        crystal_dim=8,
-        role_codes=8,
-        axis_codes=16,
-        species_codes=8,
-        crystal_codes=8,
-        crystal_levels=2,
-    ),
-    head=HeadConfig(width=8, members=2, epochs=2),
-)
 
 
 @pytest.fixture(scope="module")
 def first(
-    tiny_data: Path, tmp_path_factory: pytest.TempPathFactory
+    tiny_config: TrainConfig, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, list[EpochReport]]:
     """A checkpoint trained once, and the reports of its epochs."""
     reports: list[EpochReport] = []
     labels = tmp_path_factory.mktemp("labels") / "extra.csv"
     labels.write_text("id,value\n" + "\n".join(f"m{i},{i / 10}" for i in range(0, 90, 2)) + "\n")
-    config = CONFIG.model_copy(update={"extra_labels": {"formation_energy_per_atom@x": labels}})
+    config = tiny_config.model_copy(
+        update={"extra_labels": {"formation_energy_per_atom@x": labels}}
+    )
     out = tmp_path_factory.mktemp("out") / "tiny"
     train(config, data_dir=tiny_data, out=out, on_epoch=reports.append)
     return out, reports
@@ -58,6 +40,22 @@ def test_losses_fall_and_epochs_are_reported(first: tuple[Path, list[EpochReport
     assert reports[-1].losses["coordinates"] < reports[0].losses["coordinates"]
     assert len(reports[-1].perplexity["species"]) == 2
     assert "epoch 4/4" in str(reports[-1])
+    assert [r.validation is not None for r in reports] == [False, True, True, True]
+    assert reports[0].learning_rate > reports[-1].learning_rate
+    assert reports[-1].seconds_left == 0
+
+
+def test_the_card_tells_the_training(first: tuple[Path, list[EpochReport]]) -> None:
+    out, reports = first
+    told = json.loads((out / "card.json").read_text())["training"]
+    assert told["losses"]["total"] == pytest.approx([r.losses["total"] for r in reports], rel=1e-3)
+    assert told["perplexity"]["species"][1] == pytest.approx(
+        [r.perplexity["species"][1] for r in reports], rel=1e-3
+    )
+    assert [v["epoch"] for v in told["validation"]] == [2, 3, 4]
+    assert told["best_epoch"] == max(r.epoch for r in reports if r.best)
+    assert told["precision"] == "float32"
+    assert told["resumed_after"] == []
 
 
 def test_the_checkpoint_holds_both_splits_and_all_labels(
@@ -79,16 +77,19 @@ def test_the_checkpoint_holds_both_splits_and_all_labels(
     assert 0 <= result["match_rate"] <= result["composition_accuracy"] <= 1
 
 
-def test_one_seed_gives_one_result_and_leaves_the_global_one(
-    tiny_data: Path, tmp_path: Path
+def test_one_seed_gives_one_result_and_leaves_the_global_ones(
+    tiny_config: TrainConfig, tiny_data: Path, tmp_path: Path
 ) -> None:
     runs = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         torch.manual_seed(11 if name == "a" else 12)
         before = torch.random.get_rng_state()
-        config = CONFIG.model_copy(update={"epochs": 3, "seed": seed})
+        others = random.getstate(), np.random.get_state()[1].copy()  # type: ignore[index]
+        config = tiny_config.model_copy(update={"epochs": 3, "seed": seed})
         train(config, data_dir=tiny_data, out=tmp_path / name)
         assert torch.equal(before, torch.random.get_rng_state())
+        assert others[0] == random.getstate()
+        np.testing.assert_array_equal(others[1], np.random.get_state()[1])  # type: ignore[index]
         runs.append(tmp_path / name)
     a, b, c = (load_file(run / "model.safetensors") for run in runs)
     assert all(torch.equal(a[key], b[key]) for key in a)
@@ -97,7 +98,7 @@ def test_one_seed_gives_one_result_and_leaves_the_global_one(
 
 
 def test_an_existing_checkpoint_is_replaced_only_at_the_end(
-    tiny_data: Path, tmp_path: Path
+    tiny_config: TrainConfig, tiny_data: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "kept"
     out.mkdir()
@@ -107,11 +108,11 @@ def test_an_existing_checkpoint_is_replaced_only_at_the_end(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(CONFIG, data_dir=tiny_data, out=out, on_epoch=interrupt)
+        train(tiny_config, data_dir=tiny_data, out=out, on_epoch=interrupt)
     assert (out / "card.json").read_text() == "old"
 
 
-def test_wrong_configurations_are_refused(tmp_path: Path) -> None:
+def test_wrong_configurations_are_refused(tiny_config: TrainConfig, tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     cases = {
         "name: x\nepoch: 3\n": "epoch: Extra inputs",
@@ -127,7 +128,7 @@ def test_wrong_configurations_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfig, match="there is no"):
         load_train_config(tmp_path / "none.yaml")
     with pytest.raises(MissingDataset, match="perov5_train"):
-        train(CONFIG, data_dir=tmp_path, out=tmp_path / "out")
+        train(tiny_config, data_dir=tmp_path, out=tmp_path / "out")
 
 
 def test_the_shipped_configuration_is_valid() -> None:
