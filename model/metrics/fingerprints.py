@@ -8,6 +8,7 @@ doi 10.1038/npjcompumats.2016.28). Both as in CDVAE (Xie et al. 2022, arXiv 2110
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import multiprocessing
 import os
 import uuid
@@ -28,6 +29,10 @@ from model.data.canonical import Crystal, structure_from_arrays
 
 N_STRUCTURE, N_COMPOSITION = 61, 132
 _SAVE_EVERY = 200  # crystals: what a cut can lose
+
+
+class MissingMatminer(ImportError):
+    """The package that makes the fingerprints is not installed."""
 
 
 class CorruptFingerprints(ValueError):
@@ -60,7 +65,13 @@ def crystal_hash(crystal: Crystal) -> str:
 
 
 def versions() -> str:
-    """Return what the fingerprints depend on besides the crystal, as part of a file name."""
+    """Return what the fingerprints depend on besides the crystal, as part of a file name.
+
+    Raises:
+        MissingMatminer: if the extra "metrics" is not installed.
+    """
+    if importlib.util.find_spec("matminer") is None:
+        raise MissingMatminer("fingerprints need matminer: install discovery[metrics]")
     return f"matminer{version('matminer')}-pymatgen{version('pymatgen')}"
 
 

@@ -59,7 +59,10 @@ def match(decoded: Crystal, truth: Crystal) -> Match:
     other, _ = structure_from_arrays(truth.numbers, truth.frac, truth.cell)
     if one is None or other is None:
         return Match()
-    plain = matcher(PLAIN).get_rms_dist(one, other)
+    try:
+        plain = matcher(PLAIN).get_rms_dist(one, other)
+    except ValueError:  # pymatgen's words for a decoded cell too skewed for a Niggli reduction
+        return Match()
     if plain is None:  # the strict search goes through a part of the same mappings
         return Match()
     strict = matcher(STRICT).get_rms_dist(one, other)
