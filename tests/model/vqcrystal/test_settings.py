@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import Any
 
 import pytest
-import yaml
 from pydantic import ValidationError
 
+from model.settings import TrainConfig, load_train_config
 from model.vqcrystal.settings import VQCrystalConfig
 
 PAPER = {  # doi 10.1038/s41524-025-01613-6: local codes, depth; global codes, depth; width
@@ -19,19 +18,18 @@ PAPER = {  # doi 10.1038/s41524-025-01613-6: local codes, depth; global codes, d
 }
 
 
-def _configuration(dataset: str) -> dict[str, Any]:
+def _configuration(dataset: str) -> TrainConfig:
     file = resources.files("configs") / "model" / f"{dataset}-vqcrystal.yaml"
-    content = yaml.safe_load(file.read_text())
-    assert isinstance(content, dict)
-    return content
+    with resources.as_file(file) as path:
+        return load_train_config(path)
 
 
 @pytest.mark.parametrize("dataset", PAPER)
 def test_the_shipped_configurations_have_the_papers_budget(dataset: str) -> None:
     content = _configuration(dataset)
-    assert content["dataset"] == dataset
-    assert content["architecture"] == "vqcrystal"
-    config = VQCrystalConfig(**content["vqcrystal"])
+    assert content.dataset == dataset
+    assert content.architecture == "vqcrystal"
+    config = content.vqcrystal
     budget = (config.local_codes, config.local_levels, config.global_codes, config.global_levels)
     assert (*budget, config.code_dim) == PAPER[dataset]
     assert config.shared_codebook
