@@ -10,7 +10,6 @@ import numpy as np
 
 from model.codes import CrystalCodes
 from model.generator import Generator
-from model.networks.network import CodeNetwork
 
 Position = tuple[str, int]
 """Kind of code ("species", "crystal", "local") and its level."""
@@ -25,18 +24,10 @@ def positions(codes: CrystalCodes) -> Iterator[tuple[Position, int]]:
         yield from ((("local", level), code) for level, code in enumerate(atom))
 
 
-def local_sizes(generator: Generator) -> tuple[int, ...]:
-    """Return the number of values of each local code of an atom."""
-    if isinstance(generator.model, CodeNetwork):
-        return generator.model.local_sizes
-    config = generator.model.config  # until every network is a CodeNetwork
-    return (config.role_codes, *(config.axis_codes,) * 3)
-
-
 def fixed_bits(generator: Generator, codes: CrystalCodes) -> tuple[float, float]:
     """Return the bits (global, local) of codes when every code takes log2 of its codebook."""
     genes = float(np.log2(generator.gene_sizes(codes)).sum())
-    local = float(np.log2(local_sizes(generator)).sum()) * codes.n_atoms
+    local = float(np.log2(generator.model.local_sizes).sum()) * codes.n_atoms
     return genes, local
 
 
@@ -80,7 +71,7 @@ def _entropy_bits(generator: Generator, codes: Sequence[CrystalCodes]) -> float:
         for position, code in positions(bank.codes(int(row))):
             counts[position][code] += 1
     for own in codes:
-        flat = (*generator.gene_sizes(own), *local_sizes(generator) * own.n_atoms)
+        flat = (*generator.gene_sizes(own), *generator.model.local_sizes * own.n_atoms)
         sizes.update({position: size for (position, _), size in zip(positions(own), flat)})
     totals = {position: counts[position].total() + sizes[position] for position in sizes}
     return float(

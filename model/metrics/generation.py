@@ -42,7 +42,7 @@ def draw(
     Raises:
         MissingPrior: if the checkpoint has none.
     """
-    prior = getattr(generator, "prior", None)
+    prior = generator.prior
     if prior is None:
         raise MissingPrior(
             f"checkpoint {generator.name} has no prior to draw from; give --structures instead"

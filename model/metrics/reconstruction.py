@@ -130,8 +130,6 @@ def reconstruction(
 @torch.inference_mode()
 def count_atoms(generator: Generator, crystals: Sequence[Crystal]) -> list[int]:
     """Return the atom counts that the codes of encodable crystals give on their own."""
-    if not hasattr(generator.model, "count_atoms"):  # until every network is a CodeNetwork
-        return [len(c.numbers) for c in crystals]
     counts: list[int] = []
     for start in range(0, len(crystals), _CHUNK):
         part = [canonical(c) for c in crystals[start : start + _CHUNK]]

@@ -74,7 +74,7 @@ def ways(generator: Generator, *, temperature: float = 1.0) -> dict[str, Draw]:
         "uniform": uniform(generator),
         "one_gene": one_gene(generator),
     }
-    prior = getattr(generator, "prior", None)
+    prior = generator.prior
     if prior is not None:
 
         def from_prior(base: CrystalCodes, n: int, seed: int) -> list[CrystalCodes]:

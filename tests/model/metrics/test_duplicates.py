@@ -53,13 +53,13 @@ def test_another_formula_is_novel_and_no_cell_is_not() -> None:
 
 def test_the_shares_are_those_of_trying_every_pair() -> None:
     rng = np.random.default_rng(4)
-    kinds = [_salt(), _salt("Pm-3m", 3.4), _salt("F-43m", 6.0)]
+    kinds = [_salt(), _salt("Pm-3m", 3.4)]
     crystals = []
-    for kind in (0, 1, *rng.integers(0, 3, 8)):
+    for kind in (0, *rng.integers(0, 2, 8)):
         structure = kinds[int(kind)].get_primitive_structure()
         structure.perturb(0.05, seed=len(crystals))
         crystals.append(crystal_from_structure(structure))
-    references, crystals = crystals[:2], crystals[2:]
+    references, crystals = crystals[:1], crystals[1:]
     matcher = StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10)
     built = {
         id(c): structure_from_arrays(c.numbers, c.frac, c.cell)[0] for c in (*crystals, *references)
