@@ -35,7 +35,7 @@ _ROWS = {  # what each target has of its own, and with what a target that nothin
 class PropertyHead(nn.Module):
     """Predict properties, one output per level of theory, with an uncertainty.
 
-    Every member is an MLP with two hidden layers; the members differ in their initial weights and
+    Every member is a residual MLP; the members differ in their initial weights and
     in the rows they see (`head_training`). The predicted standard deviation combines the spread of
     the members with a noise that each row has of its own, std^2 = (scale * spread)^2 +
     (noise * relative noise)^2, fitted on rows that the members concerned did not see. Intervals are
@@ -59,6 +59,7 @@ class PropertyHead(nn.Module):
         *,
         width: int = 128,
         members: int = 5,
+        depth: int = 3,
         norm: bool = True,
         seed: int = 0,
     ) -> None:
@@ -70,15 +71,17 @@ class PropertyHead(nn.Module):
                 "formation_energy_per_atom@chgnet-0.3.0".
             width: hidden width of each member.
             members: size of the ensemble.
-            norm: layer normalisation before every activation; heads of format 1 have none.
+            depth: hidden layers of each member.
+            norm: layer normalisation before every activation, and residual connections; heads of
+                format 1 have neither.
             seed: of the initial weights.
 
         Raises:
             ValueError: if a target repeats, is not "property@level", or a size is not positive.
         """
         super().__init__()
-        if min(n_features, width, members) < 1:
-            raise ValueError("n_features, width and members must be positive")
+        if min(n_features, width, members, depth) < 1:
+            raise ValueError("n_features, width, members and depth must be positive")
         if len(set(targets)) != len(targets):
             raise ValueError(f"targets repeat: {list(targets)}")
         for name in targets:
@@ -86,17 +89,18 @@ class PropertyHead(nn.Module):
         self.targets = list(targets)
         self.proven: list[str] = []
         self.uncalibrated = list(targets)
-        self.n_features, self.width, self.members, self.norm = n_features, width, members, norm
+        self.n_features, self.width, self.members = n_features, width, members
+        self.depth, self.norm = depth, norm
         random = torch.Generator().manual_seed(seed)
 
         def weights(*shape: int, fan_in: int) -> nn.Parameter:
             bound = fan_in**-0.5
             return nn.Parameter((torch.rand(*shape, generator=random) * 2 - 1) * bound)
 
-        self.weight_1 = weights(members, n_features, width, fan_in=n_features)
-        self.bias_1 = weights(members, 1, width, fan_in=n_features)
-        self.weight_2 = weights(members, width, width, fan_in=width)
-        self.bias_2 = weights(members, 1, width, fan_in=width)
+        for layer in range(depth):
+            inputs = width if layer else n_features
+            setattr(self, f"weight_{layer + 1}", weights(members, inputs, width, fan_in=inputs))
+            setattr(self, f"bias_{layer + 1}", weights(members, 1, width, fan_in=inputs))
         self.out_weight = weights(len(targets), members, width, fan_in=width)
         self.out_bias = nn.Parameter(torch.zeros(len(targets), members))
         self.noise_weight = nn.Parameter(torch.zeros(len(targets), members, width))
@@ -134,12 +138,21 @@ class PropertyHead(nn.Module):
     def hidden(self, features: Tensor, *, dropout: float = 0.0) -> Tensor:
         """Return the last hidden layer of every member, (members, B, width)."""
         hidden = self.standardised(features)[None]
-        for weight, bias in ((self.weight_1, self.bias_1), (self.weight_2, self.bias_2)):
-            hidden = hidden @ weight + bias
+        for layer, (weight, bias) in enumerate(self.layers):
+            new = hidden @ weight + bias
             if self.norm:
-                hidden = F.layer_norm(hidden, (self.width,))
-            hidden = F.dropout(F.silu(hidden), dropout, training=dropout > 0)
+                new = F.layer_norm(new, (self.width,))
+            new = F.dropout(F.silu(new), dropout, training=dropout > 0)
+            hidden = hidden + new if self.norm and layer else new
         return hidden
+
+    @property
+    def layers(self) -> list[tuple[Tensor, Tensor]]:
+        """Weights (members, inputs, width) and biases (members, 1, width) of the hidden layers."""
+        return [
+            (getattr(self, f"weight_{i + 1}"), getattr(self, f"bias_{i + 1}"))
+            for i in range(self.depth)
+        ]
 
     def standardised(self, features: Tensor) -> Tensor:
         """Return features (B, F) in units of their spread over the training rows."""
@@ -243,6 +256,7 @@ class PropertyHead(nn.Module):
             [*self.targets, name],
             width=self.width,
             members=self.members,
+            depth=self.depth,
             norm=self.norm,
         )
         state = {key: value.clone() for key, value in self.state_dict().items()}
@@ -281,6 +295,7 @@ class PropertyHead(nn.Module):
             "targets": self.targets,
             "width": self.width,
             "members": self.members,
+            "depth": self.depth,
             "norm": self.norm,
             "proven": self.proven,
             "uncalibrated": self.uncalibrated,
@@ -300,6 +315,7 @@ class PropertyHead(nn.Module):
             description["targets"],
             width=description["width"],
             members=description["members"],
+            depth=description.get("depth", 2),
             norm=description.get("norm", False),
         )
         head.proven = description.get("proven", [])

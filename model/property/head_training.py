@@ -113,7 +113,7 @@ def fit_head(
                 optimiser.step()
                 schedule.step()
     with torch.no_grad():
-        for matrix in (trained.weight_1, trained.weight_2):
+        for matrix, _ in trained.layers:
             matrix.copy_(matrix.half().float())  # so that the bytes are half as many
     trained.eval()
     fit_noise(trained, features, targets, ~seen & ~kept_out)

@@ -9,7 +9,11 @@ from model.property.head import CorruptHead, PropertyHead
 from model.property.head_training import fit_head, new_head, property_metrics
 from model.settings import HeadConfig
 
-A, B, C = "formation_energy_per_atom@a", "formation_energy_per_atom@b", "formation_energy_per_atom@pbe"
+A, B, C = (
+    "formation_energy_per_atom@a",
+    "formation_energy_per_atom@b",
+    "formation_energy_per_atom@pbe",
+)
 CONFIG = HeadConfig(width=32, members=3, epochs=60, batch_size=64, dropout=0.0)
 
 
