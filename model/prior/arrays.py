@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from model.codes import CrystalCodes
-from model.prior.tables import LOCAL_CODES, SPECIES_LEVELS, NetworkTables
+from model.prior.tables import LOCAL_CODES, NO_SLOT, SPECIES_LEVELS, NetworkTables
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class CodeArrays:
             table = role_slot[c.n_species - 1]
             taken = [table[atom[0]] for atom in c.local]
             order = sorted(range(c.n_atoms), key=taken.__getitem__)
+            if taken[order[0]] == NO_SLOT:
+                raise ValueError(f"an atom has a role code that stands for no atom: {c}")
             padding = atoms_max - c.n_atoms
             slots.append([taken[i] for i in order] + [0] * padding)
             local.append([c.local[i] for i in order] + [zero_atom] * padding)

@@ -27,7 +27,7 @@ from model.prior.tables import SPECIES_LEVELS, NetworkTables
 
 _FORMAT = "discovery-code-prior-1"
 _WEIGHT, _TABLE = "network.", "table."
-_STORED = {"role_slot": torch.uint8, "token_element": torch.uint8, "token_seen": torch.uint8}
+_STORED = {"role_slot": torch.int8, "token_element": torch.uint8, "token_seen": torch.uint8}
 _CHUNK = 256
 
 
@@ -127,7 +127,7 @@ class CodePrior:
         order = self.tables.element_order.tolist()
         skeletons = []
         for cell in cells:
-            Constraint(Conditions.of_cell(cell), self.tables)  # says what is wrong with it
+            self.check_cell(cell)
             skeletons.append(sorted(cell.items(), key=lambda item: order[item[0]]))
         counts = torch.zeros(len(cells), max(map(len, skeletons)), dtype=torch.int64)
         elements = torch.zeros_like(counts)
@@ -139,6 +139,10 @@ class CodePrior:
         n_species = torch.tensor([len(skeleton) for skeleton in skeletons])
         found = draw_tokens(self.network, n_species, counts, elements, temperatures, random)
         return draw_crystals(self.network, found, temperatures, random)[0].to_codes()
+
+    def check_cell(self, cell: Mapping[int, int]) -> None:
+        """Raise `ImpossibleConditions` unless cells of these atoms can be drawn."""
+        Constraint(Conditions.of_cell(cell), self.tables)
 
     def log_likelihood(self, codes: Sequence[CrystalCodes]) -> Tensor:
         """Return the exact log likelihood (B,) in nats of whole crystals, chemistry first.

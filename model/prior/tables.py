@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SPECIES_LEVELS = 2
 LOCAL_CODES = 4  # role and three axes
+NO_SLOT = -1  # of a role code that stands for "no more atoms"
 _CHUNK = 1024
 _OXIDATION_STATES = range(-4, 9)
 
@@ -32,7 +33,8 @@ class NetworkTables:
     """How codes read: slots of roles, elements of tokens, coordinates of axis codes.
 
     Attributes:
-        role_slot: (S, R) int64, the slot that each role code takes in a crystal of s + 1 species.
+        role_slot: (S, R) int64, the slot that each role code takes in a crystal of s + 1 species;
+            -1 where it says "no more atoms".
         token_element: (L, L) int64 atomic number of each species token (first, second level).
         token_seen: (L, L) bool, tokens that a training crystal has.
         axis_coordinate: (A,) fractional coordinate that an axis code stands for.
@@ -94,6 +96,8 @@ def network_tables(generator: Generator) -> NetworkTables:
         roles = torch.arange(config.role_codes)[:, None]
         slot = network.decoder.slot(network.roles.lookup(roles))
         role_slot = torch.stack([slot[:, : s + 1].argmax(-1) for s in range(config.max_species)])
+        absent = network.decoder.presence_logits(network.roles.lookup(roles)) <= 0
+        role_slot[:, absent] = NO_SLOT
         codes = config.species_codes
         tokens = torch.cartesian_prod(torch.arange(codes), torch.arange(codes))
         logits = network.decoder.element_of_slot(network.species.lookup(tokens))
