@@ -30,7 +30,8 @@ def fine_tune(
     where it was, and early stopping at a constant rate does not. A missing label costs nothing. A
     crystal with a label of a rare target, such as DFT, weighs more: by the square root of how much
     rarer the target is than the most common one, up to a bound. The uncertainty is calibrated
-    again on rows kept out.
+    again on rows kept out: on the new ones alone where these are enough, since they are what the
+    head is asked about.
 
     Args:
         head: The head to start from; it needs an output for every target of the labels.
@@ -73,6 +74,7 @@ def fine_tune(
         config,
         seed=seed,
         row_weights=torch.from_numpy(row_weights(columns, settings.rare_weight)),
+        focus=torch.arange(columns.shape[1]) < len(labels),
     )
 
 
