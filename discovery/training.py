@@ -66,6 +66,7 @@ def train_generator(
     labels: Sequence[str],
     console: Console,
     restart: bool = False,
+    network: Path | None = None,
 ) -> Path:
     """Train a generator, or continue its training, printing a line for each epoch.
 
@@ -76,6 +77,7 @@ def train_generator(
         labels: ``TARGET=FILE`` pairs of extra labels.
         console: Where the progress goes; a terminal also gets a bar.
         restart: Forget an unfinished training of the same folder.
+        network: A checkpoint whose network is kept: only head and prior are trained.
 
     Returns:
         The checkpoint's folder.
@@ -84,10 +86,15 @@ def train_generator(
         ConfigError: The configuration or a label pair is wrong.
     """
     from agents.paths import cache_path, data_path
-    from model.training import train
+    from model.training import refit, train
 
     config = _train_config(name_or_file, labels)
     folder = data_path(f"{config.dataset}_train.csv.gz").parent
+    if network is not None:
+        with TrainingProgress(console, 0) as progress:
+            return refit(
+                config, network_of=network, data_dir=folder, out=out, on_stage=progress.stage
+            )
     with TrainingProgress(console, config.epochs) as progress:
         return train(
             config,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from model.data.dataset import CrystalTable
 from model.data.tensors import CrystalTensors
 from model.generator import Generator
 from model.metrics.reconstruction import reconstruction
-from model.networks.vqvae import CrystalVQVAE
+from model.networks.network import CodeNetwork
+from model.prior.tables import network_tables
+from model.prior.training import fit_prior
 from model.property.head_training import fit_head, new_head, property_metrics
 from model.settings import TrainConfig
 
@@ -30,7 +32,7 @@ _RECONSTRUCTED = 500  # validation crystals behind the card's reconstruction fig
 
 def assemble(
     config: TrainConfig,
-    model: CrystalVQVAE,
+    model: CodeNetwork,
     tables: Mapping[str, CrystalTable],
     kept: Mapping[str, list[int]],
     *,
@@ -38,6 +40,8 @@ def assemble(
     data_dir: Path,
     out: Path,
     started: float,
+    training: Mapping[str, Any] | None = None,
+    on_stage: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Write the checkpoint of a trained model.
 
@@ -50,10 +54,13 @@ def assemble(
         data_dir: for the reconstruction figures.
         out: directory to write.
         started: `time.perf_counter()` at the start of the run.
+        training: what the card says about the epochs.
+        on_stage: called with the name of each stage when it begins.
 
     Returns:
         `out`.
     """
+    on_stage("bank")
     codes, features, labels = {}, {}, {}
     for role, table in tables.items():
         rows = kept[role]
@@ -61,10 +68,12 @@ def assemble(
         labels[role] = {
             name: torch.from_numpy(values[rows]).float() for name, values in table.labels.items()
         }
+    on_stage("head")
     head = new_head(features["train"], labels["train"], config.head, config.seed)
     head = fit_head(head, features["train"], labels["train"], config.head, seed=config.seed)
     bank = _bank(tables, kept, codes)
     card = _card(config, tables, kept, label_hashes)
+    card["training"] = dict(training or {})
     generator = Generator(
         name=config.name, version="training", card=card, model=model, bank=bank, head=head
     )
@@ -77,14 +86,20 @@ def assemble(
             for key in ("split", "n", "match_rate", "rms", "composition_accuracy", "protocol")
         },
         "head": {"split": "val", **property_metrics(head, features["val"], labels["val"])},
-        "seconds": round(time.perf_counter() - started, 1),
     }
-    return save_checkpoint(out, model=model, head=head, bank=bank, card=card)
+    prior = None
+    if config.prior is not None:
+        on_stage("prior")
+        tables_of_codes = network_tables(generator)
+        prior = fit_prior(bank, tables_of_codes, config.prior, seed=config.seed)
+        card["metrics"]["prior"] = prior.card
+    card["metrics"]["seconds"] = round(time.perf_counter() - started, 1)
+    return save_checkpoint(out, model=model, head=head, bank=bank, card=card, prior=prior)
 
 
 @torch.inference_mode()
 def encode_rows(
-    model: CrystalVQVAE, crystals: Sequence[Crystal]
+    model: CodeNetwork, crystals: Sequence[Crystal]
 ) -> tuple[list[CrystalCodes], Tensor]:
     """Return codes and property features (n, F) of crystals."""
     codes: list[CrystalCodes] = []

@@ -18,13 +18,16 @@ from safetensors.torch import load, save
 
 from model.bank import CodeBank, CorruptBank
 from model.errors import CorruptCheckpoint, MissingCheckpoint
-from model.networks.vqvae import CrystalVQVAE
+from model.networks.build import build_network
+from model.networks.network import CodeNetwork
+from model.prior.code_prior import CodePrior, CorruptPrior
 from model.property.head import CorruptHead, PropertyHead
 from model.settings import TrainConfig
 
 SHIPPED = Path(__file__).parent / "checkpoints"
 FORMAT = "discovery-generator-1"
 _CARD, _WEIGHTS, _HEAD, _BANK = "card.json", "model.safetensors", "head.safetensors", "bank.npz"
+_PRIOR = "prior.safetensors"
 _CARD_KEYS = {"format", "name", "config", "data", "metrics", "elements", "atom_counts", "files"}
 
 
@@ -34,9 +37,10 @@ class Checkpoint:
 
     card: dict[str, Any]
     version: str
-    model: CrystalVQVAE
+    model: CodeNetwork
     head: PropertyHead
     bank: CodeBank
+    prior: CodePrior | None
 
 
 def resolve_checkpoint(name_or_path: str | Path) -> Path:
@@ -59,10 +63,11 @@ def resolve_checkpoint(name_or_path: str | Path) -> Path:
 def save_checkpoint(
     directory: Path,
     *,
-    model: CrystalVQVAE,
+    model: CodeNetwork,
     head: PropertyHead,
     bank: CodeBank,
     card: Mapping[str, Any],
+    prior: CodePrior | None = None,
 ) -> Path:
     """Write a checkpoint; an existing one is replaced only when the new one is complete.
 
@@ -72,6 +77,7 @@ def save_checkpoint(
         head: property head on its features.
         bank: codes made with it.
         card: all of the card but "format" and "files".
+        prior: over the codes, where one was trained.
 
     Returns:
         `directory`.
@@ -84,7 +90,11 @@ def save_checkpoint(
     (partial / _WEIGHTS).write_bytes(save(tensors))
     (partial / _HEAD).write_bytes(head.to_bytes())
     bank.save(partial / _BANK)
-    files = {name: _sha256(partial / name) for name in (_WEIGHTS, _HEAD, _BANK)}
+    names = [_WEIGHTS, _HEAD, _BANK]
+    if prior is not None:
+        (partial / _PRIOR).write_bytes(prior.to_bytes())
+        names.append(_PRIOR)
+    files = {name: _sha256(partial / name) for name in names}
     full = {**card, "format": FORMAT, "files": files}
     (partial / _CARD).write_text(json.dumps(full, indent=2, sort_keys=True) + "\n")
     if directory.exists():
@@ -120,17 +130,28 @@ def load_checkpoint(directory: Path) -> Checkpoint:
     try:
         head = PropertyHead.from_bytes((directory / _HEAD).read_bytes())
         bank = CodeBank.load(directory / _BANK)
-    except (CorruptHead, CorruptBank) as error:
+        prior = None
+        if _PRIOR in card["files"]:
+            prior = CodePrior.from_bytes((directory / _PRIOR).read_bytes())
+    except (CorruptHead, CorruptBank, CorruptPrior) as error:
         raise CorruptCheckpoint(f"checkpoint {directory}: {error}") from error
-    return Checkpoint(card=card, version=generator_version(card), model=model, head=head, bank=bank)
+    return Checkpoint(
+        card=card,
+        version=generator_version(card),
+        model=model,
+        head=head,
+        bank=bank,
+        prior=prior,
+    )
 
 
 def generator_version(card: Mapping[str, Any]) -> str:
-    """Return the version of the generator that a card describes, the head left out.
+    """Return the version of the generator that a card describes, head and prior left out.
 
     It changes with everything that codes, decoded crystals, base draws, donors and the comparison
     with the training set depend on: the weights, the bank, the model's configuration, the elements
-    and the sizes it encodes. A head is exchanged during a campaign and has a version of its own.
+    and the sizes it encodes. A head is exchanged during a campaign and a prior only proposes: both
+    have versions of their own.
 
     Args:
         card: with "files", "config", "elements" and "atom_counts".
@@ -141,7 +162,7 @@ def generator_version(card: Mapping[str, Any]) -> str:
     parts = {
         "weights": card["files"][_WEIGHTS],
         "bank": card["files"][_BANK],
-        "model": card["config"].get("model"),
+        "network": {k: card["config"].get(k) for k in ("architecture", "model", "vqcrystal")},
         "elements": card["elements"],
         "atom_counts": card["atom_counts"],
     }
@@ -161,12 +182,12 @@ def _load_card(directory: Path) -> dict[str, Any]:
         raise CorruptCheckpoint(f"{path} lacks {sorted(_CARD_KEYS - set(card))}")
     if card["format"] != FORMAT:
         raise CorruptCheckpoint(f"{path} has format {card['format']!r}, expected {FORMAT!r}")
-    if set(card["files"]) != {_WEIGHTS, _HEAD, _BANK}:
+    if set(card["files"]) - {_PRIOR} != {_WEIGHTS, _HEAD, _BANK}:
         raise CorruptCheckpoint(f"{path} describes the files {sorted(card['files'])}")
     return card
 
 
-def _load_model(path: Path, config: TrainConfig, n_targets: int) -> CrystalVQVAE:
+def _load_model(path: Path, config: TrainConfig, n_targets: int) -> CodeNetwork:
     """Build the model of a configuration and fill in its weights, strictly."""
     try:
         tensors = load(path.read_bytes())
@@ -175,7 +196,7 @@ def _load_model(path: Path, config: TrainConfig, n_targets: int) -> CrystalVQVAE
     broken = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
     if broken:
         raise CorruptCheckpoint(f"{path} holds values that are not finite: {broken[:5]}")
-    model = CrystalVQVAE(config.model, n_targets)
+    model = build_network(config, n_targets)
     try:
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as error:

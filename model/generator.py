@@ -17,7 +17,8 @@ from model.data.canonical import Crystal, canonical, crystal_from_structure, str
 from model.data.tensors import CrystalTensors
 from model.errors import UnencodableCrystal
 from model.networks.indices import CodeIndices
-from model.networks.vqvae import CrystalVQVAE
+from model.networks.network import CodeNetwork
+from model.prior.code_prior import CodePrior
 from model.property.head import PropertyHead
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Generator:
         card: configuration, data hashes, metrics, seed, versions.
         bank: codes of the training (and held-out validation) crystals.
         head: the shipped property head.
+        prior: over the codes; None where the checkpoint has none.
     """
 
     def __init__(
@@ -63,13 +65,14 @@ class Generator:
         name: str,
         version: str,
         card: dict[str, Any],
-        model: CrystalVQVAE,
+        model: CodeNetwork,
         bank: CodeBank,
         head: PropertyHead,
+        prior: CodePrior | None = None,
     ) -> None:
         """Wrap the parts of a checkpoint; use `Generator.load`."""
         self.name, self.version, self.card = name, version, card
-        self.bank, self.head = bank, head
+        self.bank, self.head, self.prior = bank, head, prior
         self.model = model.eval().requires_grad_(False)
         self.elements = frozenset(card["elements"])
         self.min_atoms, self.max_atoms = card["atom_counts"]
@@ -90,6 +93,7 @@ class Generator:
             model=checkpoint.model,
             bank=checkpoint.bank,
             head=checkpoint.head,
+            prior=checkpoint.prior,
         )
 
     def encode(self, structures: Sequence[Structure]) -> list[CrystalCodes | EncodingError]:

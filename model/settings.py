@@ -9,6 +9,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from model.errors import InvalidConfig
+from model.prior.settings import PriorConfig
+from model.vqcrystal.settings import VQCrystalConfig
 
 
 class ModelConfig(BaseModel):
@@ -68,6 +70,9 @@ class LossWeights(BaseModel):
     )
     role: float = Field(default=0.3, ge=0, description="role code → species slot")
     presence: float = Field(default=0.3, ge=0, description="atom or no more atoms")
+    count: float = Field(
+        default=0.1, ge=0, description="atom count from the global codes (vqcrystal)"
+    )
     commitment: float = Field(default=0.25, ge=0)
     properties: float = Field(default=0.5, ge=0)
 
@@ -97,6 +102,9 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1, description="name of the checkpoint")
+    architecture: Literal["discovery", "vqcrystal"] = Field(
+        default="discovery", description="our network (`model`) or the published one (`vqcrystal`)"
+    )
     dataset: Literal["perov5", "carbon24", "mp20", "c2db"] = "perov5"
     seed: int = Field(default=0, ge=0)
     epochs: int = Field(default=10, ge=2, description="the first one is unquantised")
@@ -124,8 +132,29 @@ class TrainConfig(BaseModel):
         description="target 'property@level' → csv(.gz) with columns id, value",
     )
     model: ModelConfig = ModelConfig()
+    vqcrystal: VQCrystalConfig = VQCrystalConfig()
     losses: LossWeights = LossWeights()
     head: HeadConfig = HeadConfig()
+    prior: PriorConfig | None = Field(
+        default=PriorConfig(), description="the prior over codes; null trains none"
+    )
+
+    @model_validator(mode="after")
+    def _prior_reads_our_codes(self) -> TrainConfig:
+        if self.architecture == "vqcrystal" and self.prior is not None:
+            raise ValueError("there is no prior over VQCrystal's codes yet: set `prior: null`")
+        return self
+
+    @property
+    def max_atoms(self) -> int:
+        """Largest cell the chosen network has room for."""
+        ours = self.architecture == "discovery"
+        return self.model.max_atoms if ours else self.vqcrystal.max_atoms
+
+    @property
+    def max_species(self) -> int:
+        """Most distinct elements of a crystal the chosen network has room for."""
+        return self.model.max_species if self.architecture == "discovery" else self.max_atoms
 
 
 def load_train_config(path: Path) -> TrainConfig:

@@ -26,6 +26,10 @@ def train(
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget an unfinished training of the same folder.")
     ] = False,
+    network: Annotated[
+        Path | None,
+        typer.Option(help="Keep the network of this checkpoint; train only head and prior."),
+    ] = None,
 ) -> None:
     """Train a generator and write its checkpoint with code bank and model card.
 
@@ -39,6 +43,12 @@ def train(
 
     console = Console(stderr=True)
     path = train_generator(
-        config, out=out, device=device, labels=label or [], console=console, restart=restart
+        config,
+        out=out,
+        device=device,
+        labels=label or [],
+        console=console,
+        restart=restart,
+        network=network,
     )
     print(path)

@@ -2,6 +2,6 @@
 
 from model.settings import TrainConfig, load_train_config
 from model.training.progress import EpochReport, Validation
-from model.training.run import train
+from model.training.run import refit, train
 
-__all__ = ["EpochReport", "TrainConfig", "Validation", "load_train_config", "train"]
+__all__ = ["EpochReport", "TrainConfig", "Validation", "load_train_config", "refit", "train"]

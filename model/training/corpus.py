@@ -68,13 +68,13 @@ def _usable(table: CrystalTable, config: TrainConfig) -> list[int]:
     rows = [
         i
         for i, crystal in enumerate(table.crystals)
-        if len(crystal.numbers) <= config.model.max_atoms
-        and len(set(crystal.numbers.tolist())) <= config.model.max_species
+        if len(crystal.numbers) <= config.max_atoms
+        and len(set(crystal.numbers.tolist())) <= config.max_species
     ]
     if len(rows) < 2:
         raise ValueError(
-            f"only {len(rows)} of {len(table)} crystals have at most {config.model.max_atoms} "
-            f"atoms and {config.model.max_species} elements"
+            f"only {len(rows)} of {len(table)} crystals have at most {config.max_atoms} "
+            f"atoms and {config.max_species} elements"
         )
     return rows
 

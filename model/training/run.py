@@ -9,11 +9,14 @@ from pathlib import Path
 import torch
 
 from model.assembly import assemble
+from model.checkpoint import load_checkpoint
 from model.settings import TrainConfig
 from model.training.corpus import Corpus, read_corpus
 from model.training.loop import NetworkTraining
 from model.training.progress import NETWORK_STAGE, EpochReport
 from model.training.state import TrainingFolder, fingerprint
+
+_OF_HEAD_AND_PRIOR = ("head", "prior", "extra_labels")
 
 
 def train(
@@ -76,9 +79,67 @@ def train(
             out=out,
             started=started,
             training=training.record(),
+            on_stage=on_stage or (lambda _: None),
         )
         folder.clear()
     return out
+
+
+def refit(
+    config: TrainConfig,
+    *,
+    network_of: Path,
+    data_dir: Path,
+    out: Path,
+    on_stage: Callable[[str], None] = lambda _: None,
+) -> Path:
+    """Write a checkpoint with the trained network of another one and a new head and prior.
+
+    Args:
+        config: what to train; its network, data set and seed must be those of the checkpoint.
+        network_of: folder of the checkpoint whose network is kept. It may be `out`.
+        data_dir: directory of the data sets.
+        out: checkpoint directory to write; an existing one is replaced at the end.
+        on_stage: called with the name of each stage when it begins.
+
+    Returns:
+        `out`.
+
+    Raises:
+        MissingCheckpoint: if there is no such checkpoint.
+        CorruptCheckpoint: if it is damaged.
+        ValueError: if its network was trained with another configuration or other data.
+    """
+    started = time.perf_counter()
+    corpus = read_corpus(config, data_dir)
+    checkpoint = load_checkpoint(network_of)
+    then = TrainConfig(**checkpoint.card["config"])
+    differing = [
+        key
+        for key in TrainConfig.model_fields
+        if key not in _OF_HEAD_AND_PRIOR and getattr(then, key) != getattr(config, key)
+    ]
+    if checkpoint.card["data"]["sha256"] != {k: t.sha256 for k, t in corpus.tables.items()}:
+        differing.append("the data")
+    if checkpoint.card["data"]["targets"] != list(corpus.tables["train"].labels):
+        differing.append("the targets")
+    if differing:
+        raise ValueError(
+            f"the network of {network_of} was trained with other settings of "
+            f"{', '.join(differing)}: train a new one"
+        )
+    return assemble(
+        config,
+        checkpoint.model,
+        corpus.tables,
+        corpus.kept,
+        label_hashes=corpus.label_hashes,
+        data_dir=data_dir,
+        out=out,
+        started=started,
+        training=checkpoint.card["training"],
+        on_stage=on_stage,
+    )
 
 
 def _train_network(
