@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import struct
 import tempfile
 from collections.abc import Sequence
 from dataclasses import fields
@@ -18,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from model.data.canonical import CanonicalCrystal, Crystal, canonical
-from model.data.dataset import CrystalTable
+from model.data.table import CrystalTable, crystals_hash
 from model.data.tensors import CrystalTensors
 
 CANONICAL_VERSION = 2
@@ -83,13 +82,8 @@ def cached_crystals(
 
 def content_hash(crystals: Sequence[Crystal]) -> str:
     """Return the SHA-256 of crystals' atoms, coordinates, cells and order, and of the version."""
-    digest = hashlib.sha256(f"canonical {CANONICAL_VERSION}".encode())
-    for crystal in crystals:
-        digest.update(struct.pack("<q", len(crystal.numbers)))
-        digest.update(np.ascontiguousarray(crystal.numbers, dtype="<i8").tobytes())
-        digest.update(np.ascontiguousarray(crystal.frac, dtype="<f8").tobytes())
-        digest.update(np.ascontiguousarray(crystal.cell, dtype="<f8").tobytes())
-    return digest.hexdigest()
+    text = f"canonical {CANONICAL_VERSION} {crystals_hash(crystals)}"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _compute(crystals: Sequence[Crystal]) -> tuple[list[CanonicalCrystal], CrystalTensors]:

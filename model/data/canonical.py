@@ -91,14 +91,44 @@ def canonical(crystal: Crystal) -> CanonicalCrystal:
     )
 
 
+def check_crystal(crystal: Crystal) -> None:
+    """Refuse arrays that are no crystal.
+
+    Raises:
+        UnencodableCrystal: if shapes do not fit together, an element is beyond Z = 100, values
+            are not finite, or the cell has no volume.
+    """
+    n = len(crystal.numbers)
+    if n == 0:
+        raise UnencodableCrystal("the structure has no atoms")
+    if crystal.frac.shape != (n, 3) or crystal.cell.shape != (6,):
+        raise UnencodableCrystal("species, coordinates and cell do not fit together")
+    if crystal.numbers.min() < 1 or crystal.numbers.max() > MAX_ATOMIC_NUMBER:
+        raise UnencodableCrystal(f"an atom is no element of Z = 1 to {MAX_ATOMIC_NUMBER}")
+    if not (np.isfinite(crystal.frac).all() and np.isfinite(crystal.cell).all()):
+        raise UnencodableCrystal("coordinates or cell are not finite")
+    lengths, angles = crystal.cell[:3], crystal.cell[3:]
+    if lengths.min() <= 0 or angles.min() <= 0 or angles.max() >= 180:
+        raise UnencodableCrystal(f"{crystal.cell.tolist()} (Å, degrees) is no cell")
+    volume = lengths.prod() * np.sqrt(max(_gram(angles), 0.0))
+    if volume < _MIN_VOLUME:
+        raise UnencodableCrystal(f"the cell {crystal.cell.tolist()} (Å, degrees) has no volume")
+
+
+def _gram(angles: NDArray[np.float64]) -> float:
+    """Return the squared volume of a cell of edges 1 and these angles (degrees)."""
+    cosines = np.cos(np.radians(angles))
+    return float(1 + 2 * cosines.prod() - (cosines**2).sum())
+
+
 def crystal_from_structure(structure: Structure) -> Crystal:
     """Read a pymatgen structure.
 
     The cell is kept as lengths and angles, so a left-handed cell comes back as its mirror image.
 
     Raises:
-        UnencodableCrystal: for partial occupancies, species that are not elements, no atoms, or
-            values that are not finite.
+        UnencodableCrystal: for partial occupancies, species that are not elements, no atoms,
+            values that are not finite, or a cell without volume.
     """
     from pymatgen.core import DummySpecies, Element, Species
 
@@ -115,9 +145,9 @@ def crystal_from_structure(structure: Structure) -> Crystal:
         numbers.append(kind.Z)
     frac = np.asarray(structure.frac_coords, dtype=np.float64)
     cell = np.asarray(structure.lattice.parameters, dtype=np.float64)
-    if not (np.isfinite(frac).all() and np.isfinite(cell).all()) or cell[:3].min() <= 0:
-        raise UnencodableCrystal(f"{structure.formula} has coordinates or a cell not finite")
-    return Crystal(numbers=np.asarray(numbers, dtype=np.int64), frac=frac, cell=cell)
+    crystal = Crystal(numbers=np.asarray(numbers, dtype=np.int64), frac=frac, cell=cell)
+    check_crystal(crystal)
+    return crystal
 
 
 def structure_from_arrays(
@@ -139,8 +169,7 @@ def structure_from_arrays(
         return None, "decoded cell or coordinates are not finite"
     if cell[:3].min() < _MIN_LENGTH or cell[:3].max() > _MAX_LENGTH:
         return None, f"decoded cell edges {np.round(cell[:3], 3).tolist()} Å are impossible"
-    angles = np.cos(np.radians(cell[3:]))
-    gram = 1 + 2 * angles.prod() - (angles**2).sum()
+    gram = _gram(cell[3:])
     if cell[3:].min() <= 0 or cell[3:].max() >= 180 or gram <= 0:
         return None, f"decoded angles {np.round(cell[3:], 2).tolist()} span no cell"
     if cell[:3].prod() * np.sqrt(gram) < _MIN_VOLUME:

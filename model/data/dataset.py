@@ -1,4 +1,4 @@
-"""Crystal data sets: splits read from CSV into crystals, labels and a content hash."""
+"""The data sets of the field: splits read from CSV into crystals, labels and a content hash."""
 
 from __future__ import annotations
 
@@ -6,46 +6,21 @@ import csv
 import gzip
 import hashlib
 import io
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from model.data.canonical import MAX_ATOMIC_NUMBER, Crystal
+from model.data.formats import read_csv
+from model.data.table import CrystalTable, LabelReader, collect
 from model.errors import MissingDataset
+
+__all__ = ["CrystalTable", "LABELS", "SPLITS", "read_labels", "read_split"]
 
 SPLITS = ("train", "val", "test")
 _CLEAN_CASTELLI = ("direct", "elimination", "tie")
 
 
-@dataclass(frozen=True)
-class CrystalTable:
-    """One split of a data set.
-
-    Attributes:
-        ids: identifiers as strings.
-        formulas: reduced formulas (pymatgen's).
-        crystals: the crystals, in the order of the file.
-        labels: {"property@level": (n,) values, NaN where there is no clean label}.
-        sha256: of the file.
-        skipped: rows that could not be read, as (id, reason).
-    """
-
-    ids: list[str]
-    formulas: list[str]
-    crystals: list[Crystal]
-    labels: dict[str, NDArray[np.float64]]
-    sha256: str
-    skipped: list[tuple[str, str]]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-def _castelli(row: Mapping[str, str]) -> float:
+def _castelli(row: Mapping[str, Any]) -> float:
     """Return the heat of formation where its label is clean, eV/atom.
 
     The column's name says per cell, but its values are per atom: of the cubic phases LaAlO3 has
@@ -56,12 +31,12 @@ def _castelli(row: Mapping[str, str]) -> float:
     return float(row["e_form_castelli_eV_per_cell"])
 
 
-def _column(name: str) -> Callable[[Mapping[str, str]], float]:
+def _column(name: str) -> LabelReader:
     """Return a reader of one column, NaN where it is empty."""
     return lambda row: float(row[name]) if row[name] else float("nan")
 
 
-LABELS: dict[str, dict[str, Callable[[Mapping[str, str]], float]]] = {
+LABELS: dict[str, dict[str, LabelReader]] = {
     "perov5": {"formation_energy_per_atom@castelli2012": _castelli},
     "carbon24": {},
     "mp20": {
@@ -98,32 +73,11 @@ def read_split(
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
     payload = _read(data_dir / f"{dataset}_{split}.csv.gz")
-    readers = LABELS[dataset]
-    ids: list[str] = []
-    formulas: list[str] = []
-    crystals: list[Crystal] = []
-    skipped: list[tuple[str, str]] = []
-    labels: dict[str, list[float]] = {name: [] for name in readers}
-    for row in csv.DictReader(io.StringIO(gzip.decompress(payload).decode())):
-        if limit is not None and len(ids) >= limit:
-            break
-        try:
-            crystal = _crystal(row["structure"])
-        except (ValueError, KeyError, TypeError) as error:
-            skipped.append((row["material_id"], f"{type(error).__name__}: {error}"))
-            continue
-        ids.append(row["material_id"])
-        formulas.append(_reduced_formula(crystal))
-        crystals.append(crystal)
-        for name, read in readers.items():
-            labels[name].append(read(row))
-    return CrystalTable(
-        ids=ids,
-        formulas=formulas,
-        crystals=crystals,
-        labels={name: np.asarray(values) for name, values in labels.items()},
+    return collect(
+        read_csv(gzip.decompress(payload).decode(), f"{dataset}_{split}.csv.gz"),
+        LABELS[dataset],
         sha256=hashlib.sha256(payload).hexdigest(),
-        skipped=skipped,
+        limit=limit,
     )
 
 
@@ -151,33 +105,3 @@ def _read(path: Path) -> bytes:
     if not path.is_file():
         raise MissingDataset(f"there is no {path}; set DISCOVERY_DATA to the data directory")
     return path.read_bytes()
-
-
-def _crystal(text: str) -> Crystal:
-    """Read the JSON of a structure column."""
-    from pymatgen.core import Element
-
-    data = json.loads(text)
-    crystal = Crystal(
-        numbers=np.array([Element(symbol).Z for symbol in data["species"]], dtype=np.int64),
-        frac=np.array(data["frac"], dtype=np.float64),
-        cell=np.array(data["cell"], dtype=np.float64),
-    )
-    n = len(crystal.numbers)
-    if n == 0 or crystal.frac.shape != (n, 3) or crystal.cell.shape != (6,):
-        raise ValueError("species, coordinates and cell do not fit together")
-    if crystal.numbers.max() > MAX_ATOMIC_NUMBER:
-        raise ValueError(f"element beyond Z = {MAX_ATOMIC_NUMBER}")
-    if not (np.isfinite(crystal.frac).all() and np.isfinite(crystal.cell).all()):
-        raise ValueError("coordinates or cell are not finite")
-    return crystal
-
-
-def _reduced_formula(crystal: Crystal) -> str:
-    """Return pymatgen's reduced formula."""
-    from pymatgen.core import Composition, Element
-
-    numbers, counts = np.unique(crystal.numbers, return_counts=True)
-    amounts = {Element.from_Z(int(z)): int(c) for z, c in zip(numbers, counts)}
-    formula: str = Composition(amounts).reduced_formula
-    return formula
