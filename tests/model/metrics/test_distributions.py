@@ -35,12 +35,12 @@ def test_earth_movers_distance_is_the_mean_gap_of_the_sorted_samples() -> None:
     assert earth_movers_distance(np.array([np.nan]), other) is None
 
 
-def test_a_set_is_at_no_distance_from_itself(generator: Generator) -> None:
-    codes = [generator.bank.codes(i) for i in range(30)]
-    crystals = generator.decode_crystals(codes)
-    same = property_distances(generator, crystals, codes, crystals, codes)
+def test_a_set_is_at_no_distance_from_itself(headed: Generator) -> None:
+    codes = [headed.bank.codes(i) for i in range(30)]
+    crystals = headed.decode_crystals(codes)
+    same = property_distances(headed, crystals, codes, crystals, codes)
     assert same["density"] == same["n_elements"] == same["energy"] == 0
-    assert same["energy_target"] == generator.head.targets[0]
-    apart = property_distances(generator, crystals[:10], codes[:10], crystals[10:], codes[10:])
+    assert same["energy_target"] == headed.head.targets[0]
+    apart = property_distances(headed, crystals[:10], codes[:10], crystals[10:], codes[10:])
     assert apart["energy"] > 0
-    assert property_distances(generator, crystals, [], crystals, codes)["energy"] is None
+    assert property_distances(headed, crystals, [], crystals, codes)["energy"] is None

@@ -28,10 +28,10 @@ class _Bank:
 
 
 @pytest.fixture
-def drawing(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> Generator:
+def drawing(headed: Generator, monkeypatch: pytest.MonkeyPatch) -> Generator:
     """The shipped generator with a prior of training crystals."""
-    monkeypatch.setattr(generator, "prior", _Bank(generator), raising=False)
-    return generator
+    monkeypatch.setattr(headed, "prior", _Bank(headed))
+    return headed
 
 
 def test_draws_are_judged_without_fingerprints(drawing: Generator, tiny_data: Path) -> None:
@@ -87,6 +87,6 @@ def test_crystals_come_from_files_too(
 def test_a_checkpoint_without_a_prior_cannot_draw(
     generator: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generator, "prior", None, raising=False)
+    monkeypatch.setattr(generator, "prior", None)
     with pytest.raises(MissingPrior, match="no prior"):
         draw(generator, 3, seed=0, temperature=1.0)
