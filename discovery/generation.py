@@ -200,13 +200,22 @@ def write(document: dict[str, Any], structures: Sequence[Structure | None], out:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atoms(out, images, format="extxyz")
         return len(images)
-    if out.suffix and not out.is_dir():
-        raise GenerationError(f"{out}: crystals are written to .json, .extxyz, or a folder of CIFs")
+    check_output(out)
     out.mkdir(parents=True, exist_ok=True)
     for i, structure in valid:
         name = f"{i:05d}-{structure.composition.reduced_formula}.cif"
         structure.to(filename=str(out / name), fmt="cif")
     return len(valid)
+
+
+def check_output(out: Path) -> None:
+    """Refuse what `write` cannot write.
+
+    Raises:
+        GenerationError: if the file ending is neither .json nor .extxyz nor that of a folder.
+    """
+    if out.suffix not in ("", ".json", ".extxyz") and not out.is_dir():
+        raise GenerationError(f"{out}: crystals are written to .json, .extxyz, or a folder of CIFs")
 
 
 def _finite(value: float) -> float | None:

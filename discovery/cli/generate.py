@@ -56,6 +56,8 @@ def generate(
     from discovery import generation
     from model.generator import Generator
 
+    if out is not None:
+        generation.check_output(out)
     generator = Generator.load(checkpoint)
     conditions = generation.read_conditions(
         targets=generator.head.targets,
