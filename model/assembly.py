@@ -23,7 +23,13 @@ from model.metrics.reconstruction import reconstruction
 from model.networks.network import CodeNetwork
 from model.prior.tables import network_tables
 from model.prior.training import fit_prior
-from model.property.head_training import fit_head, new_head, property_metrics
+from model.property.descriptors import property_inputs
+from model.property.head_training import (
+    calibrated_on,
+    fit_head,
+    new_head,
+    property_metrics,
+)
 from model.settings import TrainConfig
 
 _CHUNK = 1024
@@ -71,6 +77,7 @@ def assemble(
     on_stage("head")
     head = new_head(features["train"], labels["train"], config.head, config.seed)
     head = fit_head(head, features["train"], labels["train"], config.head, seed=config.seed)
+    head = calibrated_on(head, features["val"], labels["val"])
     bank = _bank(tables, kept, codes)
     card = _card(config, tables, kept, label_hashes)
     card["training"] = dict(training or {})
@@ -108,7 +115,7 @@ def encode_rows(
         part = [canonical(c) for c in crystals[start : start + _CHUNK]]
         indices = model.encode_to_codes(CrystalTensors.from_canonical(part))
         codes.extend(indices.to_codes())
-        features.append(model.property_features(indices))
+        features.append(property_inputs(model, indices))
     return codes, torch.cat(features).clone()
 
 

@@ -19,6 +19,7 @@ from model.errors import UnencodableCrystal
 from model.networks.indices import CodeIndices
 from model.networks.network import CodeNetwork
 from model.prior.code_prior import CodePrior
+from model.property.descriptors import property_inputs
 from model.property.head import PropertyHead
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ class Generator:
             ValueError: if a code is outside its codebook.
         """
         parts = [
-            self.model.property_features(self._quantised(codes[start : start + _CHUNK]))
+            property_inputs(self.model, self._quantised(codes[start : start + _CHUNK]))
             for start in range(0, len(codes), _CHUNK)
         ]
         return torch.cat(parts) if parts else torch.zeros(0, self.head.n_features)
