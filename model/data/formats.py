@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import re
+import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +22,11 @@ from model.data.table import Entry
 if TYPE_CHECKING:
     from ase import Atoms
 
+_log = logging.getLogger(__name__)
+
 BAD_ENTRY = (
     *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError),
-    *(RuntimeError, AssertionError, OSError, StopIteration),
+    *(RuntimeError, AssertionError, OSError, StopIteration, Warning),
 )
 """What parsers of crystals raise on bad input; anything else is a fault of ours and stops."""
 
@@ -36,6 +41,18 @@ _CIF_CELL = re.compile(r"^\s*_cell[_.]length_a\s", re.MULTILINE | re.IGNORECASE)
 def reason(error: BaseException) -> str:
     """Return an error as one line for `CrystalTable.skipped`."""
     return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Send parsers' warnings to the log, as a folder of thousands of files has thousands."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        finally:
+            for warning in caught:
+                _log.info("%s: %s", name, warning.message)
 
 
 def read_csv(text: str, place: str) -> Iterator[Entry]:
@@ -115,8 +132,9 @@ def read_cif(text: str, name: str) -> Iterator[Entry]:
     for number, block in enumerate(blocks):
         own = name if len(blocks) == 1 else f"{name}:{number}"
         try:
-            parser = CifParser.from_str(block)
-            (structure,) = parser.parse_structures(primitive=False, on_error="raise")
+            with _quiet(own):
+                parser = CifParser.from_str(block)
+                (structure,) = parser.parse_structures(primitive=False, on_error="raise")
             yield Entry(own, crystal_from_structure(structure))
         except BAD_ENTRY as error:
             yield Entry(own, reason(error))
@@ -127,7 +145,8 @@ def read_poscar(text: str, name: str) -> Iterator[Entry]:
     from pymatgen.io.vasp import Poscar
 
     try:
-        poscar = Poscar.from_str(text, read_velocities=False)
+        with _quiet(name):
+            poscar = Poscar.from_str(text, read_velocities=False)
         if not poscar.true_names:
             raise ValueError("the POSCAR does not name its elements")
         yield Entry(name, crystal_from_structure(poscar.structure))
@@ -153,7 +172,7 @@ def read_xyz(text: str, name: str) -> Iterator[Entry]:
 
 def _frames(text: str) -> Iterator[str]:
     """Cut an xyz file into frames; the last one may be damaged."""
-    lines = text.splitlines()
+    lines = text.split("\n")
     start = 0
     while start < len(lines):
         count = lines[start].strip()
@@ -195,6 +214,9 @@ def read_ase_db(path: Path) -> Iterator[Entry]:
     from ase.db import connect
 
     try:
+        # ASE would turn any other database, or an empty file, into one of its own.
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+            file.execute("SELECT id FROM systems LIMIT 1")
         # No lock file: reading needs none, and the folder may be write-protected.
         with connect(path, type="db", use_lock_file=False) as database:
             for row in database.select():

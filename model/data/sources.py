@@ -213,6 +213,7 @@ def _text(payload: bytes, path: Path) -> str:
     try:
         if path.suffix == ".gz":
             payload = gzip.decompress(payload)
-        return payload.decode("utf-8-sig")  # spreadsheets write the mark that this skips
+        # Spreadsheets begin with a mark, other systems end lines differently.
+        return payload.decode("utf-8-sig").replace("\r\n", "\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error

@@ -6,6 +6,8 @@ import csv
 import gzip
 import json
 import logging
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import ase.io
@@ -16,6 +18,7 @@ from pymatgen.core import DummySpecies, Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.io.vasp import Poscar
 
+from model.data.canonical import check_crystal
 from model.data.sources import read_source
 from model.data.table import CrystalTable
 from model.errors import MissingDataset
@@ -253,6 +256,39 @@ def test_energies_of_calculations_are_labels(tmp_path: Path) -> None:
     table = read_source(tmp_path / "a.xyz", labels={"energy@pbe": "energy", _GAP: "gap"})
     assert table.labels["energy@pbe"].tolist() == [-1.5]
     assert table.labels[_GAP].tolist() == [2.0]
+
+
+@pytest.mark.parametrize("content", ["", "CREATE TABLE mine (id)"])
+def test_other_databases_are_refused_and_stay_as_they_are(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a b.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(content)
+    path.touch()
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="not an ase database"):
+        read_source(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_text_never_stops_a_read(
+    tmp_path: Path, structures: list[Structure], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    for i, structure in enumerate(structures):
+        structure.to(str(tmp_path / f"{i}.cif"))
+        Poscar(structure).write_file(tmp_path / f"{i}.vasp")
+        _write_extxyz(tmp_path / f"{i}.xyz", [structure])
+    for path in sorted(tmp_path.iterdir()):
+        content = bytearray(path.read_bytes())
+        for place in rng.integers(0, len(content), 3):
+            content[place] = rng.integers(32, 127)
+        path.write_bytes(content[: rng.integers(len(content) // 2, 2 * len(content))])
+    table = read_source(tmp_path)
+    assert len(table) + len(table.skipped) >= 60
+    assert table.skipped
+    for crystal in table.crystals:
+        check_crystal(crystal)
 
 
 def test_what_is_no_source_says_what_would_be(tmp_path: Path) -> None:
