@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from model.prior.arrays import CodeArrays
+from model.prior.crowding import crowding
 from model.prior.network import PriorNetwork
 from model.prior.tables import LOCAL_CODES
 
@@ -147,8 +148,14 @@ def _atoms(network: PriorNetwork, codes: CodeArrays, reading: Reading) -> Tensor
     causal = torch.ones(n, n + 1, dtype=torch.bool).tril().repeat(LOCAL_CODES, 1)
     out = head(torch.cat(queries, 1), causal[None, None], (keys, values))
     total = hidden.new_zeros(batch, n, dtype=torch.float32)
+    earlier = torch.ones(n, n, dtype=torch.bool).tril(-1)
+    own = codes.slots[:, :, None] == codes.slots[:, None]
+    crowd = crowding(network.gaps, codes.local[..., 1:], codes.local[..., 1:3], own, earlier)
     for k, part in enumerate(out.split(n, 1)):
-        logits = network.local_logits(part, k, codes.n_species, codes.slots)
+        if k == 0:
+            logits = network.role_logits(part, codes.n_species, codes.slots)
+        else:
+            logits = network.axis_logits(part, k - 1, crowd if k == LOCAL_CODES - 1 else None)
         total = total + _gathered(logits, codes.local[..., k], codes.mask)
     return total.sum(1)
 

@@ -17,6 +17,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from model.prior.crowding import BINS, squared_gaps
 from model.prior.layers import AtomHead, CausalBlock, CodeHead, KeyValue
 from model.prior.settings import PriorConfig
 from model.prior.tables import LOCAL_CODES, SPECIES_LEVELS, NetworkTables
@@ -24,6 +25,7 @@ from model.prior.tables import LOCAL_CODES, SPECIES_LEVELS, NetworkTables
 SIZE, COUNT, SPECIES, ATOM, CRYSTAL = range(5)
 _FREQUENCIES = (1, 2, 3, 4, 6, 8, 12, 16)
 _HEAD_EXPANSION = 2
+_TOO_NEAR, _REPULSION = 2, -4.0  # bins of distances no crystal has, and their first logit
 
 
 class PriorNetwork(nn.Module):
@@ -40,6 +42,7 @@ class PriorNetwork(nn.Module):
             self.register_buffer(name, table.clone(), persistent=False)
         angle = 2 * math.pi * tables.axis_coordinate[:, None] * torch.tensor(_FREQUENCIES)
         self.register_buffer("waves", torch.cat([angle.sin(), angle.cos()], -1), persistent=False)
+        self.register_buffer("gaps", squared_gaps(tables.axis_coordinate), persistent=False)
         self.register_buffer("element_tokens", self._element_tokens(tables), persistent=False)
         self.register_buffer("possible_sizes", self._possible_sizes(tables), persistent=False)
 
@@ -80,12 +83,16 @@ class PriorNetwork(nn.Module):
         self.wave_out = nn.Parameter(
             torch.randn(LOCAL_CODES - 1, 2 * len(_FREQUENCIES), width) * 0.02
         )
+        self.near = nn.Linear(width, 2 * (len(BINS) + 1))
+        nn.init.zeros_(self.near.bias)
+        self.near.bias.data.view(2, -1)[:, :_TOO_NEAR] = _REPULSION
         self.level_out = codes(self.n_levels, int(tables.crystal_codes))
 
     role_slot: Tensor
     token_element: Tensor
     element_features: Tensor
     waves: Tensor
+    gaps: Tensor
     element_tokens: Tensor
     possible_sizes: Tensor
 
@@ -221,21 +228,32 @@ class PriorNetwork(nn.Module):
         logits = self.species_head(hidden, 2, known) @ self.token_out[1].T
         return _only(logits, self.token_element[first] == elements[..., None])
 
-    def local_logits(self, out: Tensor, step: int, n_species: Tensor, slots: Tensor) -> Tensor:
-        """Return the logits of an atom's next code from what the atom head gave.
+    def role_logits(self, out: Tensor, n_species: Tensor, slots: Tensor) -> Tensor:
+        """Return (B, N, R) logits of roles, among those of each atom's slot.
 
         Args:
-            out: (B, N, width).
-            step: 0 role (only roles of the atom's slot), 1-3 axes.
+            out: (B, N, width) of the atom head.
             n_species: (B,).
             slots: (B, N).
         """
-        if step == 0:
-            fits = self.role_slot[n_species - 1][:, None] == slots[..., None]
-            return _only(out @ self.role_out.T, fits)
-        axis = step - 1
+        fits = self.role_slot[n_species - 1][:, None] == slots[..., None]
+        return _only(out @ self.role_out.T, fits)
+
+    def axis_logits(self, out: Tensor, axis: int, crowd: Tensor | None = None) -> Tensor:
+        """Return (B, N, A) logits of an axis code.
+
+        Args:
+            out: (B, N, width) of the atom head.
+            axis: 0, 1 or 2.
+            crowd: (B, N, A, 2) of `crowding`, for the last axis.
+        """
         vectors = self.axis_out[axis] + self.waves @ self.wave_out[axis]
-        return (out @ vectors.T).float()
+        logits = (out @ vectors.T).float()
+        if crowd is None:
+            return logits
+        of_own, of_others = self.near(out).float().chunk(2, -1)
+        logits = logits + of_own.gather(-1, crowd[..., 0])
+        return logits + of_others.gather(-1, crowd[..., 1])
 
     def crystal_logits(self, hidden: Tensor, level: int, known: Tensor | None) -> Tensor:
         """Return (..., K) logits of a level of the crystal token."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from model.prior.arrays import CodeArrays
 from model.prior.conditions import Constraint, ImpossibleConditions
+from model.prior.crowding import crowding
 from model.prior.draws import Draws, Temperatures, Walk
 from model.prior.network import PriorNetwork
 from model.prior.tables import LOCAL_CODES, SPECIES_LEVELS
@@ -272,8 +273,12 @@ def _atoms_and_crystal(
         known = torch.zeros_like(hidden)
         for k in range(LOCAL_CODES):
             out = network.atom_head(hidden + network.atom_head.step[k] + known, None, memory)
-            logits = network.local_logits(out, k, part.n_species, slots[:, i : i + 1])[:, 0]
-            local[:, i, k] = draws.draw(logits, temperatures.geometry, keep)
+            if k == 0:
+                logits = network.role_logits(out, part.n_species, slots[:, i : i + 1])
+            else:
+                crowd = _crowd(network, local, slots, i) if k == LOCAL_CODES - 1 else None
+                logits = network.axis_logits(out, k - 1, crowd)
+            local[:, i, k] = draws.draw(logits[:, 0], temperatures.geometry, keep)
             known = known + network.local_embedded(k, local[:, i, k])[:, None]
         before = known[:, 0]
         last_atom = torch.where(keep[:, None], before, last_atom)
@@ -281,6 +286,14 @@ def _atoms_and_crystal(
         memory = (torch.cat([memory[0], new[0]], 2), torch.cat([memory[1], new[1]], 2))
     crystal = _crystal(network, walk, draws, n_atoms, last_species + last_atom, 0, temperatures)
     return local, slots, crystal
+
+
+def _crowd(network: PriorNetwork, local: Tensor, slots: Tensor, i: int) -> Tensor:
+    """Return the bins (B, 1, A, 2) of the last axis code of atom i."""
+    first = max(i, 1)  # the first atom has none before it, but the arrays need a place
+    own = slots[:, i : i + 1, None] == slots[:, None, :first]
+    before = torch.full((1, 1, first), i > 0)
+    return crowding(network.gaps, local[:, :first, 1:], local[:, i : i + 1, 1:3], own, before)
 
 
 def _crystal(
