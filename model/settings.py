@@ -82,15 +82,15 @@ class HeadConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    width: int = Field(default=128, ge=1)
+    width: int = Field(default=192, ge=1)
     members: int = Field(
         default=5, ge=2, description="ensemble size; the spread is the uncertainty"
     )
-    epochs: int = Field(default=40, ge=1)
+    epochs: int = Field(default=24, ge=1)
     batch_size: int = Field(default=256, ge=1)
-    learning_rate: float = Field(default=3e-3, gt=0)
+    learning_rate: float = Field(default=4e-3, gt=0)
     weight_decay: float = Field(default=0.02, ge=0)
-    dropout: float = Field(default=0.05, ge=0, lt=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
     calibration_fraction: float = Field(
         default=0.1, gt=0, lt=1, description="rows kept for calibration"
     )
