@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
 from model.codes import CrystalCodes
 from model.prior.arrays import CodeArrays
+from model.prior.compositions import draw_compositions, draw_tokens
 from model.prior.conditions import Conditions, Constraint
 from model.prior.draws import Temperatures
 from model.prior.likelihood import PARTS, log_likelihood_parts
 from model.prior.mutation import redraw_levels, redraw_tokens
 from model.prior.network import PriorNetwork
-from model.prior.sampling import draw_compositions, draw_crystals, draw_globals, draw_tokens
+from model.prior.sampling import draw_crystals, draw_globals
 from model.prior.settings import PriorConfig
+from model.prior.storage import CorruptPrior, pack, unpack
 from model.prior.tables import SPECIES_LEVELS, NetworkTables
 
-_FORMAT = "discovery-code-prior-1"
-_WEIGHT, _TABLE = "network.", "table."
-_STORED = {"role_slot": torch.int8, "token_element": torch.uint8, "token_seen": torch.uint8}
+__all__ = ["CodePrior", "CorruptPrior"]
+
 _CHUNK = 256
-
-
-class CorruptPrior(ValueError):
-    """Bytes that are not a prior written by `CodePrior.to_bytes`."""
 
 
 class CodePrior:
@@ -283,14 +276,7 @@ class CodePrior:
 
     def to_bytes(self) -> bytes:
         """Return the prior as safetensors: float16 weights, tables, and its description."""
-        tensors = {
-            _WEIGHT + name: value.detach().half().contiguous()
-            for name, value in self.network.state_dict().items()
-        }
-        for name, table in self.tables.tensors().items():
-            tensors[_TABLE + name] = table.to(_STORED.get(name, table.dtype)).contiguous()
-        description = {"format": _FORMAT, "config": self.config.model_dump(), "card": self.card}
-        return save(tensors, metadata={"prior": json.dumps(description, sort_keys=True)})
+        return pack(self.network, self.tables, self.config, self.card)
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> CodePrior:
@@ -300,30 +286,8 @@ class CodePrior:
             CorruptPrior: if the bytes are damaged, of another format, or hold values that are
                 not finite.
         """
-        try:
-            tensors = load(payload)
-            description = _description(payload)
-            config = PriorConfig(**description["config"])
-            stored = {k.removeprefix(_TABLE): v for k, v in tensors.items() if _TABLE in k}
-            for name in _STORED:
-                stored[name] = stored[name].long()
-            stored["token_seen"] = stored["token_seen"].bool()
-            tables = NetworkTables(**stored)
-        except (SafetensorError, ValueError, KeyError, TypeError, ValidationError) as error:
-            raise CorruptPrior(f"not a prior over codes: {error}") from error
-        broken = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
-        if broken:
-            raise CorruptPrior(f"the prior holds values that are not finite: {broken[:5]}")
-        weights = {
-            k.removeprefix(_WEIGHT): v.float() for k, v in tensors.items() if k.startswith(_WEIGHT)
-        }
-        with torch.random.fork_rng(devices=[]):
-            network = PriorNetwork(config, tables)
-        try:
-            network.load_state_dict(weights, strict=True)
-        except RuntimeError as error:
-            raise CorruptPrior(f"the prior's weights do not fit its sizes: {error}") from error
-        return cls(network, tables, config, card=description["card"])
+        network, tables, config, card = unpack(payload)
+        return cls(network, tables, config, card=card)
 
     @property
     def version(self) -> str:
@@ -334,13 +298,3 @@ class CodePrior:
 def _on_atoms(codes: CrystalCodes, local: tuple[tuple[int, ...], ...]) -> CrystalCodes:
     """Put global codes on atoms, in the order in which these stand."""
     return CrystalCodes(species=codes.species, crystal=codes.crystal, local=local)
-
-
-def _description(payload: bytes) -> dict[str, Any]:
-    """Read the description from the safetensors header (8 bytes length, then JSON)."""
-    length = int.from_bytes(payload[:8], "little")
-    header = json.loads(payload[8 : 8 + length])
-    description: dict[str, Any] = json.loads(header["__metadata__"]["prior"])
-    if description.get("format") != _FORMAT:
-        raise ValueError(f"format {description.get('format')!r}, expected {_FORMAT!r}")
-    return description

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 
@@ -10,8 +11,9 @@ import torch
 from safetensors.torch import load, save
 
 from model.codes import CrystalCodes
-from model.prior.code_prior import CodePrior, CorruptPrior, _description
+from model.prior.code_prior import CodePrior, CorruptPrior
 from model.prior.draws import Temperatures
+from model.prior.storage import read_description
 
 
 def _total_variation(drawn: list[CrystalCodes], probability: dict[CrystalCodes, float]) -> float:
@@ -149,11 +151,9 @@ def test_damaged_bytes_are_refused(roomy):
 
 
 def test_weights_that_are_not_finite_are_refused(roomy):
-    import json
-
     payload = roomy.to_bytes()
     tensors = load(payload)
     tensors["network.slot"][0, 0] = math.nan
-    metadata = {"prior": json.dumps(_description(payload))}
+    metadata = {"prior": json.dumps(read_description(payload))}
     with pytest.raises(CorruptPrior, match=r"not finite.*network\.slot"):
         CodePrior.from_bytes(save(tensors, metadata=metadata))
