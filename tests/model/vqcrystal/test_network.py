@@ -60,7 +60,9 @@ def test_stored_integers_decode_to_the_same_crystal(
     _same(network.decode_to_arrays(alone), decoded[3:4])
     assert all((numbers > 0).all() for numbers, _, _ in decoded)
     assert all((frac >= 0).all() and (frac < 1).all() for _, frac, _ in decoded)
-    assert network.property_features(stored).shape[0] == 40
+    features = network.property_features(stored)
+    torch.testing.assert_close(network.property_features(alone), features[3:4])
+    assert features[3].ne(features[4]).any()
 
 
 @torch.no_grad()
