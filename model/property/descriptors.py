@@ -59,8 +59,9 @@ def descriptors(crystals: Sequence[DecodedArrays]) -> Tensor:
     The columns are: share of each element (100); mean, mean absolute deviation, largest and
     smallest of each standardised element property over the atoms; log of the volume per atom
     (Å^3) and of the sum of the atoms' radii cubed over it; then mean and deviation over the atoms
-    of log(1 + s), s being the number of neighbours in each shell of distance / sum of radii, the
-    same weighted by the difference of electronegativity, and the size of its signed sum.
+    of log(1 + s), s being the number of neighbours (among the 27 nearest images of each atom) in
+    each shell of distance / sum of radii, the same weighted by the difference of
+    electronegativity, and the size of its signed sum.
 
     Args:
         crystals: atomic numbers (N,), fractional coordinates (N, 3), cell (6,) in Å and degrees.
@@ -138,7 +139,8 @@ def _shells(
         (B, N, 3 x shells), not negative.
     """
     batch, atoms = mask.shape
-    # In a reduced cell every neighbour this close is among the 27 images around the nearest one.
+    # The nearest image and the 26 around it in the reduced cell. Where an edge is shorter than half
+    # the reach (one or two large atoms in a cell) the outermost shells miss neighbours beyond.
     basis, transform = reduce_cells(matrix.double())
     reduced = frac.double() @ torch.linalg.inv(transform).round()
     difference = reduced[:, None] - reduced[:, :, None]
