@@ -89,7 +89,9 @@ def train_generator(
     from model.training import refit, train
 
     config = _train_config(name_or_file, labels)
-    folder = data_path(f"{config.dataset}_train.csv.gz").parent
+    folder = Path()
+    if config.data is None:
+        folder = data_path(f"{config.dataset}_train.csv.gz").parent
     if network is not None:
         with TrainingProgress(console, 0) as progress:
             return refit(

@@ -19,7 +19,7 @@ from model.data.canonical import Crystal, canonical
 from model.data.dataset import CrystalTable
 from model.data.tensors import CrystalTensors
 from model.generator import Generator
-from model.metrics.reconstruction import reconstruction
+from model.metrics.reconstruction import reconstruction_of
 from model.networks.network import CodeNetwork
 from model.prior.tables import network_tables
 from model.prior.training import fit_prior
@@ -43,7 +43,6 @@ def assemble(
     kept: Mapping[str, list[int]],
     *,
     label_hashes: Mapping[str, str],
-    data_dir: Path,
     out: Path,
     started: float,
     training: Mapping[str, Any] | None = None,
@@ -57,7 +56,6 @@ def assemble(
         tables: "train" and "val" splits with all labels.
         kept: rows of each that the model has room for.
         label_hashes: sha256 of the extra label files by target.
-        data_dir: for the reconstruction figures.
         out: directory to write.
         started: `time.perf_counter()` at the start of the run.
         training: what the card says about the epochs.
@@ -84,8 +82,8 @@ def assemble(
     generator = Generator(
         name=config.name, version="training", card=card, model=model, bank=bank, head=head
     )
-    validation = reconstruction(
-        generator, dataset=config.dataset, split="val", data_dir=data_dir, limit=_RECONSTRUCTED
+    validation = reconstruction_of(
+        generator, tables["val"], dataset=config.dataset, split="val", limit=_RECONSTRUCTED
     )
     card["metrics"] = {
         "reconstruction": {
@@ -149,6 +147,8 @@ def _card(
     sizes = [len(c.numbers) for c in crystals]
     recorded = config.model_dump(mode="json")
     recorded["extra_labels"] = {t: Path(p).name for t, p in recorded["extra_labels"].items()}
+    if config.data is not None:
+        recorded["data"] |= {"train": config.data.train.name, "val": config.data.val.name}
     return {
         "name": config.name,
         "seed": config.seed,

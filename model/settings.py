@@ -96,6 +96,18 @@ class HeadConfig(BaseModel):
     )
 
 
+class DataConfig(BaseModel):
+    """Own crystals in place of a published data set; see `model.data.sources.read_source`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: Path = Field(description="file or folder of crystals, from the working directory")
+    val: Path = Field(description="the same, never trained on")
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="target 'property@level' → column or key of its values"
+    )
+
+
 class TrainConfig(BaseModel):
     """One training run."""
 
@@ -105,7 +117,10 @@ class TrainConfig(BaseModel):
     architecture: Literal["discovery", "vqcrystal"] = Field(
         default="discovery", description="our network (`model`) or the published one (`vqcrystal`)"
     )
-    dataset: Literal["perov5", "carbon24", "mp20", "c2db"] = "perov5"
+    dataset: Literal["perov5", "carbon24", "mp20", "c2db", "own"] = Field(
+        default="perov5", description="a published data set, or own: the crystals of `data`"
+    )
+    data: DataConfig | None = Field(default=None, description="own crystals, with dataset: own")
     seed: int = Field(default=0, ge=0)
     epochs: int = Field(default=10, ge=2, description="the first one is unquantised")
     batch_size: int = Field(default=128, ge=2)
@@ -143,6 +158,12 @@ class TrainConfig(BaseModel):
     def _prior_reads_our_codes(self) -> TrainConfig:
         if self.architecture == "vqcrystal" and self.prior is not None:
             raise ValueError("there is no prior over VQCrystal's codes yet: set `prior: null`")
+        return self
+
+    @model_validator(mode="after")
+    def _own_data_has_a_place(self) -> TrainConfig:
+        if (self.dataset == "own") != (self.data is not None):
+            raise ValueError("own crystals need both, `dataset: own` and a section `data`")
         return self
 
     @property

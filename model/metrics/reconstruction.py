@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,33 @@ def reconstruction(
         ValueError: if the split holds no crystals.
     """
     table = read_split(dataset, split, data_dir=data_dir, limit=limit)
+    return reconstruction_of(
+        generator, table, dataset=dataset, split=split, limit=limit, jobs=jobs, failures=failures
+    )
+
+
+def reconstruction_of(
+    generator: Generator,
+    table: CrystalTable,
+    *,
+    dataset: str,
+    split: str,
+    limit: int | None = None,
+    jobs: int = 1,
+    failures: list[dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Do the same for crystals that were read already; see `reconstruction`.
+
+    Args:
+        table: the crystals.
+        dataset: what to call their source.
+        split: what to call their part of it.
+        limit: only the first rows.
+
+    Raises:
+        ValueError: if there are no crystals.
+    """
+    table = _first(table, limit)
     n = len(table)
     if not n:
         raise ValueError(f"{dataset} {split} holds no crystals")
@@ -125,6 +152,17 @@ def reconstruction(
         "model_version": generator.version,
         "protocol": PROTOCOL,
     }
+
+
+def _first(table: CrystalTable, limit: int | None) -> CrystalTable:
+    """Return the first rows of a table."""
+    return replace(
+        table,
+        ids=table.ids[:limit],
+        formulas=table.formulas[:limit],
+        crystals=table.crystals[:limit],
+        labels={name: values[:limit] for name, values in table.labels.items()},
+    )
 
 
 @torch.inference_mode()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from model.data.dataset import CrystalTable, read_labels, read_split
+from model.data.sources import read_source
 from model.settings import TrainConfig
 
 
@@ -50,10 +51,7 @@ def read_corpus(config: TrainConfig, data_dir: Path) -> Corpus:
         MissingDataset: if a data or label file is missing.
         ValueError: if labels or crystals cannot be used.
     """
-    tables = {
-        role: read_split(config.dataset, role, data_dir=data_dir, limit=config.limit)
-        for role in ("train", "val")
-    }
+    tables = {role: _read(config, role, data_dir) for role in ("train", "val")}
     label_hashes = {}
     for target, path in config.extra_labels.items():
         values, label_hashes[target] = read_labels(path)
@@ -61,6 +59,14 @@ def read_corpus(config: TrainConfig, data_dir: Path) -> Corpus:
             table.labels[target] = np.array([values.get(i, np.nan) for i in table.ids])
     kept = {role: _usable(table, config) for role, table in tables.items()}
     return Corpus(tables=tables, kept=kept, label_hashes=label_hashes)
+
+
+def _read(config: TrainConfig, role: str, data_dir: Path) -> CrystalTable:
+    """Read "train" or "val" of a published data set or of own crystals."""
+    if config.data is None:
+        return read_split(config.dataset, role, data_dir=data_dir, limit=config.limit)
+    source = {"train": config.data.train, "val": config.data.val}[role]
+    return read_source(source, labels=config.data.labels, limit=config.limit)
 
 
 def _usable(table: CrystalTable, config: TrainConfig) -> list[int]:

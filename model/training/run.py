@@ -16,7 +16,7 @@ from model.training.loop import NetworkTraining
 from model.training.progress import NETWORK_STAGE, EpochReport
 from model.training.state import TrainingFolder, fingerprint
 
-_OF_HEAD_AND_PRIOR = ("head", "prior", "extra_labels")
+_OF_HEAD_AND_PRIOR = ("head", "prior", "extra_labels", "data")
 
 
 def train(
@@ -75,7 +75,6 @@ def train(
             corpus.tables,
             corpus.kept,
             label_hashes=corpus.label_hashes,
-            data_dir=data_dir,
             out=out,
             started=started,
             training=training.record(),
@@ -134,7 +133,6 @@ def refit(
         corpus.tables,
         corpus.kept,
         label_hashes=corpus.label_hashes,
-        data_dir=data_dir,
         out=out,
         started=started,
         training=checkpoint.card["training"],

@@ -35,10 +35,11 @@ def fingerprint(config: TrainConfig, hashes: Mapping[str, str]) -> dict[str, Any
     """Return what must be the same for a training to be continued.
 
     Args:
-        config: of the training. Label files count by their content, not by where they lie.
+        config: of the training. Files count by their content, not by where they lie.
         hashes: sha256 of the data files, by what they are.
     """
-    own = config.model_dump(mode="json", exclude={"extra_labels"})
+    places: dict[str, bool | set[str]] = {"extra_labels": True, "data": {"train", "val"}}
+    own = config.model_dump(mode="json", exclude=places)
     return {"config": own, "sha256": {name: value[:16] for name, value in hashes.items()}}
 
 

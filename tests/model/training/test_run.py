@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from model.errors import InvalidConfig, MissingDataset
 from model.generator import Generator
 from model.metrics.reconstruction import reconstruction
+from model.settings import DataConfig
 from model.training import EpochReport, TrainConfig, load_train_config, train
 
 
@@ -112,12 +114,44 @@ def test_an_existing_checkpoint_is_replaced_only_at_the_end(
     assert (out / "card.json").read_text() == "old"
 
 
+def test_own_crystals_are_trained_on_wherever_their_files_lie(
+    tiny_config: TrainConfig, tiny_data: Path, tmp_path: Path
+) -> None:
+    def config(folder: Path) -> TrainConfig:
+        data = DataConfig(
+            train=folder / "perov5_train.csv.gz",
+            val=folder / "perov5_val.csv.gz",
+            labels={"distortion@own": "e_form_castelli_eV_per_cell"},
+        )
+        changes = {"dataset": "own", "data": data, "epochs": 2, "limit": 40}
+        return tiny_config.model_copy(update=changes)
+
+    def interrupt(report: EpochReport) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        train(config(tiny_data), data_dir=tmp_path, out=out, on_epoch=interrupt)
+    moved = shutil.copytree(tiny_data, tmp_path / "moved")
+    reports: list[EpochReport] = []
+    train(config(moved), data_dir=tmp_path, out=out, on_epoch=reports.append)
+    assert [r.epoch for r in reports] == [2]
+    generator = Generator.load(out)
+    assert generator.card["data"]["targets"] == ["distortion@own"]
+    assert generator.card["data"]["n"] == {"train": 40, "val": 24}
+    assert generator.card["metrics"]["reconstruction"]["n"] == 24
+    assert generator.card["config"]["data"]["train"] == "perov5_train.csv.gz"
+    assert "moved" not in (out / "card.json").read_text()
+
+
 def test_wrong_configurations_are_refused(tiny_config: TrainConfig, tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     cases = {
         "name: x\nepoch: 3\n": "epoch: Extra inputs",
         "name: x\nmodel: {width: 30, heads: 4}\n": "multiple of heads",
         "name: x\ndataset: mp21\n": "dataset",
+        "name: x\ndataset: own\n": "need both",
+        "name: x\ndata: {train: a.cif, val: b.cif}\n": "need both",
         "[1, 2]": "keys and values",
         "a: [": "not YAML",
     }
