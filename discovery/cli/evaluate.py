@@ -219,6 +219,12 @@ def properties(
     dataset: Dataset = None,
     split: OfficialSplit = Split.test,
     limit: Limit = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="TARGET=FILE.csv.gz (id,value): labels of one more level of theory; repeatable."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Judge the property head on a split, from codes: errors, calibration, a constant beside.
@@ -229,9 +235,25 @@ def properties(
 
     generator, name, folder = _subject(checkpoint, dataset, split)
     result = evaluate_properties(
-        generator, dataset=name, split=split.value, data_dir=folder, limit=limit
+        generator,
+        dataset=name,
+        split=split.value,
+        data_dir=folder,
+        limit=limit,
+        extra_labels=_labels(label or []),
     )
     _show(result, json)
+
+
+def _labels(pairs: list[str]) -> dict[str, Path]:
+    """Return target → file of TARGET=FILE pairs."""
+    labels = {}
+    for pair in pairs:
+        target, _, file = pair.rpartition("=")
+        if not target or not Path(file).is_file():
+            raise UsageError(f"--label {pair!r}: expected TARGET=FILE with an existing file")
+        labels[target] = Path(file)
+    return labels
 
 
 def _subject(

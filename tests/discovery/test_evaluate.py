@@ -69,6 +69,18 @@ def test_a_checkpoint_alone_names_its_data_set(data: Path, monkeypatch: pytest.M
     assert seen["data_dir"] == data
 
 
+def test_labels_of_another_level_are_named_by_their_file(data: Path) -> None:
+    from discovery.cli.output import UsageError
+
+    file, target = data / "labels.csv", "formation_energy_per_atom@castelli2012"
+    file.write_text("id,value\none,-1.5\n")
+    result = _run("properties", "--checkpoint", "perov5", "--label", f"{target}={file}", "--json")
+    assert result["n"] == 2
+    assert result["encode_errors"] == 1
+    with pytest.raises(UsageError, match="TARGET=FILE"):
+        _run("properties", "--checkpoint", "perov5", "--label", f"{target}=absent.csv", "--json")
+
+
 def test_options_reach_what_measures(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[dict[str, Any]] = []
 
