@@ -11,6 +11,7 @@ from torch import Tensor
 from model.prior.conditions import Constraint, ImpossibleConditions
 from model.prior.draws import Draws, Temperatures, Walk
 from model.prior.network import PriorNetwork
+from model.prior.neutrality import balance
 from model.prior.tables import SPECIES_LEVELS
 
 _CHUNK = 512
@@ -139,7 +140,7 @@ def _skeletons(
     hidden = walk.step(network.size_input(batch, 0), always)[:, 0]
     possible = None if constraint is None else constraint.sizes.expand(batch, -1)
     n_species = draws.draw(
-        network.size_logits(hidden), temperatures.composition, always[:, 0], possible
+        network.size_logits(hidden), temperatures.skeleton, always[:, 0], possible
     )
     counts = torch.zeros(batch, network.n_slots, dtype=torch.int64)
     for slot in range(network.n_slots):
@@ -150,7 +151,7 @@ def _skeletons(
         logits = network.count_logits(hidden, used, n_species - 1 - slot)
         if constraint is not None:
             possible = constraint.counts(slot, n_species, counts[:, :slot])
-        counts[:, slot] = draws.draw(logits, temperatures.composition, keep, possible)
+        counts[:, slot] = draws.draw(logits, temperatures.skeleton, keep, possible)
     return n_species, counts
 
 
@@ -186,11 +187,25 @@ def draw_species(
         if given is not None:
             elements[:, slot] = given[:, slot]
         else:
-            logits = network.element_logits(hidden)
-            elements[:, slot] = draws.draw(logits, temperatures.composition, keep, possible)
+            neutral = _verdicts(network, elements, counts, n_species, slot)
+            logits = network.element_logits(hidden, neutral)
+            elements[:, slot] = draws.draw(logits, temperatures.elements, keep, possible)
         first = network.token_logits(hidden, elements[:, slot])
         tokens[:, slot, 0] = draws.draw(first, temperatures.tokens, keep)
         second = network.token_logits(hidden, elements[:, slot], tokens[:, slot, 0])
         tokens[:, slot, 1] = draws.draw(second, temperatures.tokens, keep)
         before = network.species_embedded(elements[:, slot], tokens[:, slot])
     return elements, tokens
+
+
+def _verdicts(
+    network: PriorNetwork, elements: Tensor, counts: Tensor, n_species: Tensor, slot: int
+) -> Tensor:
+    """Return the verdicts (B, 101) on the element of a slot; undecided where it is not the last."""
+    result = torch.zeros(len(elements), len(network.element), dtype=torch.int64)
+    last = n_species == slot + 1
+    if last.any():
+        result[last] = balance(
+            network.oxidation_states, elements[last], counts[last], n_species[last]
+        )
+    return result

@@ -17,26 +17,28 @@ class Temperatures:
     """How sharply each part is drawn: 1 the prior itself, below 1 likelier codes, 0 the likeliest.
 
     Attributes:
-        composition: number of species, counts, elements.
+        skeleton: number of species and counts.
+        elements: elements of the species.
         tokens: what species tokens say beyond the element.
         geometry: role and axis codes.
         crystal: crystal token.
     """
 
-    composition: float = 1.0
+    skeleton: float = 1.0
+    elements: float = 1.0
     tokens: float = 1.0
     geometry: float = 1.0
     crystal: float = 1.0
 
     def __post_init__(self) -> None:
-        for value in (self.composition, self.tokens, self.geometry, self.crystal):
+        for value in vars(self).values():
             if not 0 <= value < math.inf:
                 raise ValueError(f"temperatures are finite and not negative, got {value}")
 
     @classmethod
     def of(cls, value: float | Temperatures) -> Temperatures:
         """Return one temperature for all parts, or what is given."""
-        return value if isinstance(value, Temperatures) else cls(value, value, value, value)
+        return value if isinstance(value, Temperatures) else cls(value, value, value, value, value)
 
 
 class Draws:

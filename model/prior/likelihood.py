@@ -10,6 +10,7 @@ from torch import Tensor
 from model.prior.arrays import CodeArrays
 from model.prior.crowding import crowding
 from model.prior.network import PriorNetwork
+from model.prior.neutrality import verdicts
 from model.prior.tables import LOCAL_CODES
 
 PARTS = ("skeleton", "species", "atoms", "crystal")
@@ -126,8 +127,9 @@ def species_terms(network: PriorNetwork, codes: CodeArrays, reading: Reading) ->
     hidden = reading.species
     first = network.token_logits(hidden, elements)
     second = network.token_logits(hidden, elements, tokens[..., 0])
+    neutral = verdicts(network.oxidation_states, elements, codes.counts, codes.n_species)
     return (
-        _gathered(network.element_logits(hidden), elements, present)
+        _gathered(network.element_logits(hidden, neutral), elements, present)
         + _gathered(first, tokens[..., 0], present)
         + _gathered(second, tokens[..., 1], present)
     )

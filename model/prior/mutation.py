@@ -9,6 +9,7 @@ from model.prior.arrays import CodeArrays
 from model.prior.draws import tempered
 from model.prior.likelihood import crystal_log_p, read, species_terms
 from model.prior.network import PriorNetwork
+from model.prior.neutrality import verdicts
 
 PROPOSALS = 32  # tokens proposed for each one drawn
 
@@ -43,7 +44,9 @@ def redraw_tokens(
     rows = torch.arange(batch)
     hidden = read(network, codes, geometry_first=True).species[rows, slots]
     hidden = hidden.repeat_interleave(proposals, 0)
-    of_elements = tempered(network.element_logits(hidden), temperature)
+    neutral = verdicts(network.oxidation_states, codes.elements, codes.counts, codes.n_species)
+    neutral = neutral[rows, slots].repeat_interleave(proposals, 0)
+    of_elements = tempered(network.element_logits(hidden, neutral), temperature)
     element = torch.multinomial(of_elements.exp(), 1, generator=random)[:, 0]
     of_first = tempered(network.token_logits(hidden, element), temperature)
     first = torch.multinomial(of_first.exp(), 1, generator=random)[:, 0]

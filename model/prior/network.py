@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from model.prior.crowding import BINS, squared_gaps
 from model.prior.layers import AtomHead, CausalBlock, CodeHead, KeyValue
+from model.prior.neutrality import VERDICTS
 from model.prior.settings import PriorConfig
 from model.prior.tables import LOCAL_CODES, SPECIES_LEVELS, NetworkTables
 
@@ -83,6 +84,7 @@ class PriorNetwork(nn.Module):
         self.wave_out = nn.Parameter(
             torch.randn(LOCAL_CODES - 1, 2 * len(_FREQUENCIES), width) * 0.02
         )
+        self.neutral = nn.Linear(width, VERDICTS)
         self.near = nn.Linear(width, 2 * (len(BINS) + 1))
         nn.init.zeros_(self.near.bias)
         self.near.bias.data.view(2, -1)[:, :_TOO_NEAR] = _REPULSION
@@ -91,6 +93,7 @@ class PriorNetwork(nn.Module):
     role_slot: Tensor
     token_element: Tensor
     element_features: Tensor
+    oxidation_states: Tensor
     waves: Tensor
     gaps: Tensor
     element_tokens: Tensor
@@ -213,10 +216,17 @@ class PriorNetwork(nn.Module):
         room = (self.n_sites - used - slots_left)[..., None]
         return _only(logits, (counts > 0) & (counts <= room))
 
-    def element_logits(self, hidden: Tensor) -> Tensor:
-        """Return (..., 101) logits of a species' element."""
-        out = self.element_out + self.periodic_out(self.element_features)
-        return _only(self.species_head(hidden, 0) @ out.T, self.element_tokens.any(-1))
+    def element_logits(self, hidden: Tensor, verdicts: Tensor) -> Tensor:
+        """Return (..., 101) logits of a species' element.
+
+        Args:
+            hidden: (..., width).
+            verdicts: (..., 101) of `neutrality.verdicts`.
+        """
+        vectors = self.element_out + self.periodic_out(self.element_features)
+        out = self.species_head(hidden, 0)
+        logits = (out @ vectors.T).float() + self.neutral(out).float().gather(-1, verdicts)
+        return _only(logits, self.element_tokens.any(-1))
 
     def token_logits(self, hidden: Tensor, elements: Tensor, first: Tensor | None = None) -> Tensor:
         """Return (..., L) logits of a token's next level, among the tokens of its element."""

@@ -17,7 +17,13 @@ from model.prior.tables import NetworkTables
 
 _FORMAT = "discovery-code-prior-1"
 _WEIGHT, _TABLE = "network.", "table."
-_STORED = {"role_slot": torch.int8, "token_element": torch.uint8, "token_seen": torch.uint8}
+_STORED = {
+    "role_slot": torch.int8,
+    "token_element": torch.uint8,
+    "token_seen": torch.uint8,
+    "oxidation_states": torch.uint8,
+}
+_BOOLEAN = ("token_seen", "oxidation_states")
 
 
 class CorruptPrior(ValueError):
@@ -53,7 +59,8 @@ def unpack(payload: bytes) -> tuple[PriorNetwork, NetworkTables, PriorConfig, di
         stored = {k.removeprefix(_TABLE): v for k, v in tensors.items() if k.startswith(_TABLE)}
         for name in _STORED:
             stored[name] = stored[name].long()
-        stored["token_seen"] = stored["token_seen"].bool()
+        for name in _BOOLEAN:
+            stored[name] = stored[name].bool()
         tables = NetworkTables(**stored)
         card = dict(description["card"])
     except (SafetensorError, ValueError, KeyError, TypeError, ValidationError) as error:

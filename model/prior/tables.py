@@ -12,6 +12,7 @@ from torch import Tensor
 
 from model.data.canonical import MAX_ATOMIC_NUMBER, Crystal, canonical
 from model.networks.indices import CodeIndices
+from model.prior.neutrality import oxidation_states
 
 if TYPE_CHECKING:
     from model.bank import CodeBank
@@ -21,7 +22,7 @@ SPECIES_LEVELS = 2
 LOCAL_CODES = 4  # role and three axes
 NO_SLOT = -1  # of a role code that stands for "no more atoms"
 _CHUNK = 1024
-_OXIDATION_STATES = range(-4, 9)
+_FEATURE_STATES = range(-4, 9)
 
 
 class UnsupportedCodes(ValueError):
@@ -41,6 +42,7 @@ class NetworkTables:
         element_order: (101,) int64 rank of the elements by electronegativity; 0 for no element.
         element_features: (101, F) periodic table: group, period, electronegativity, radius,
             oxidation states.
+        oxidation_states: (2, 101, 15) bool, common and all known states of the elements.
         crystal_codes: (1,) size of the crystal codebook.
         crystal_levels: (1,) depth of the crystal token.
         max_atoms: (1,) largest cell.
@@ -52,6 +54,7 @@ class NetworkTables:
     axis_coordinate: Tensor
     element_order: Tensor
     element_features: Tensor
+    oxidation_states: Tensor
     crystal_codes: Tensor
     crystal_levels: Tensor
     max_atoms: Tensor
@@ -113,6 +116,7 @@ def network_tables(generator: Generator) -> NetworkTables:
         axis_coordinate=coordinate,
         element_order=element_order(),
         element_features=element_features(),
+        oxidation_states=oxidation_states(),
         crystal_codes=torch.tensor([config.crystal_codes]),
         crystal_levels=torch.tensor([config.crystal_levels]),
         max_atoms=torch.tensor([generator.max_atoms]),
@@ -134,7 +138,7 @@ def element_features() -> Tensor:
     """Return the periodic table (101, F), each column of order one; row 0 is zero."""
     from pymatgen.core import Element
 
-    rows = [np.zeros(18 + 7 + 3 + len(_OXIDATION_STATES))]
+    rows = [np.zeros(18 + 7 + 3 + len(_FEATURE_STATES))]
     for z in range(1, MAX_ATOMIC_NUMBER + 1):
         element = Element.from_Z(z)
         radius = element.data.get("Atomic radius")
@@ -150,7 +154,7 @@ def element_features() -> Tensor:
                     np.arange(1, 19) == element.group,
                     np.arange(1, 8) == element.row,
                     [numbers[0] - 1.7, numbers[1] - 1.4, z / 50 - 1],
-                    [float(state in states) for state in _OXIDATION_STATES],
+                    [float(state in states) for state in _FEATURE_STATES],
                 ]
             )
         )

@@ -12,6 +12,7 @@ from model.bank import CodeBank
 from model.codes import CrystalCodes
 from model.prior.code_prior import CodePrior
 from model.prior.network import PriorNetwork
+from model.prior.neutrality import oxidation_states
 from model.prior.settings import PriorConfig
 from model.prior.tables import NetworkTables, element_features, element_order
 
@@ -32,6 +33,7 @@ def make_tables(*, max_species: int, max_atoms: int, axes: int, levels: int) -> 
         axis_coordinate=torch.arange(axes) / axes,
         element_order=element_order(),
         element_features=element_features(),
+        oxidation_states=oxidation_states(),
         crystal_codes=torch.tensor([2]),
         crystal_levels=torch.tensor([levels]),
         max_atoms=torch.tensor([max_atoms]),
