@@ -118,6 +118,7 @@ def _broker() -> Part:
 
 
 def _generator() -> Part:
+    from model.checkpoint import shipped_names
     from model.errors import CheckpointError
     from model.generator import Generator
 
@@ -125,7 +126,8 @@ def _generator() -> Part:
         generator = Generator.load("perov5")
     except CheckpointError as error:
         return Part("generator", "broken", "", str(error), "reinstall discovery", True)
-    detail = f"perov5, {len(generator.bank)} crystals in its code bank"
+    names = ", ".join(shipped_names())
+    detail = f"shipped: {names}; perov5 has {len(generator.bank)} crystals in its code bank"
     return Part("generator", "ok", generator.version, detail, "", True)
 
 

@@ -43,6 +43,11 @@ class Checkpoint:
     prior: CodePrior | None
 
 
+def shipped_names() -> list[str]:
+    """Return the names of the checkpoints that come with the package."""
+    return sorted(path.parent.name for path in SHIPPED.glob(f"*/{_CARD}"))
+
+
 def resolve_checkpoint(name_or_path: str | Path) -> Path:
     """Return the directory of a shipped checkpoint ("perov5") or of a path.
 
@@ -53,9 +58,9 @@ def resolve_checkpoint(name_or_path: str | Path) -> Path:
     for directory in (shipped, Path(name_or_path)):
         if (directory / _CARD).is_file():
             return directory
-    names = sorted(p.parent.name for p in SHIPPED.glob(f"*/{_CARD}"))
     raise MissingCheckpoint(
-        f"there is no checkpoint {str(name_or_path)!r}; shipped: {', '.join(names) or 'none'}; "
+        f"there is no checkpoint {str(name_or_path)!r}; "
+        f"shipped: {', '.join(shipped_names()) or 'none'}; "
         "or give the directory that `discovery train` wrote"
     )
 
