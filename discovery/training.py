@@ -167,6 +167,7 @@ class TrainingProgress:
             total=report.epochs,
             completed=report.epoch,
             note=f"epoch {report.epoch}/{report.epochs}, {report.seconds_left:.0f} s left",
+            refresh=True,
         )
 
     def stage(self, name: str) -> None:

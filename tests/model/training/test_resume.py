@@ -31,7 +31,7 @@ from model.training.validation import ValidationSet
 @pytest.fixture(scope="module")
 def config(tiny_config: TrainConfig) -> TrainConfig:
     """Long enough that codes are still revived when it is interrupted."""
-    return tiny_config.model_copy(update={"epochs": 8, "validate_every": 4})
+    return tiny_config.model_copy(update={"epochs": 6, "validate_every": 3})
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_a_killed_process_is_continued_to_the_same_bits(
     with (tmp_path / "stderr").open("w") as stderr:
         process = subprocess.Popen(command, env=environment, stderr=stderr)
         deadline = time.monotonic() + 120
-        while not history.is_file() or len(history.read_text().splitlines()) < 3:
+        while not history.is_file() or len(history.read_text().splitlines()) < 2:
             assert process.poll() is None, (tmp_path / "stderr").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.005)
@@ -87,11 +87,11 @@ def test_a_killed_process_is_continued_to_the_same_bits(
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
-    assert "epoch 8/8" in done.stderr
-    assert "epoch 3/8" not in done.stderr
+    assert "epoch 6/6" in done.stderr
+    assert "epoch 2/6" not in done.stderr
     assert_same_bits(out, uninterrupted)
     (resumed,) = json.loads((out / "card.json").read_text())["training"]["resumed_after"]
-    assert 3 <= resumed < 8
+    assert 2 <= resumed < 6
     assert not history.parent.exists()
 
 
@@ -103,7 +103,7 @@ def test_stopping_after_every_epoch_changes_no_bit(
         with pytest.raises(KeyboardInterrupt):
             train(config, data_dir=tiny_data, out=out, on_epoch=stop)
     lines = (tmp_path / "out.partial" / "history.jsonl").read_text().splitlines()
-    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 9))
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 7))
     train(config, data_dir=tiny_data, out=out, on_epoch=stop)  # nothing but the assembly is left
     assert_same_bits(out, uninterrupted)
 

@@ -87,7 +87,7 @@ def test_one_seed_gives_one_result_and_leaves_the_global_ones(
         torch.manual_seed(11 if name == "a" else 12)
         before = torch.random.get_rng_state()
         others = random.getstate(), np.random.get_state()[1].copy()  # type: ignore[index]
-        config = tiny_config.model_copy(update={"epochs": 3, "seed": seed})
+        config = tiny_config.model_copy(update={"epochs": 2, "seed": seed})
         train(config, data_dir=tiny_data, out=tmp_path / name)
         assert torch.equal(before, torch.random.get_rng_state())
         assert others[0] == random.getstate()
