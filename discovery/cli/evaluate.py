@@ -89,7 +89,10 @@ def generation(
         int, typer.Option(min=0, help="Of these, so many get fingerprints (22 ms a site).")
     ] = 1000,
     n_unique: Annotated[
-        int | None, typer.Option(min=1, help="Of these, so many are judged unique and novel.")
+        int | None,
+        typer.Option(
+            min=1, help="So many are judged unique and novel; default: all, or 300 of one formula."
+        ),
     ] = None,
     structures: Annotated[
         Path | None, typer.Option(help="Judge this extxyz file or folder of CIFs instead.")

@@ -20,14 +20,12 @@ from model.metrics.validity import reduced_formulas, volumes
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-NEAREST = 30  # candidates of a formula that are compared in full
 _SHELLS = 24  # neighbours of an atom in the geometric fingerprint
 
 PROTOCOL = (
-    "two crystals are the same if pymatgen's plain StructureMatcher (0.3, 0.5, 10) fits them; only "
-    f"equal reduced formulas are compared, and of these the {NEAREST} nearest by sorted neighbour "
-    "distances; unique: not the same as an earlier crystal of the set; novel: not the same as a "
-    "training crystal; crystals without a cell are neither"
+    "two crystals are the same if pymatgen's plain StructureMatcher (0.3, 0.5, 10) fits them; all "
+    "pairs of one reduced formula are compared; unique: not the same as an earlier crystal of the "
+    "set; novel: not the same as a training crystal; crystals without a cell are neither"
 )
 
 
@@ -147,11 +145,11 @@ def _reduced(crystal: Crystal) -> Structure | None:
 
 
 def _nearest(shape: NDArray[np.float64], others: list[NDArray[np.float64]]) -> list[int]:
-    """Return the most similar shapes, nearest first."""
+    """Return the places of all others, the most similar first: there a match is found soonest."""
     if not others:
         return []
     distances = np.abs(np.array(others) - shape).max(1)
-    order: list[int] = np.argsort(distances, kind="stable")[:NEAREST].tolist()
+    order: list[int] = np.argsort(distances, kind="stable").tolist()
     return order
 
 

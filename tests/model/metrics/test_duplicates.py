@@ -75,6 +75,18 @@ def test_the_shares_are_those_of_trying_every_pair() -> None:
     assert 0 < np.mean(seen) < 1
 
 
+def test_no_reference_of_a_formula_is_too_many() -> None:
+    rng = np.random.default_rng(5)
+    crowd = []
+    for _ in range(60):  # other crystals of the formula, nearer in shape than the right one
+        loose = Crystal(
+            np.array([11, 17]), rng.random((2, 3)), np.array([*rng.uniform(3, 9, 3), 90, 90, 90.0])
+        )
+        crowd.append(loose)
+    target = crystal_from_structure(_salt())
+    assert uniqueness_and_novelty([target], [*crowd, target])["novel"] == 0
+
+
 def test_the_order_of_the_set_changes_nothing_for_clear_cases() -> None:
     structures = [_salt(), _salt("Pm-3m", 3.4), _salt()]
     shares = {
