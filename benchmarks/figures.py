@@ -72,8 +72,8 @@ def coverage(source: Path, out: Path) -> None:
 
 def _intervals(figures: dict[str, Any]) -> tuple[list[float], list[float]]:
     """Return nominal and found coverages of one target."""
-    pairs = [(float(k), v) for k, v in figures["coverage"].items()]
-    return [p[0] for p in pairs], [p[1] for p in pairs]
+    nominal = [0.5, 0.8, 0.95]
+    return nominal, [figures[f"interval_{share:.0%}".rstrip("%")] for share in nominal]
 
 
 def ablation(source: Path, out: Path) -> None:
