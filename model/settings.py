@@ -159,7 +159,7 @@ class TrainConfig(BaseModel):
         if self.architecture == "vqcrystal" and self.prior is not None:
             raise ValueError("there is no prior over VQCrystal's codes yet: set `prior: null`")
         if self.prior is not None and self.model.species_levels != 2:
-            raise ValueError("the prior reads species tokens of 2 levels: set them, or `prior: null`")
+            raise ValueError("the prior reads species tokens of 2 levels; or set `prior: null`")
         return self
 
     @model_validator(mode="after")
