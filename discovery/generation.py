@@ -84,7 +84,7 @@ def generate(
         generator: with a prior.
         n: how many crystals.
         seed: of all draws.
-        temperature: of the prior; 1 is the prior itself.
+        temperature: scales those the prior was tuned to.
         conditions: what they must be.
         reject_overlaps: leave out crystals with atoms closer than 0.5 Å.
         max_draws: most draws where conditions reject some.

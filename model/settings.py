@@ -158,8 +158,8 @@ class TrainConfig(BaseModel):
     def _prior_reads_our_codes(self) -> TrainConfig:
         if self.architecture == "vqcrystal" and self.prior is not None:
             raise ValueError("there is no prior over VQCrystal's codes yet: set `prior: null`")
-        if self.prior is not None and self.model.species_levels != 2:
-            raise ValueError("the prior reads species tokens of 2 levels; or set `prior: null`")
+        if self.prior is not None and self.model.species_levels > 2:
+            raise ValueError("the prior reads species tokens of up to 2 levels")
         return self
 
     @model_validator(mode="after")

@@ -35,7 +35,8 @@ def generate(
         typer.Option(help="PROPERTY:LOWEST:HIGHEST by the property head; repeatable."),
     ] = None,
     temperature: Annotated[
-        float, typer.Option(min=0.0, help="Below 1 draws likelier crystals, fewer of them new.")
+        float,
+        typer.Option(min=0.0, help="1 as tuned; below: likelier crystals, fewer of them new."),
     ] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same crystals.")] = 0,
     reject_overlaps: Annotated[

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from model.codes import CrystalCodes
-from model.prior.tables import LOCAL_CODES, NO_SLOT, SPECIES_LEVELS, NetworkTables
+from model.prior.tables import LOCAL_CODES, NO_SLOT, SPECIES_LEVELS, NetworkTables, two_levels
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class CodeArrays:
             padding = atoms_max - c.n_atoms
             slots.append([taken[i] for i in order] + [0] * padding)
             local.append([c.local[i] for i in order] + [zero_atom] * padding)
-            tokens.append(list(c.species) + [zero_token] * (slots_max - c.n_species))
+            tokens.append([*map(two_levels, c.species)] + [zero_token] * (slots_max - c.n_species))
         n_species = torch.tensor([c.n_species for c in codes])
         n_atoms = torch.tensor([c.n_atoms for c in codes])
         slot = torch.tensor(slots)
@@ -120,8 +120,12 @@ class CodeArrays:
         """Return these crystals with other crystal tokens (B, levels)."""
         return replace(self, crystal=crystal)
 
-    def to_codes(self) -> list[CrystalCodes]:
-        """Return one `CrystalCodes` per row, without the padding."""
+    def to_codes(self, species_levels: int = SPECIES_LEVELS) -> list[CrystalCodes]:
+        """Return one `CrystalCodes` per row, without the padding.
+
+        Args:
+            species_levels: of the generator's species tokens.
+        """
         rows = zip(
             self.tokens.tolist(),
             self.crystal.tolist(),
@@ -131,7 +135,7 @@ class CodeArrays:
         )
         return [
             CrystalCodes(
-                species=tuple(map(tuple, tokens[:slots])),
+                species=tuple(tuple(token[:species_levels]) for token in tokens[:slots]),
                 crystal=tuple(crystal),
                 local=tuple(map(tuple, local[:atoms])),
             )
@@ -141,19 +145,21 @@ class CodeArrays:
 
 def _check_sizes(codes: Sequence[CrystalCodes], tables: NetworkTables) -> None:
     """Refuse codes that the tables have no entry for."""
-    token_limit, roles = len(tables.token_element), tables.role_slot.shape[1]
+    token_limit, second_limit = tables.token_element.shape
+    roles = tables.role_slot.shape[1]
     axes, crystal = len(tables.axis_coordinate), int(tables.crystal_codes)
     for i, c in enumerate(codes):
         shape = (
             1 <= c.n_species <= tables.max_species
             and c.n_atoms <= int(tables.max_atoms)
-            and len(c.species[0]) == SPECIES_LEVELS
+            and len(c.species[0]) == tables.species_levels
             and len(c.local[0]) == LOCAL_CODES
             and len(c.crystal) == int(tables.crystal_levels)
         )
         if (
             not shape
-            or max(g for token in c.species for g in token) >= token_limit
+            or max(token[0] for token in c.species) >= token_limit
+            or max(two_levels(token)[1] for token in c.species) >= second_limit
             or max(atom[0] for atom in c.local) >= roles
             or max(max(atom[1:]) for atom in c.local) >= axes
             or max(c.crystal) >= crystal

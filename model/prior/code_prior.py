@@ -14,14 +14,13 @@ from model.codes import CrystalCodes
 from model.prior.arrays import CodeArrays
 from model.prior.compositions import draw_compositions, draw_tokens
 from model.prior.conditions import Conditions, Constraint
-from model.prior.draws import Temperatures
 from model.prior.likelihood import PARTS, log_likelihood_parts
 from model.prior.mutation import redraw_levels, redraw_tokens
 from model.prior.network import PriorNetwork
 from model.prior.sampling import draw_crystals, draw_globals
-from model.prior.settings import PriorConfig
+from model.prior.settings import PriorConfig, Temperatures
 from model.prior.storage import CorruptPrior, pack, unpack
-from model.prior.tables import SPECIES_LEVELS, NetworkTables
+from model.prior.tables import NetworkTables, two_levels
 
 __all__ = ["CodePrior", "CorruptPrior"]
 
@@ -52,6 +51,18 @@ class CodePrior:
         self.network = network.eval().requires_grad_(False)
         self.tables, self.config, self.card = tables, config, dict(card)
 
+    def temperatures(self, value: float | Temperatures) -> Temperatures:
+        """Return what is drawn with.
+
+        Args:
+            value: a number scales the temperatures the prior was tuned to (`config.sampling`):
+                1 leaves them, lower draws likelier crystals. `Temperatures()` draws from the
+                prior itself.
+        """
+        if isinstance(value, Temperatures):
+            return value
+        return self.config.sampling.scaled(float(value))
+
     @torch.inference_mode()
     def sample(
         self,
@@ -66,7 +77,7 @@ class CodePrior:
         Args:
             n: how many.
             seed: of all draws.
-            temperature: 1 draws from the prior itself; see `Temperatures`.
+            temperature: see `temperatures`.
             conditions: what they must be; property windows are not looked at here, as they need
                 the generator's head (`model.prior.windows`).
 
@@ -86,18 +97,18 @@ class CodePrior:
     ) -> tuple[list[CrystalCodes], Tensor]:
         """Draw crystals with the log probability (n,) of the draws, as tempered and constrained.
 
-        At temperature 1 without conditions it is `log_likelihood`. See `sample`.
+        With `Temperatures()` and without conditions it is `log_likelihood`. See `sample`.
         """
         if n < 1:
             raise ValueError(f"at least one crystal has to be asked for, got {n}")
         random = torch.Generator().manual_seed(seed)
-        temperatures = Temperatures.of(temperature)
+        temperatures = self.temperatures(temperature)
         constraint = None
         if conditions is not None and conditions != Conditions(windows=conditions.windows):
             constraint = Constraint(conditions, self.tables)
         found = draw_compositions(self.network, n, constraint, temperatures, random)
         arrays, log_p = draw_crystals(self.network, found, temperatures, random)
-        return arrays.to_codes(), log_p
+        return arrays.to_codes(self.tables.species_levels), log_p
 
     @torch.inference_mode()
     def sample_cells(
@@ -112,7 +123,7 @@ class CodePrior:
         Args:
             cells: atomic number → number of atoms in the cell; repeat one to draw it again.
             seed: of all draws.
-            temperature: see `sample`.
+            temperature: see `temperatures`.
 
         Raises:
             ImpossibleConditions: if the generator has no room for a cell or not its elements.
@@ -128,10 +139,12 @@ class CodePrior:
             elements[i, : len(skeleton)] = torch.tensor([z for z, _ in skeleton])
             counts[i, : len(skeleton)] = torch.tensor([n for _, n in skeleton])
         random = torch.Generator().manual_seed(seed)
-        temperatures = Temperatures.of(temperature)
+        temperatures = self.temperatures(temperature)
         n_species = torch.tensor([len(skeleton) for skeleton in skeletons])
         found = draw_tokens(self.network, n_species, counts, elements, temperatures, random)
-        return draw_crystals(self.network, found, temperatures, random)[0].to_codes()
+        return draw_crystals(self.network, found, temperatures, random)[0].to_codes(
+            self.tables.species_levels
+        )
 
     def check_cell(self, cell: Mapping[int, int]) -> None:
         """Raise `ImpossibleConditions` unless cells of these atoms can be drawn."""
@@ -184,12 +197,12 @@ class CodePrior:
             base: its local codes are kept; its global genes are not looked at.
             n: how many.
             seed: of all draws.
-            temperature: see `sample`.
+            temperature: see `temperatures`.
         """
         random = torch.Generator().manual_seed(seed)
         arrays = CodeArrays.from_codes([base] * n, self.tables)
-        drawn, _ = draw_globals(self.network, arrays, Temperatures.of(temperature), random)
-        return [_on_atoms(c, base.local) for c in drawn.to_codes()]
+        drawn, _ = draw_globals(self.network, arrays, self.temperatures(temperature), random)
+        return [_on_atoms(c, base.local) for c in drawn.to_codes(self.tables.species_levels)]
 
     @torch.inference_mode()
     def mutate(
@@ -242,7 +255,7 @@ class CodePrior:
                     drawn = redraw(
                         self.network, arrays, places, temperature=temperature, random=random
                     )
-                    for i, c in zip(part, drawn.to_codes()):
+                    for i, c in zip(part, drawn.to_codes(self.tables.species_levels)):
                         result[i] = _on_atoms(c, codes[i].local)
         return result
 
@@ -254,14 +267,15 @@ class CodePrior:
         chooser: np.random.Generator,
     ) -> list[tuple[str, int]]:
         """Return the genes to draw again as ("token", slot) or ("level", level)."""
-        cut = codes.n_species * SPECIES_LEVELS
+        levels = len(codes.species[0])
+        cut = codes.n_species * levels
         if genes is not None:
             if any(not 0 <= g < len(codes.global_genes) for g in genes):
                 raise ValueError(
                     f"genes {list(genes)} of a crystal with {len(codes.global_genes)} global genes"
                 )
             places = dict.fromkeys(
-                ("token", g // SPECIES_LEVELS) if g < cut else ("level", g - cut) for g in genes
+                ("token", g // levels) if g < cut else ("level", g - cut) for g in genes
             )
             return list(places)
         units = [("token", s) for s in range(codes.n_species)]
@@ -272,7 +286,7 @@ class CodePrior:
 
     def element_of(self, token: Sequence[int]) -> int:
         """Return the atomic number a species token stands for."""
-        return int(self.tables.token_element[token[0], token[1]])
+        return int(self.tables.token_element[two_levels(token)])
 
     def to_bytes(self) -> bytes:
         """Return the prior as safetensors: float16 weights, tables, and its description."""

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from model.prior.conditions import Constraint, ImpossibleConditions
-from model.prior.draws import Draws, Temperatures, Walk
+from model.prior.draws import Draws, Walk
 from model.prior.network import PriorNetwork
 from model.prior.neutrality import balance
+from model.prior.settings import Temperatures
 from model.prior.tables import SPECIES_LEVELS
 
 _CHUNK = 512
@@ -151,7 +152,9 @@ def _skeletons(
         logits = network.count_logits(hidden, used, n_species - 1 - slot)
         if constraint is not None:
             possible = constraint.counts(slot, n_species, counts[:, :slot])
-        counts[:, slot] = draws.draw(logits, temperatures.skeleton, keep, possible)
+        counts[:, slot] = draws.draw(
+            logits, temperatures.skeleton, keep, possible, floor=temperatures.skeleton_floor
+        )
     return n_species, counts
 
 
@@ -189,11 +192,13 @@ def draw_species(
         else:
             neutral = _verdicts(network, elements, counts, n_species, slot)
             logits = network.element_logits(hidden, neutral)
-            elements[:, slot] = draws.draw(logits, temperatures.elements, keep, possible)
+            elements[:, slot] = draws.draw(
+                logits, temperatures.elements, keep, possible, floor=temperatures.elements_floor
+            )
         first = network.token_logits(hidden, elements[:, slot])
-        tokens[:, slot, 0] = draws.draw(first, temperatures.tokens, keep)
+        tokens[:, slot, 0] = draws.draw(first, temperatures.tokens, keep, floor=temperatures.floor)
         second = network.token_logits(hidden, elements[:, slot], tokens[:, slot, 0])
-        tokens[:, slot, 1] = draws.draw(second, temperatures.tokens, keep)
+        tokens[:, slot, 1] = draws.draw(second, temperatures.tokens, keep, floor=temperatures.floor)
         before = network.species_embedded(elements[:, slot], tokens[:, slot])
     return elements, tokens
 

@@ -19,8 +19,15 @@ def squared_gaps(coordinate: Tensor) -> Tensor:
     return gap**2
 
 
-def crowding(gaps: Tensor, earlier: Tensor, others: Tensor, own: Tensor, before: Tensor) -> Tensor:
-    """Return the bin of the distance to the nearest earlier atom for each last axis code.
+def bins(nearest: Tensor) -> Tensor:
+    """Return the bins of squared distances."""
+    return torch.bucketize(nearest, torch.tensor(BINS) ** 2)
+
+
+def nearest_earlier(
+    gaps: Tensor, earlier: Tensor, others: Tensor, own: Tensor, before: Tensor
+) -> Tensor:
+    """Return the squared distance to the nearest earlier atom for each last axis code.
 
     Distances are Euclidean in fractional coordinates, each axis taken to its nearest image. The
     cell is not known where atoms are drawn: what a distance means is left to the network, which
@@ -34,14 +41,13 @@ def crowding(gaps: Tensor, earlier: Tensor, others: Tensor, own: Tensor, before:
         before: (B, Q, N) or broadcastable bool, whether it counts as earlier.
 
     Returns:
-        (B, Q, A, 2) int64 bins: nearest of the same species, nearest of the others.
+        (B, Q, A, 2): nearest of the same species, nearest of the others.
     """
     plane = gaps[others[:, :, None, 0], earlier[:, None, :, 0]]
     plane = plane + gaps[others[:, :, None, 1], earlier[:, None, :, 1]]
     along = gaps[earlier[..., 2]]  # (B, N, A)
-    edges = torch.tensor(BINS) ** 2
     nearest = []
     for kind in (own, ~own):
         far = plane.masked_fill(~(before & kind), _NOBODY)
         nearest.append((far[..., None] + along[:, None]).amin(2))
-    return torch.bucketize(torch.stack(nearest, -1), edges)
+    return torch.stack(nearest, -1)

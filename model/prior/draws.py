@@ -3,42 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from model.prior.layers import KeyValue
 from model.prior.network import PriorNetwork
-
-
-@dataclass(frozen=True)
-class Temperatures:
-    """How sharply each part is drawn: 1 the prior itself, below 1 likelier codes, 0 the likeliest.
-
-    Attributes:
-        skeleton: number of species and counts.
-        elements: elements of the species.
-        tokens: what species tokens say beyond the element.
-        geometry: role and axis codes.
-        crystal: crystal token.
-    """
-
-    skeleton: float = 1.0
-    elements: float = 1.0
-    tokens: float = 1.0
-    geometry: float = 1.0
-    crystal: float = 1.0
-
-    def __post_init__(self) -> None:
-        for value in vars(self).values():
-            if not 0 <= value < math.inf:
-                raise ValueError(f"temperatures are finite and not negative, got {value}")
-
-    @classmethod
-    def of(cls, value: float | Temperatures) -> Temperatures:
-        """Return one temperature for all parts, or what is given."""
-        return value if isinstance(value, Temperatures) else cls(value, value, value, value, value)
 
 
 class Draws:
@@ -54,7 +24,13 @@ class Draws:
         self.log_mass = torch.zeros(batch)
 
     def draw(
-        self, logits: Tensor, temperature: float, keep: Tensor, possible: Tensor | None = None
+        self,
+        logits: Tensor,
+        temperature: float,
+        keep: Tensor,
+        possible: Tensor | None = None,
+        *,
+        floor: float = 0.0,
     ) -> Tensor:
         """Return one value a row (B,), 0 where not kept.
 
@@ -63,6 +39,7 @@ class Draws:
             temperature: 0 takes the likeliest.
             keep: (B,) bool.
             possible: (B, K) bool, what the constraint leaves.
+            floor: what is less likely than this share of the likeliest is not drawn.
         """
         logits = logits.masked_fill(~keep[:, None], 0.0)
         if possible is not None:
@@ -74,6 +51,9 @@ class Draws:
         dead = (logits == -math.inf).all(-1)
         self.log_mass[dead] = -math.inf
         logits = logits.masked_fill(dead[:, None], 0.0)
+        if floor > 0:
+            limit = logits.amax(-1, keepdim=True) + math.log(floor)
+            logits = logits.masked_fill(logits < limit, -math.inf)
         log_p = tempered(logits, temperature)
         value = torch.multinomial(log_p.exp(), 1, generator=self.random)[:, 0]
         self.log_p += torch.where(keep, log_p.gather(1, value[:, None])[:, 0], 0.0)

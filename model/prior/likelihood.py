@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from model.prior.arrays import CodeArrays
-from model.prior.crowding import crowding
+from model.prior.crowding import bins, nearest_earlier
 from model.prior.network import PriorNetwork
 from model.prior.neutrality import verdicts
 from model.prior.tables import LOCAL_CODES
@@ -152,7 +152,8 @@ def _atoms(network: PriorNetwork, codes: CodeArrays, reading: Reading) -> Tensor
     total = hidden.new_zeros(batch, n, dtype=torch.float32)
     earlier = torch.ones(n, n, dtype=torch.bool).tril(-1)
     own = codes.slots[:, :, None] == codes.slots[:, None]
-    crowd = crowding(network.gaps, codes.local[..., 1:], codes.local[..., 1:3], own, earlier)
+    places = codes.local[..., 1:]
+    crowd = bins(nearest_earlier(network.gaps, places, places[..., :2], own, earlier))
     for k, part in enumerate(out.split(n, 1)):
         if k == 0:
             logits = network.role_logits(part, codes.n_species, codes.slots)

@@ -104,7 +104,7 @@ class MarginalPrior:
         columns = [
             self._draw(f"token{level}", n, random, slot)
             for slot in range(base.n_species)
-            for level in range(SPECIES_LEVELS)
+            for level in range(self.tables.species_levels)
         ]
         columns += [self._draw(f"crystal{level}", n, random) for level in range(len(base.crystal))]
         return [base.with_global_genes(genes) for genes in torch.stack(columns, 1).tolist()]
@@ -125,7 +125,7 @@ class MarginalPrior:
                 for role in roles
             )
             empty = CrystalCodes(
-                species=((0,) * SPECIES_LEVELS,) * n_species,
+                species=((0,) * self.tables.species_levels,) * n_species,
                 crystal=(0,) * int(self.tables.crystal_levels),
                 local=local,
             )

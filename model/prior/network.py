@@ -235,7 +235,9 @@ class PriorNetwork(nn.Module):
             logits = self.species_head(hidden, 1, known) @ self.token_out[0].T
             return _only(logits, self.element_tokens[elements])
         known = known + self.token[0][first]
-        logits = self.species_head(hidden, 2, known) @ self.token_out[1].T
+        logits = (
+            self.species_head(hidden, 2, known) @ self.token_out[1][: self.token_element.shape[1]].T
+        )
         return _only(logits, self.token_element[first] == elements[..., None])
 
     def role_logits(self, out: Tensor, n_species: Tensor, slots: Tensor) -> Tensor:
@@ -255,7 +257,7 @@ class PriorNetwork(nn.Module):
         Args:
             out: (B, N, width) of the atom head.
             axis: 0, 1 or 2.
-            crowd: (B, N, A, 2) of `crowding`, for the last axis.
+            crowd: (B, N, A, 2) of `crowding.bins`, for the last axis.
         """
         vectors = self.axis_out[axis] + self.waves @ self.wave_out[axis]
         logits = (out @ vectors.T).float()

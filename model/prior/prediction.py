@@ -17,8 +17,8 @@ from model.generator import Generator
 from model.metrics.matching import match
 from model.prior.code_prior import CodePrior
 from model.prior.conditions import ImpossibleConditions
-from model.prior.draws import Temperatures
 from model.prior.ranking import distance_profiles, ranked
+from model.prior.settings import Temperatures
 
 _CELLS = 64  # formulas sampled together
 
@@ -160,7 +160,7 @@ def structure_prediction(
         "rms_at_1": float(np.mean(first)) if first else None,
         "rms_at_k": float(np.mean(best)) if best else None,
         "impossible": sum(p is None for p in predictions),
-        "temperature": temperature if isinstance(temperature, float) else vars(temperature),
+        "temperature": prior.temperatures(temperature).model_dump(),
         "seed": seed,
         "seconds_drawing": round(drawn, 1),
         "seconds": round(time.perf_counter() - started, 1),

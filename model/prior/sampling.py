@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from model.prior.arrays import CodeArrays
 from model.prior.compositions import Compositions, draw_species
-from model.prior.crowding import crowding
-from model.prior.draws import Draws, Temperatures, Walk
+from model.prior.crowding import bins, nearest_earlier
+from model.prior.draws import Draws, Walk
 from model.prior.network import PriorNetwork
+from model.prior.settings import Temperatures
 from model.prior.tables import LOCAL_CODES
 
 _CHUNK = 512
@@ -93,9 +96,14 @@ def _atoms_and_crystal(
             if k == 0:
                 logits = network.role_logits(out, part.n_species, slots[:, i : i + 1])
             else:
-                crowd = _crowd(network, local, slots, i) if k == LOCAL_CODES - 1 else None
-                logits = network.axis_logits(out, k - 1, crowd)
-            local[:, i, k] = draws.draw(logits[:, 0], temperatures.geometry, keep)
+                last = k == LOCAL_CODES - 1
+                nearest = _nearest(network, local, slots, i) if last else None
+                logits = network.axis_logits(out, k - 1, None if nearest is None else bins(nearest))
+                if nearest is not None and temperatures.spacing > 0:
+                    logits = _spaced(logits, nearest, temperatures.spacing)
+            local[:, i, k] = draws.draw(
+                logits[:, 0], temperatures.geometry, keep, floor=temperatures.floor
+            )
             known = known + network.local_embedded(k, local[:, i, k])[:, None]
         before = known[:, 0]
         last_atom = torch.where(keep[:, None], before, last_atom)
@@ -105,12 +113,20 @@ def _atoms_and_crystal(
     return local, slots, crystal
 
 
-def _crowd(network: PriorNetwork, local: Tensor, slots: Tensor, i: int) -> Tensor:
-    """Return the bins (B, 1, A, 2) of the last axis code of atom i."""
+def _nearest(network: PriorNetwork, local: Tensor, slots: Tensor, i: int) -> Tensor:
+    """Return squared distances (B, 1, A, 2) to earlier atoms by last axis code of atom i."""
     first = max(i, 1)  # the first atom has none before it, but the arrays need a place
     own = slots[:, i : i + 1, None] == slots[:, None, :first]
     before = torch.full((1, 1, first), i > 0)
-    return crowding(network.gaps, local[:, :first, 1:], local[:, i : i + 1, 1:3], own, before)
+    places = local[:, :first, 1:]
+    return nearest_earlier(network.gaps, places, local[:, i : i + 1, 1:3], own, before)
+
+
+def _spaced(logits: Tensor, nearest: Tensor, spacing: float) -> Tensor:
+    """Forbid codes nearer than `spacing` to an earlier atom, unless that would forbid all."""
+    near = nearest.amin(-1) < spacing**2
+    near = near & ~near.all(-1, keepdim=True)
+    return logits.masked_fill(near, -math.inf)
 
 
 def _crystal(

@@ -40,7 +40,7 @@ def pack(
     }
     for name, table in tables.tensors().items():
         tensors[_TABLE + name] = table.to(_STORED.get(name, table.dtype)).contiguous()
-    description = {"format": _FORMAT, "config": config.model_dump(), "card": dict(card)}
+    description = {"format": _FORMAT, "config": config.model_dump(mode="json"), "card": dict(card)}
     # One key only: the order of several would change the bytes, and with them the version.
     return save(tensors, metadata={"prior": json.dumps(description, sort_keys=True)})
 

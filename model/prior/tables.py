@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from model.bank import CodeBank
     from model.generator import Generator
 
-SPECIES_LEVELS = 2
+SPECIES_LEVELS = 2  # most; a token of one level has 0 as its second
 LOCAL_CODES = 4  # role and three axes
 NO_SLOT = -1  # of a role code that stands for "no more atoms"
 _CHUNK = 1024
@@ -36,8 +37,9 @@ class NetworkTables:
     Attributes:
         role_slot: (S, R) int64, the slot that each role code takes in a crystal of s + 1 species;
             -1 where it says "no more atoms".
-        token_element: (L, L) int64 atomic number of each species token (first, second level).
-        token_seen: (L, L) bool, tokens that a training crystal has.
+        token_element: (L, M) int64 atomic number of each species token (first, second level); M
+            is 1 where tokens have one level.
+        token_seen: (L, M) bool, tokens that a training crystal has.
         axis_coordinate: (A,) fractional coordinate that an axis code stands for.
         element_order: (101,) int64 rank of the elements by electronegativity; 0 for no element.
         element_features: (101, F) periodic table: group, period, electronegativity, radius,
@@ -69,6 +71,11 @@ class NetworkTables:
         return len(self.role_slot)
 
     @property
+    def species_levels(self) -> int:
+        """Levels of a species token, 1 or 2."""
+        return 1 if self.token_element.shape[1] == 1 else SPECIES_LEVELS
+
+    @property
     def elements(self) -> list[int]:
         """Atomic numbers that some token of a training crystal stands for, ascending."""
         return sorted(set(self.token_element[self.token_seen].tolist()))
@@ -90,10 +97,10 @@ def network_tables(generator: Generator) -> NetworkTables:
     """
     network, bank = generator.model, generator.bank
     config = network.config
-    if not hasattr(network, "roles") or config.species_levels != SPECIES_LEVELS:
+    if not hasattr(network, "roles") or config.species_levels > SPECIES_LEVELS:
         raise UnsupportedCodes(
-            f"the prior models {SPECIES_LEVELS}-level species tokens with role and axis codes; "
-            f"{generator.name} has other codes"
+            f"the prior models species tokens of up to {SPECIES_LEVELS} levels with role and axis "
+            f"codes; {generator.name} has other codes"
         )
     with torch.inference_mode():
         roles = torch.arange(config.role_codes)[:, None]
@@ -102,17 +109,19 @@ def network_tables(generator: Generator) -> NetworkTables:
         absent = network.decoder.presence_logits(network.roles.lookup(roles)) <= 0
         role_slot[:, absent] = NO_SLOT
         codes = config.species_codes
-        tokens = torch.cartesian_prod(torch.arange(codes), torch.arange(codes))
+        second = codes if config.species_levels == SPECIES_LEVELS else 1
+        tokens = torch.cartesian_prod(torch.arange(codes), torch.arange(second))
+        tokens = tokens[:, : config.species_levels]
         logits = network.decoder.element_of_slot(network.species.lookup(tokens))
     known = torch.zeros(MAX_ATOMIC_NUMBER + 1, dtype=torch.bool)
     known[sorted(generator.elements)] = True
-    element = logits.masked_fill(~known, -math.inf).argmax(-1).view(codes, codes)
-    votes, coordinate = _decoded_bank(generator, role_slot)
+    element = logits.masked_fill(~known, -math.inf).argmax(-1).view(codes, second)
+    votes, coordinate = _decoded_bank(generator, role_slot, second)
     element = torch.where(votes.sum(-1) > 0, votes.argmax(-1), element)
     return NetworkTables(
         role_slot=role_slot.clone(),
         token_element=element.clone(),
-        token_seen=_seen(bank, codes),
+        token_seen=_seen(bank, codes, second),
         axis_coordinate=coordinate,
         element_order=element_order(),
         element_features=element_features(),
@@ -121,6 +130,11 @@ def network_tables(generator: Generator) -> NetworkTables:
         crystal_levels=torch.tensor([config.crystal_levels]),
         max_atoms=torch.tensor([generator.max_atoms]),
     )
+
+
+def two_levels(token: Sequence[int]) -> tuple[int, int]:
+    """Return a species token as two levels, the second 0 where it has but one."""
+    return token[0], token[1] if len(token) == SPECIES_LEVELS else 0
 
 
 def element_order() -> Tensor:
@@ -161,25 +175,25 @@ def element_features() -> Tensor:
     return torch.from_numpy(np.stack(rows)).float()
 
 
-def _seen(bank: CodeBank, codes: int) -> Tensor:
+def _seen(bank: CodeBank, codes: int, second: int) -> Tensor:
     """Return which tokens the training crystals have."""
-    seen = torch.zeros(codes, codes, dtype=torch.bool)
+    seen = torch.zeros(codes, second, dtype=torch.bool)
     for i in bank.rows("train"):
-        for first, second in bank.codes(int(i)).species:
-            seen[first, second] = True
+        for token in bank.codes(int(i)).species:
+            seen[two_levels(token)] = True
     return seen
 
 
-def _decoded_bank(generator: Generator, role_slot: Tensor) -> tuple[Tensor, Tensor]:
+def _decoded_bank(generator: Generator, role_slot: Tensor, second: int) -> tuple[Tensor, Tensor]:
     """Decode the training rows: votes of tokens for elements, and coordinates of axis codes.
 
     Returns:
-        (L, L, 101) int32 votes, (A,) coordinates; a code nobody uses gets 0.
+        (L, M, 101) int32 votes, (A,) coordinates; a code nobody uses gets 0.
     """
     network, bank = generator.model, generator.bank
     config = network.config
     size, table = config.species_codes, role_slot.numpy()
-    votes = np.zeros((size, size, MAX_ATOMIC_NUMBER + 1), dtype=np.int32)
+    votes = np.zeros((size, second, MAX_ATOMIC_NUMBER + 1), dtype=np.int32)
     direction = np.zeros(config.axis_codes, dtype=np.complex128)
     rows = bank.rows("train")
     with torch.inference_mode():
@@ -188,7 +202,9 @@ def _decoded_bank(generator: Generator, role_slot: Tensor) -> tuple[Tensor, Tens
             indices = CodeIndices.from_codes(codes, config.max_species)
             for c, (numbers, frac, _) in zip(codes, network.decode_to_arrays(indices)):
                 local = np.array(c.local)
-                tokens = np.array(c.species)[table[c.n_species - 1][local[:, 0]]]
+                tokens = np.array([*map(two_levels, c.species)])[
+                    table[c.n_species - 1][local[:, 0]]
+                ]
                 np.add.at(votes, (tokens[:, 0], tokens[:, 1], numbers), 1)
                 np.add.at(direction, local[:, 1:].ravel(), np.exp(2j * np.pi * frac.ravel()))
     coordinate = (np.angle(direction) / (2 * np.pi)) % 1.0

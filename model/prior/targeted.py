@@ -15,7 +15,7 @@ from model.data.geometry import cell_matrix, minimum_image_distances
 from model.generator import Generator
 from model.prior.code_prior import CodePrior
 from model.prior.conditions import Conditions
-from model.prior.draws import Temperatures
+from model.prior.settings import Temperatures
 
 MIN_DISTANCE = 0.5  # Å, of the published structural validity
 _LARGEST_BATCH = 2048

@@ -13,11 +13,11 @@ from model.codes import CrystalCodes
 from model.prior.code_prior import CodePrior
 from model.prior.network import PriorNetwork
 from model.prior.neutrality import oxidation_states
-from model.prior.settings import PriorConfig
+from model.prior.settings import PriorConfig, Temperatures
 from model.prior.tables import NetworkTables, element_features, element_order
 
 STRONTIUM, TITANIUM, OXYGEN = 38, 22, 8
-SMALL = PriorConfig(width=16, heads=2, blocks=1, expansion=2, dropout=0.0)
+SMALL = PriorConfig(width=16, heads=2, blocks=1, expansion=2, dropout=0.0, sampling=Temperatures())
 
 
 def make_tables(*, max_species: int, max_atoms: int, axes: int, levels: int) -> NetworkTables:

@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 
 from model.codes import CrystalCodes
 from model.prior.code_prior import CodePrior, CorruptPrior
-from model.prior.draws import Temperatures
+from model.prior.settings import Temperatures
 from model.prior.storage import read_description
 
 
@@ -85,9 +85,30 @@ def test_temperature_zero_takes_the_likeliest_code_each_time(tiny):
     assert tiny.log_likelihood(tiny.sample(500, seed=0)).mean() < mild
 
 
+def test_no_atom_is_put_on_another_one(roomy):
+    def coincidences(temperature: Temperatures) -> int:
+        codes = roomy.sample(200, seed=0, temperature=temperature)
+        places = [[atom[1:] for atom in c.local] for c in codes]
+        return sum(len(set(p)) < len(p) for p in places)
+
+    # With four coordinates an axis, eight atoms may leave no free place on a line.
+    assert coincidences(Temperatures(spacing=0.2)) < coincidences(Temperatures()) / 3
+
+
+def test_a_number_scales_the_tuned_temperatures(roomy):
+    tuned = Temperatures(geometry=0.8, floor=0.2)
+    config = roomy.config.model_copy(update={"sampling": tuned})
+    prior = CodePrior(roomy.network, roomy.tables, config, card={})
+    assert prior.temperatures(1.0) == tuned
+    assert prior.temperatures(0.5).geometry == pytest.approx(0.4)
+    assert prior.temperatures(0.5).floor == 0.2
+    assert prior.temperatures(Temperatures()) == Temperatures()
+    assert prior.sample(5, seed=0) == roomy.sample(5, seed=0, temperature=tuned)
+
+
 def test_a_negative_temperature_is_refused():
-    with pytest.raises(ValueError, match="not negative"):
-        Temperatures.of(-1.0)
+    with pytest.raises(ValueError, match="greater than or equal to 0"):
+        Temperatures(geometry=-1.0)
 
 
 def test_global_draws_follow_their_conditional(tiny, every_crystal):

@@ -6,7 +6,7 @@ import pytest
 
 from model.bank import CodeBank
 from model.prior.marginals import DonorPrior, MarginalPrior
-from model.prior.settings import PriorConfig
+from model.prior.settings import PriorConfig, Temperatures
 from model.prior.training import PriorEpoch, fit_prior
 
 CONFIG = PriorConfig(
@@ -18,6 +18,7 @@ CONFIG = PriorConfig(
     epochs=12,
     batch_size=32,
     learning_rate=0.01,
+    sampling=Temperatures(),
 )
 
 
@@ -51,6 +52,15 @@ def test_held_out_nats_beat_the_marginals(fitted):
     assert 3 < card["val_nats"]["total"] < 6
     assert card["val_nats"]["total"] < card["val_nats_marginals"] - 3
     assert card["val_nats_by_epoch"][-1] < card["val_nats_by_epoch"][0]
+
+
+def test_a_floor_leaves_out_what_is_unlikely(fitted):
+    prior, _ = fitted
+    plain = prior.sample(300, seed=1, temperature=Temperatures())
+    cut = prior.sample(300, seed=1, temperature=Temperatures(floor=0.3))
+    broken = [sum(len(set(a[1:])) > 1 for c in codes for a in c.local) for codes in (plain, cut)]
+    assert broken[1] < broken[0]
+    assert len({c.local for c in cut}) > 10  # what is equally likely is all kept
 
 
 def test_epochs_are_reported(fitted):
