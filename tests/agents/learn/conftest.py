@@ -137,7 +137,7 @@ def world() -> World:
     train = small.rows("train")
     features = generator.features([small.codes(int(i)) for i in train])
     labels = {TARGET: torch.from_numpy(small.properties[TARGET][train])}
-    config = HeadConfig(epochs=25)
+    config = HeadConfig(width=96, members=3, epochs=25)
     head = fit_head(new_head(features, labels, config, 0), features, labels, config, seed=0)
     return World(
         generator=generator,
