@@ -51,9 +51,7 @@ class Temperatures(BaseModel):
         return Temperatures(**{k: v if k in _LIMITS else v * factor for k, v in values.items()})
 
 
-TUNED = Temperatures(
-    skeleton=1.2, elements=1.1, floor=0.1, elements_floor=0.12, skeleton_floor=0.2, spacing=0.1
-)
+TUNED = Temperatures(floor=0.1, elements_floor=0.1, skeleton_floor=0.15, spacing=0.1)
 """What crystals are drawn with unless something else is asked (measured on MP-20)."""
 
 
