@@ -27,7 +27,7 @@ def test_status_adds_up(finished: Workplace) -> None:
     reached = status["reached"]
     funnel = [str(state) for state in State if state not in (State.REJECTED, State.FAILED)]
     assert [reached[a] >= reached[b] for a, b in itertools.pairwise(funnel)] == [True] * 8
-    assert reached["relaxed"] >= 6
+    assert reached["relaxed"] >= 4
     assert set(status["proposers"]) == {"genetic", "optuna_tpe", "random"}
     dft = status["dft"]
     assert dft["submitted"] == dft["completed"] + dft["failed"]
