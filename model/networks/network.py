@@ -73,16 +73,25 @@ class CodeNetwork(nn.Module, ABC):
         """Return the codes of crystals (evaluation mode)."""
 
     @abstractmethod
+    def decode_with_features(self, indices: CodeIndices) -> tuple[list[DecodedArrays], Tensor]:
+        """Decode codes once, for both things there are to know of them.
+
+        Returns:
+            Atoms and cells, with the atom count the codes have, and the features (B, F) that a
+            property head sees.
+        """
+
     def decode_to_arrays(self, indices: CodeIndices) -> list[DecodedArrays]:
         """Decode codes into atoms and cells, with the atom count the codes have."""
+        return self.decode_with_features(indices)[0]
 
     @abstractmethod
     def count_atoms(self, crystals: CrystalTensors) -> Tensor:
         """Return the atom count (B,) that the codes alone give, without being told the true one."""
 
-    @abstractmethod
     def property_features(self, indices: CodeIndices) -> Tensor:
         """Return what a property head sees of codes (B, F)."""
+        return self.decode_with_features(indices)[1]
 
     @abstractmethod
     def gene_sizes(self, n_species: int) -> tuple[int, ...]:

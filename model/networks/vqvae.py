@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from model.data.tensors import CrystalTensors
 from model.networks.coordinates import periodic_cross_entropy, periodic_mean
-from model.networks.decoder import AtomPrediction, CodeVectors, CrystalDecoder
+from model.networks.decoder import CodeVectors, CrystalDecoder
 from model.networks.encoder import CrystalEncoder
 from model.networks.indices import CodeIndices
 from model.networks.lattice import RelativeLattice
@@ -266,29 +266,22 @@ class CrystalVQVAE(CodeNetwork):
         atom = (self.decoder.presence_logits(vectors) > 0).view(row.shape[:2])
         return atom.long().cumprod(1).sum(1)
 
-    def decode_to_arrays(self, indices: CodeIndices) -> list[DecodedArrays]:
-        """See `CodeNetwork`."""
+    def decode_with_features(self, indices: CodeIndices) -> tuple[list[DecodedArrays], Tensor]:
+        """See `CodeNetwork`; the features are the pooled code vectors and the lattice."""
         codes = self.vectors(indices)
-        atoms, lattice = self._decode(codes)
+        slots = self.decoder.slot_logits(codes.role, codes.present).softmax(-1)
+        base = self.lattice.expected(codes.species, codes.present, slots, codes.local, codes.mask)
+        atoms = self.decoder(codes, slots)
+        lattice = base + self.lattice.correction(codes.crystal)
         logits = atoms.elements.clone()
         logits[..., 0] = -torch.inf  # 0 is padding, not an element
         numbers = logits.argmax(-1).cpu().numpy()
         frac = periodic_mean(atoms.coordinates).double().cpu().numpy()
         cell = self.lattice.restore(lattice, codes.mask.sum(1)).double().cpu().numpy()
         counts = codes.mask.sum(1).tolist()
-        return [(numbers[i, :n], frac[i, :n], cell[i]) for i, n in enumerate(counts)]
-
-    def property_features(self, indices: CodeIndices) -> Tensor:
-        """Return what a property head sees of codes (B, F): pooled code vectors and lattice."""
-        codes = self.vectors(indices)
-        atoms, lattice = self._decode(codes)
-        return torch.cat([self._joint(codes), atom_mean(atoms.hidden, codes.mask), lattice], -1)
-
-    def _decode(self, codes: CodeVectors) -> tuple[AtomPrediction, Tensor]:
-        """Return the atoms and the standardised lattice (B, 6) of codes."""
-        slots = self.decoder.slot_logits(codes.role, codes.present).softmax(-1)
-        base = self.lattice.expected(codes.species, codes.present, slots, codes.local, codes.mask)
-        return self.decoder(codes, slots), base + self.lattice.correction(codes.crystal)
+        arrays = [(numbers[i, :n], frac[i, :n], cell[i]) for i, n in enumerate(counts)]
+        pooled = [self._joint(codes), atom_mean(atoms.hidden, codes.mask), lattice]
+        return arrays, torch.cat(pooled, -1)
 
     def _joint(self, codes: CodeVectors) -> Tensor:
         """Return the input of the joint property output."""

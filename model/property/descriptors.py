@@ -43,8 +43,8 @@ def property_inputs(network: CodeNetwork, indices: CodeIndices) -> Tensor:
     Returns:
         (B, F + `n_descriptors()`) float32.
     """
-    learned = network.property_features(indices)
-    return torch.cat([learned.cpu(), descriptors(network.decode_to_arrays(indices))], -1)
+    decoded, learned = network.decode_with_features(indices)
+    return torch.cat([learned.cpu(), descriptors(decoded)], -1)
 
 
 def n_descriptors() -> int:

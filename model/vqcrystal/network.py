@@ -167,8 +167,8 @@ class VQCrystalNetwork(CodeNetwork):
         """Return the codes of crystals (evaluation mode)."""
         return self._encoded(crystals).indices
 
-    def decode_to_arrays(self, indices: CodeIndices) -> list[DecodedArrays]:
-        """Decode codes into (atomic numbers (N,), fractional coordinates (N, 3), cell (6,))."""
+    def decode_with_features(self, indices: CodeIndices) -> tuple[list[DecodedArrays], Tensor]:
+        """See `CodeNetwork`."""
         local, crystal, mask = self._looked_up(indices)
         made = self.decoder(local, crystal, mask)
         logits = made.elements.clone()
@@ -177,7 +177,15 @@ class VQCrystalNetwork(CodeNetwork):
         frac = made.frac.double().remainder(1.0).cpu().numpy()
         counts = mask.sum(1)
         cell = self._restored(made.lattice, counts).double().cpu().numpy()
-        return [(numbers[i, :n], frac[i, :n], cell[i]) for i, n in enumerate(counts.tolist())]
+        arrays = [(numbers[i, :n], frac[i, :n], cell[i]) for i, n in enumerate(counts.tolist())]
+        pooled = [
+            self.properties.pooled(local, crystal, mask),
+            crystal,
+            atom_mean(local, mask),
+            atom_mean(made.hidden, mask),
+            made.lattice,
+        ]
+        return arrays, torch.cat(pooled, -1)
 
     def count_atoms(self, crystals: CrystalTensors) -> Tensor:
         """Return the atom count (B,) that the global codes alone give.
@@ -186,19 +194,6 @@ class VQCrystalNetwork(CodeNetwork):
         """
         logits = self.count(self._encoded(crystals).crystal)
         return logits[:, 1:].argmax(-1) + 1
-
-    def property_features(self, indices: CodeIndices) -> Tensor:
-        """Return what a property head sees of codes (B, F)."""
-        local, crystal, mask = self._looked_up(indices)
-        made = self.decoder(local, crystal, mask)
-        parts = [
-            self.properties.pooled(local, crystal, mask),
-            crystal,
-            atom_mean(local, mask),
-            atom_mean(made.hidden, mask),
-            made.lattice,
-        ]
-        return torch.cat(parts, -1)
 
     def _encoded(self, crystals: CrystalTensors, *, discrete: bool = True) -> _Codes:
         """Encode crystals and quantise what comes out; indices are -1 where not discrete."""
