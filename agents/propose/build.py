@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from agents.propose.proposer import Proposer
 from agents.propose.seeds import EpisodeSeed
 from agents.propose.settings import (
@@ -13,9 +15,16 @@ from agents.propose.settings import (
 )
 from agents.propose.space import SearchSpace
 
+if TYPE_CHECKING:
+    from model.generator import Generator
+
 
 def build_proposer(
-    settings: ProposerSettings, space: SearchSpace, seed: EpisodeSeed, max_redraws: int
+    settings: ProposerSettings,
+    space: SearchSpace,
+    seed: EpisodeSeed,
+    max_redraws: int,
+    generator: Generator,
 ) -> Proposer:
     """Build the proposer that the settings describe.
 
@@ -24,6 +33,7 @@ def build_proposer(
         space: What its episode searches.
         seed: Source of its randomness.
         max_redraws: How often one repeated proposal is redrawn.
+        generator: The frozen generator, with prior and code bank.
     """
     match settings:
         case GeneticSettings():

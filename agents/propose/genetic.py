@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from agents.propose.proposer import Proposer, Result
+from agents.propose.proposer import GeneProposer, Result
 from agents.propose.seeds import EpisodeSeed
 from agents.propose.settings import GeneticSettings
 from agents.propose.space import Genes, SearchSpace, as_genes
 
 
-class GeneticProposer(Proposer):
+class GeneticProposer(GeneProposer):
     """Uniform crossover and random mutation of the best of the generation before.
 
     The first population is drawn uniformly at random, as in the paper, or from donors. Later ones
@@ -42,7 +42,7 @@ class GeneticProposer(Proposer):
         super().__init__(space, seed, generations=settings.generations, max_redraws=max_redraws)
         self.settings = settings
 
-    def _draw(self, generation: int, rng: np.random.Generator) -> list[Genes]:
+    def _draw_genes(self, generation: int, rng: np.random.Generator) -> list[Genes]:
         ranked = sorted(self.told[-1], key=lambda result: result.fitness) if generation else []
         if len(ranked) < 2:
             return self._initial(rng)

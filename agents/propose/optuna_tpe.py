@@ -7,13 +7,13 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import create_trial
 
-from agents.propose.proposer import Proposer
+from agents.propose.proposer import GeneProposer
 from agents.propose.seeds import EpisodeSeed
 from agents.propose.settings import TPESettings
 from agents.propose.space import Genes, SearchSpace
 
 
-class TPEProposer(Proposer):
+class TPEProposer(GeneProposer):
     """Asks Optuna's TPE for one batch per generation.
 
     The study lives in memory and only for one `ask`: it is filled with the told results as
@@ -41,7 +41,7 @@ class TPEProposer(Proposer):
             for place, size in enumerate(space.sizes)
         }
 
-    def _draw(self, generation: int, rng: np.random.Generator) -> list[Genes]:
+    def _draw_genes(self, generation: int, rng: np.random.Generator) -> list[Genes]:
         study = self._study(seed=int(rng.integers(2**32)))
 
         def draw() -> Genes:

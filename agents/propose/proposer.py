@@ -14,20 +14,38 @@ from agents.propose.seeds import EpisodeSeed
 from agents.propose.space import Genes, SearchSpace
 
 if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
     from model.codes import CrystalCodes
 
 
 @dataclass(frozen=True)
-class Proposal:
-    """One crystal to decode.
+class Draft:
+    """What a method wants evaluated, before the interface gives it its place.
 
     Attributes:
-        codes: The base crystal's local codes with new global genes.
+        codes: The crystal's codes.
+        structure: See `Proposal`.
+    """
+
+    codes: CrystalCodes
+    structure: Structure | None = None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One crystal to evaluate.
+
+    Attributes:
+        codes: All its codes; most methods keep the base crystal's local ones.
         proposer: Kind of the proposer.
         base_id: Identifier of the base crystal.
         episode: Number of the episode in the campaign.
         generation: Number of the generation within its episode.
         slot: Place in the generation.
+        structure: The crystal itself where the method makes crystals and not codes (ionic
+            substitution); `codes` are then what it encodes to, by which it is known, and this
+            crystal is evaluated, not what they decode to. None everywhere else.
     """
 
     codes: CrystalCodes
@@ -36,6 +54,7 @@ class Proposal:
     episode: int
     generation: int
     slot: int
+    structure: Structure | None = None
 
 
 @dataclass(frozen=True)
@@ -44,31 +63,45 @@ class Result:
 
     Attributes:
         candidate_id: The candidate it became.
-        genes: Its global genes.
+        codes: Its codes.
         fitness: Lower is better; always a finite number. A crystal that could not be decoded,
             was refused before its evaluation, or failed carries the campaign's penalty.
+        objectives: What a multi-objective search minimises; the first is `fitness`. Empty means
+            that there is no other: `(fitness,)`.
     """
 
     candidate_id: str
-    genes: Genes
+    codes: CrystalCodes
     fitness: float
+    objectives: tuple[float, ...] = ()
+
+    @property
+    def genes(self) -> Genes:
+        """Its global genes."""
+        return self.codes.global_genes
+
+    @property
+    def goals(self) -> tuple[float, ...]:
+        """All objectives, `fitness` alone where there is no other."""
+        return self.objectives or (self.fitness,)
 
 
 class Proposer(ABC):
-    """Searches the global genes around one base crystal for one episode.
+    """Searches the codes around one base crystal for one episode.
 
-    The life of a proposer: an *episode* starts with a base crystal, drawn from the code bank with
-    the campaign's seed. The base's local codes are frozen; only the global genes are searched. In
-    each generation `ask` is called once and returns the generation's proposals. They are decoded
-    in one batch, become candidates, and are evaluated by workers somewhere else, in any order.
-    Once *all* results of the generation are known, `tell` is called once with them, in the order
-    of the proposals, and `ask` may be called for the next generation. After `generations`
-    generations the episode is over and a new one starts with a new base.
+    The life of a proposer: an *episode* starts with a base crystal from the code bank, chosen with
+    the campaign's seed. Most methods freeze its local codes and search the global genes only
+    (`GeneProposer`). In each generation `ask` is called once and returns the generation's
+    proposals. They are decoded in one batch, become candidates, and are evaluated by workers
+    somewhere else, in any order. Once *all* results of the generation are known, `tell` is called
+    once with them, in the order of the proposals, and `ask` may be called for the next generation.
+    After `generations` generations the episode is over and a new one starts with a new base.
 
     A proposer lives only as long as one such call of the loop. Whoever continues a campaign builds
     it again and tells it the recorded generations in order, after which it must ask exactly what
-    the interrupted one would have asked. So it is a deterministic function of its space, its seed
-    and the results told: it keeps no other state, reads no clock, and never touches the database.
+    the interrupted one would have asked. So it is a deterministic function of its space, its seed,
+    the results told and models that never change during a campaign: it keeps no other state, reads
+    no clock, and never touches the database.
     Two proposers of one campaign know nothing of each other; where both propose the same codes the
     campaign keeps one candidate and tells its result to both.
 
@@ -103,11 +136,12 @@ class Proposer(ABC):
         self.filled = 0
 
     @abstractmethod
-    def _draw(self, generation: int, rng: np.random.Generator) -> list[Genes]:
-        """Return the genes of one generation, in order.
+    def _draw(self, generation: int, rng: np.random.Generator) -> list[Draft]:
+        """Return what one generation wants evaluated, in order.
 
         Called by `ask` once per generation, when `told` holds exactly the generations before it.
-        May use nothing but `space`, `told` and `rng`, and changes none of them but `rng`.
+        May use nothing but `space`, `told`, frozen models and `rng`, and changes none of them but
+        `rng`.
         """
 
     def ask(self, generation: int) -> list[Proposal]:
@@ -125,17 +159,18 @@ class Proposer(ABC):
                 f"but {len(self.told)} were told"
             )
         self.filled = 0
-        genes = self._draw(generation, self.seed.generation(generation))
+        drafts = self._draw(generation, self.seed.generation(generation))
         return [
             Proposal(
-                codes=self.space.base.with_global_genes(point),
+                codes=draft.codes,
                 proposer=self.kind,
                 base_id=self.space.base_id,
                 episode=self.seed.episode,
                 generation=generation,
                 slot=slot,
+                structure=draft.structure,
             )
-            for slot, point in enumerate(genes)
+            for slot, draft in enumerate(drafts)
         ]
 
     def tell(self, generation: int, results: Sequence[Result]) -> None:
@@ -146,7 +181,8 @@ class Proposer(ABC):
             results: One for each proposal, in the order of the proposals.
 
         Raises:
-            ValueError: Another generation is due, or a fitness is not finite.
+            ValueError: Another generation is due, a fitness is not finite, or the first objective
+                is another number than the fitness.
         """
         if generation != len(self.told):
             raise ValueError(
@@ -158,7 +194,27 @@ class Proposer(ABC):
                     f"{self.kind}: the fitness of {result.candidate_id} is {result.fitness}: "
                     "tell a penalty for a candidate without energy"
                 )
+            if result.goals[0] != result.fitness or not all(map(math.isfinite, result.goals)):
+                raise ValueError(
+                    f"{self.kind}: the objectives of {result.candidate_id} are {result.goals}, but "
+                    f"they must be finite and start with its fitness {result.fitness}"
+                )
         self.told.append(tuple(results))
+
+
+class GeneProposer(Proposer):
+    """Searches the global genes only: every proposal keeps the base crystal's local codes.
+
+    Subclasses implement `_draw_genes`.
+    """
+
+    @abstractmethod
+    def _draw_genes(self, generation: int, rng: np.random.Generator) -> list[Genes]:
+        """Return the genes of one generation, in order; see `Proposer._draw`."""
+
+    def _draw(self, generation: int, rng: np.random.Generator) -> list[Draft]:
+        base = self.space.base
+        return [Draft(base.with_global_genes(g)) for g in self._draw_genes(generation, rng)]
 
     def _distinct(
         self,

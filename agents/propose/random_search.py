@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from agents.propose.proposer import Proposer
+from agents.propose.proposer import GeneProposer
 from agents.propose.seeds import EpisodeSeed
 from agents.propose.settings import DonorSettings, RandomSettings
 from agents.propose.space import Genes, SearchSpace
 
 
-class RandomProposer(Proposer):
+class RandomProposer(GeneProposer):
     """Draws every gene uniformly over its range; learns nothing."""
 
     kind = "random"
@@ -27,11 +27,11 @@ class RandomProposer(Proposer):
         super().__init__(space, seed, generations=settings.generations, max_redraws=max_redraws)
         self.batch = settings.batch
 
-    def _draw(self, generation: int, rng: np.random.Generator) -> list[Genes]:
+    def _draw_genes(self, generation: int, rng: np.random.Generator) -> list[Genes]:
         return self._distinct(lambda: self.space.uniform(rng), self.batch, rng)
 
 
-class DonorProposer(Proposer):
+class DonorProposer(GeneProposer):
     """Recombines the genes of training crystals with as many species; learns nothing.
 
     It stays among the codes the decoder has seen, which alone is worth more than a genetic
@@ -52,5 +52,5 @@ class DonorProposer(Proposer):
         super().__init__(space, seed, generations=settings.generations, max_redraws=max_redraws)
         self.batch = settings.batch
 
-    def _draw(self, generation: int, rng: np.random.Generator) -> list[Genes]:
+    def _draw_genes(self, generation: int, rng: np.random.Generator) -> list[Genes]:
         return self._distinct(lambda: self.space.recombined(rng), self.batch, rng)

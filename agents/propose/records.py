@@ -31,7 +31,8 @@ def proposal_records(
 
     Args:
         proposals: What a proposer asked for.
-        decoded: What each decodes to, in the same order.
+        decoded: What each decodes to, in the same order; a proposal that brings its own structure
+            keeps that.
         generator: The generator that decoded them.
         head: The head that predicts from their codes.
 
@@ -52,8 +53,9 @@ def proposal_records(
             "n_atoms": proposal.codes.n_atoms,
             "predictions": [prediction.record() for prediction in predicted],
         }
-        if crystal.structure is not None:
-            record |= crystal_fields(crystal.structure)
+        structure = crystal.structure if proposal.structure is None else proposal.structure
+        if structure is not None:
+            record |= crystal_fields(structure)
         records.append(record)
     return records
 

@@ -70,7 +70,7 @@ def start_episode(
         settings: Restrictions of the base crystal and the bound of redraws.
     """
     space = search_space(generator, draw_base(generator, seed.base(), settings.base))
-    return build_proposer(turn.settings, space, seed, settings.max_redraws)
+    return build_proposer(turn.settings, space, seed, settings.max_redraws, generator)
 
 
 def replay(
@@ -118,8 +118,7 @@ def known_results(ids: Sequence[str], settings: FitnessSettings) -> list[Result]
         fitness = fitness_of(candidate, settings)
         if fitness is None:
             return None
-        genes = CrystalCodes.from_record(candidate.codes).global_genes
-        results.append(Result(candidate_id, genes, fitness))
+        results.append(Result(candidate_id, CrystalCodes.from_record(candidate.codes), fitness))
     return results
 
 

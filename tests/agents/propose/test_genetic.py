@@ -31,7 +31,7 @@ def genes_of(proposals):
 
 def results_of(proposals, fitness):
     return [
-        Result(str(i), proposal.codes.global_genes, float(value))
+        Result(str(i), proposal.codes, float(value))
         for i, (proposal, value) in enumerate(zip(proposals, fitness, strict=True))
     ]
 

@@ -20,9 +20,9 @@ KINDS = {
 TARGET = np.array([5, 0, 3, 1, 4, 2, 5])
 
 
-def build(kind, space, seed=0):
+def build(kind, space, seed=0, generator=None):
     settings = TypeAdapter(ProposerSettings).validate_python(KINDS[kind])
-    return build_proposer(settings, space, EpisodeSeed(seed, 3), max_redraws=50)
+    return build_proposer(settings, space, EpisodeSeed(seed, 3), 50, generator)
 
 
 def evaluate(proposals, penalty=None):
@@ -31,7 +31,7 @@ def evaluate(proposals, penalty=None):
         genes = proposal.codes.global_genes
         value = float((np.array(genes) != TARGET).sum())
         bad = penalty is not None and genes[-1] == 0
-        results.append(Result(str(proposal.slot), genes, penalty if bad else value))
+        results.append(Result(str(proposal.slot), proposal.codes, penalty if bad else value))
     return results
 
 
@@ -82,9 +82,18 @@ def test_generations_come_in_order(kind, space):
 
 def test_a_result_without_number_is_refused(space):
     proposer = build("random", space)
-    genes = proposer.ask(0)[0].codes.global_genes
+    codes = proposer.ask(0)[0].codes
     with pytest.raises(ValueError, match="tell a penalty"):
-        proposer.tell(0, [Result("lost", genes, float("nan"))])
+        proposer.tell(0, [Result("lost", codes, float("nan"))])
+
+
+def test_objectives_start_with_the_fitness(space):
+    proposer = build("random", space)
+    codes = proposer.ask(0)[0].codes
+    assert Result("one", codes, 1.0).goals == (1.0,)
+    with pytest.raises(ValueError, match="start with its fitness"):
+        proposer.tell(0, [Result("two", codes, 1.0, (2.0, 1.0))])
+    proposer.tell(0, [Result("three", codes, 1.0, (1.0, 2.0))])
 
 
 def test_tpe_learns_and_never_repeats_itself(space):
