@@ -23,7 +23,8 @@ from model.networks.quantiser import look_up_kept
 
 PROTOCOL = (
     "global vectors: code vectors of the species tokens (zero in unused slots) and of the crystal "
-    "token, standardised; local vectors: mean over atoms; space groups by spglib at 0.1 Å; "
+    "token, centred, either part divided by its root mean square so that slots few crystals use "
+    "weigh little; local vectors: mean over atoms; space groups by spglib at 0.1 Å; "
     "silhouette (Rousseeuw 1987) of up to 4,000 crystals by crystal system and by the "
     "ten most frequent space groups, Euclidean between vectors, Hamming between codes; "
     "probe: two hidden layers on frozen vectors, trained on the bank's training rows, judged on "
@@ -138,7 +139,8 @@ def evaluate_latent(
     if len(codes) < 3:
         raise ValueError(f"{len(codes)} crystals of {dataset} {split} can be encoded: too few")
     vectors, local = code_vectors(generator, codes)
-    scaled = ((vectors - vectors.mean(0)) / (vectors.std(0) + 1e-6)).double().numpy()
+    crystal_width = generator.model.quantisers["crystal"].dim
+    scaled = _balanced(vectors.double(), crystal_width).numpy()
     components, share = principal_components(scaled, 10)
     groups = [space_group(table.crystals[i]) for i in rows]
     labels = {name: torch.from_numpy(values[rows]) for name, values in table.labels.items()}
@@ -168,6 +170,14 @@ def evaluate_latent(
         for k, i in enumerate(rows)
     ]
     return figures, points
+
+
+def _balanced(vectors: Tensor, crystal_width: int) -> Tensor:
+    """Centre global vectors (n, G); give species tokens and crystal token the same spread."""
+    centred = vectors - vectors.mean(0)
+    widths = [vectors.shape[1] - crystal_width, crystal_width]
+    parts = [p / p.square().sum(1).mean().sqrt() for p in centred.split(widths, 1) if p.shape[1]]
+    return torch.cat(parts, 1)
 
 
 def _probes(

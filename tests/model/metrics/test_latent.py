@@ -36,6 +36,19 @@ def test_components_are_those_of_sklearn() -> None:
     assert share == pytest.approx(reference.explained_variance_ratio_)
 
 
+def test_slots_that_few_crystals_use_do_not_rule_the_picture() -> None:
+    vectors = torch.from_numpy(np.random.default_rng(0).normal(size=(500, 12)))
+    vectors[:, 4:8] *= 0.05  # a species slot that two crystals use
+    vectors[:2, 4:8] = 3.0
+    balanced = module._balanced(vectors, crystal_width=4)
+    spread = balanced.square().sum(0)
+    assert spread[:8].sum().item() == pytest.approx(spread[8:].sum().item())
+    found, _ = principal_components(balanced.numpy(), 1)
+    assert np.abs(found[:2]).max() < 3 * np.abs(found[2:]).max()
+    standardised, _ = principal_components(((vectors - vectors.mean(0)) / vectors.std(0)).numpy())
+    assert np.abs(standardised[:2, 0]).max() > 3 * np.abs(standardised[2:, 0]).max()
+
+
 def test_space_groups_are_those_of_pymatgen(perovskites: list[Structure]) -> None:
     lattice = Lattice.from_parameters(5.4, 5.5, 7.7, 90, 90, 90)
     odd = Structure(lattice, ["Sr", "Ti", "O"], [[0.1, 0.2, 0.3], [0.5, 0.4, 0.9], [0.3, 0.8, 0.1]])
