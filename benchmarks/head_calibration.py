@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor
 
@@ -97,7 +98,7 @@ def _figures(
             **{key: figures[key] for key in ("n", "mae", "mae_constant", "rmse")},
             "median_error": (mean - truth).abs().median().item(),
             "bias": (mean - truth).mean().item(),
-            "spearman": float(spearmanr(mean.numpy(), truth.numpy()).statistic),
+            "spearman": _rank_correlation(mean.numpy(), truth.numpy()),
             "intervals": {
                 f"{100 * share:.0f}": row
                 for share, row in coverage_table(head, features, own)[name].items()
@@ -105,6 +106,13 @@ def _figures(
             "uncalibrated": name in head.uncalibrated,
         }
     return result
+
+
+def _rank_correlation(predicted: NDArray[np.float32], truth: NDArray[np.float32]) -> float | None:
+    """Return Spearman's coefficient; None where all truths are equal (metals' gaps)."""
+    if np.ptp(truth) == 0:
+        return None
+    return float(spearmanr(predicted, truth).statistic)
 
 
 def table(report: Mapping[str, Any]) -> str:
@@ -120,9 +128,10 @@ def table(report: Mapping[str, Any]) -> str:
         for target, f in figures["targets"].items():
             covered = " / ".join(f"{100 * r['covered']:.1f}" for r in f["intervals"].values())
             widths = " / ".join(f"{r['width']:.3f}" for r in f["intervals"].values())
+            rank = "" if f["spearman"] is None else f"{f['spearman']:.3f}"
             lines.append(
                 f"| {population} | {target} | {f['n']} | {f['mae']:.4f} | {f['mae_constant']:.4f} "
-                f"| {f['median_error']:.4f} | {f['bias']:+.4f} | {f['spearman']:.3f} "
+                f"| {f['median_error']:.4f} | {f['bias']:+.4f} | {rank} "
                 f"| {covered or 'uncalibrated'} | {widths} |"
             )
     return "\n".join(lines)
