@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from discovery.cli import evaluate_search
 from discovery.cli.output import UsageError, print_json
 
 if TYPE_CHECKING:
     from model.generator import Generator
 
-app = typer.Typer(help="Measure a generator.", no_args_is_help=True)
+app = typer.Typer(help="Measure a generator, or its search.", no_args_is_help=True)
+evaluate_search.register(app)
 
 
 class Split(enum.StrEnum):

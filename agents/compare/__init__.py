@@ -1,0 +1,1 @@
+"""Methods of the search compared at equal budgets."""

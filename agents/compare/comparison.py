@@ -1,0 +1,245 @@
+"""A whole comparison: every method on every base with every seed, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agents.compare.bases import Share, draw_bases
+from agents.compare.cache import EnergyCache
+from agents.compare.evaluation import Evaluator
+from agents.compare.figures import figures_of, spread
+from agents.compare.methods import settings_of
+from agents.compare.records import RunsFile, name_of, record_of
+from agents.compare.run import search
+from agents.relax.potential import load_potential
+from agents.relax.references import ElementalReferences
+from agents.relax.settings import RelaxSettings
+from model.generator import Generator
+
+PROTOCOL = (
+    "every method starts cold on every base crystal with every seed and may evaluate the same "
+    "number of crystals; a crystal asked for is one evaluation, whether it decodes, breaks a rule "
+    "or repeats a formula; codes evaluated before in the same search are free, and so is what a "
+    "method leaves out before it asks; hits: distinct reduced formulas, SMACT-valid by CDVAE's "
+    "rule, single-point formation energy of the decoded crystal below 0 eV/atom; mean over all "
+    "runs; sd over seeds of the mean over bases; sd_bases over bases of the mean over seeds"
+)
+
+Progress = Callable[[int, int, dict[str, Any]], None]
+"""Told (runs done, runs in all, record) after every run, those found in the file included."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared.
+
+    Attributes:
+        dataset: name of the generator's checkpoint.
+        methods: names in `agents.compare.methods.METHODS`.
+        bases: how many base crystals.
+        seeds: how many seeds, from `first_seed` on.
+        evaluations: budget of one search.
+        share: half of the held-out crystals that bases are drawn from.
+        base_seed: seed of that draw.
+        max_atoms: largest base; None for any.
+        first_seed: the first seed of the methods.
+        relax: rules and relaxation; the potential too.
+    """
+
+    dataset: str
+    methods: tuple[str, ...]
+    bases: int = 10
+    seeds: int = 5
+    evaluations: int = 640
+    share: Share = Share.FRESH
+    base_seed: int = 0
+    max_atoms: int | None = 10
+    first_seed: int = 0
+    relax: RelaxSettings = field(default_factory=RelaxSettings)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of a comparison."""
+
+    method: str
+    row: int
+    seed: int
+    key: dict[str, Any]
+
+
+class Workbench:
+    """Generator, potential and references, loaded once in a process."""
+
+    def __init__(self, comparison: Comparison, cache: Path | None) -> None:
+        """Load everything a run needs.
+
+        Raises:
+            MissingCheckpoint: there is no generator of this name.
+        """
+        self.comparison = comparison
+        self.generator = Generator.load(comparison.dataset)
+        settings = comparison.relax
+        self.potential = load_potential(settings.potential_name, device=settings.device)
+        self.references = ElementalReferences.load(self.potential)
+        energies = None
+        if cache is not None:
+            energies = EnergyCache(
+                cache, generator_version=self.generator.version, level=self.potential.level
+            )
+        self.evaluator = Evaluator(
+            self.generator, self.potential, self.references, settings, energies
+        )
+
+    def tasks(self) -> list[Task]:
+        """Return all runs: seed by seed and base by base, so that early results cover all methods.
+
+        Raises:
+            UnknownMethod: a method is not known.
+            TooFewBases: there are fewer bases than asked for.
+        """
+        comparison = self.comparison
+        rows = draw_bases(
+            self.generator,
+            comparison.bases,
+            seed=comparison.base_seed,
+            share=comparison.share,
+            max_atoms=comparison.max_atoms,
+        )
+        last = comparison.first_seed + comparison.seeds
+        return [
+            Task(method, row, seed, self._key(method, row, seed))
+            for seed in range(comparison.first_seed, last)
+            for row in rows
+            for method in comparison.methods
+        ]
+
+    def _key(self, method: str, row: int, seed: int) -> dict[str, Any]:
+        """Return all that decides the outcome of a run."""
+        settings = settings_of(method).model_dump(mode="json", exclude={"generations"})
+        return {
+            "dataset": self.comparison.dataset,
+            "generator": self.generator.version,
+            "potential": self.potential.level,
+            "references": self.references.digest[:12],
+            "method": method,
+            "settings": _digest(settings),
+            "rules": _digest(self.comparison.relax.model_dump(mode="json")),
+            "base": str(self.generator.bank.ids[row]),
+            "seed": seed,
+            "evaluations": self.comparison.evaluations,
+        }
+
+    def run(self, task: Task) -> dict[str, Any]:
+        """Run one task and return its record."""
+        found = search(
+            self.evaluator,
+            settings_of(task.method),
+            task.row,
+            seed=task.seed,
+            evaluations=self.comparison.evaluations,
+        )
+        return {"key": task.key, **record_of(found)}
+
+
+def compare(
+    comparison: Comparison,
+    *,
+    runs: Path | None = None,
+    cache: Path | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Run a comparison, or what is left of it.
+
+    Args:
+        comparison: what is compared.
+        runs: file of finished runs; those found there are not repeated, new ones are appended.
+        cache: file of energies.
+        workers: processes.
+        progress: told of every run.
+
+    Returns:
+        {"dataset", "bases" (identifiers), "evaluations", "seeds", "potential", "methods" (name →
+        figure → {"mean", "sd", "sd_bases"}), versions and protocol}.
+    """
+    bench = Workbench(comparison, cache)
+    tasks = bench.tasks()
+    file = RunsFile(runs) if runs else None
+    done = file.load([task.key for task in tasks]) if file else {}
+    for count, record in enumerate(done.values(), 1):
+        if progress:
+            progress(count, len(tasks), record)
+    left = [task for task in tasks if name_of(task.key) not in done]
+    for record in _records(bench, left, cache, workers):
+        if file:
+            file.append(record)
+        done[name_of(record["key"])] = record
+        if progress:
+            progress(len(done), len(tasks), record)
+    return _report(bench, tasks, done)
+
+
+def _records(
+    bench: Workbench, tasks: list[Task], cache: Path | None, workers: int
+) -> Iterator[dict[str, Any]]:
+    """Yield the records of runs as they finish."""
+    if workers == 1 or len(tasks) < 2:
+        yield from map(bench.run, tasks)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start_worker, initargs=(bench.comparison, cache)
+    ) as pool:
+        for future in as_completed([pool.submit(_run_in_worker, task) for task in tasks]):
+            yield future.result()
+
+
+_bench: Workbench | None = None  # of a worker process
+
+
+def _start_worker(comparison: Comparison, cache: Path | None) -> None:
+    global _bench
+    _bench = Workbench(comparison, cache)
+
+
+def _run_in_worker(task: Task) -> dict[str, Any]:
+    assert _bench is not None  # set by `_start_worker`
+    return _bench.run(task)
+
+
+def _report(bench: Workbench, tasks: list[Task], done: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    comparison = bench.comparison
+    methods: dict[str, Any] = {}
+    for method in comparison.methods:
+        figures = {
+            (task.row, task.seed): figures_of(done[name_of(task.key)])
+            for task in tasks
+            if task.method == method
+        }
+        methods[method] = spread(figures)
+    return {
+        "dataset": comparison.dataset,
+        "bases": list(dict.fromkeys(task.key["base"] for task in tasks)),
+        "share": str(comparison.share),
+        "evaluations": comparison.evaluations,
+        "seeds": comparison.seeds,
+        "potential": bench.potential.level,
+        "references": bench.references.digest,
+        "generator_version": bench.generator.version,
+        "methods": methods,
+        "settings": {name: settings_of(name).model_dump(mode="json") for name in methods},
+        "protocol": PROTOCOL,
+    }
+
+
+def _digest(values: Any) -> str:
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

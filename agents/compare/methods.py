@@ -1,0 +1,58 @@
+"""The methods that are compared: names of proposer settings."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from agents.propose.settings import (
+    DonorSettings,
+    GeneticSettings,
+    ProposerSettings,
+    RandomSettings,
+    TPESettings,
+)
+
+METHODS: dict[str, ProposerSettings] = {
+    "uniform": RandomSettings(),
+    "donor": DonorSettings(),
+    "paper_ga": GeneticSettings(),
+    "tpe": TPESettings(),
+}
+"""Every method by name; all ask for 64 candidates at a time, as the paper's algorithm does."""
+
+
+class UnknownMethod(ValueError):
+    """A method's name is not in `METHODS`."""
+
+    exit_code = 2
+
+
+def settings_of(name: str) -> ProposerSettings:
+    """Return the proposer settings of a method.
+
+    Raises:
+        UnknownMethod: there is none of this name.
+    """
+    if name not in METHODS:
+        near = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f", did you mean {near[0]}?" if near else ""
+        raise UnknownMethod(f"unknown method {name!r}{hint} (known: {', '.join(METHODS)})")
+    return METHODS[name]
+
+
+def for_budget(settings: ProposerSettings, evaluations: int) -> ProposerSettings:
+    """Return the settings with an episode long enough for any number of evaluations.
+
+    A generation may hold crystals that were evaluated before and cost nothing, the survivors of a
+    genetic algorithm for instance, so a number of generations does not fix the evaluations. The
+    budget ends a search here, not the method.
+    """
+    return settings.model_copy(update={"generations": max(settings.generations, evaluations)})
+
+
+def check_names(names: Sequence[str]) -> list[str]:
+    """Return the names, each once, or raise `UnknownMethod`."""
+    for name in names:
+        settings_of(name)
+    return list(dict.fromkeys(names))
