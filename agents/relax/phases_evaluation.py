@@ -1,0 +1,355 @@
+"""Evaluating competing phases with a potential: single points of all, relaxation of few."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from agents.relax.hull import Hull
+from agents.relax.hull_settings import HullSettings
+from agents.relax.phases import (
+    Geometry,
+    IncompleteHull,
+    Level,
+    Phase,
+    Phases,
+    TooManyPhases,
+    criterion,
+    elements_of,
+    subsystems,
+)
+from agents.relax.phases_store import Entry, PhaseEnergy, PhaseStore
+from agents.relax.references import ElementalReferences, ReferenceMismatch
+from agents.relax.relaxation import Relaxation, relax
+from agents.relax.settings import RelaxSettings
+
+if TYPE_CHECKING:
+    from pymatgen.core import Composition, Structure
+
+    from agents.relax.potential import Potential
+
+#: Crystals whose single points are computed between two writes to the store.
+BATCH = 64
+#: What a potential's library raises on a crystal it cannot handle; anything else is a bug of ours.
+CRYSTAL_ERRORS = (ArithmeticError, LookupError, RuntimeError, ValueError)
+
+
+class CompetingPhases(Phases):
+    """Phases of a store, evaluated with one potential where they are not yet.
+
+    All crystals of a chemical system and its subsystems compete. Their single points are computed
+    in batches. For a hull of relaxed crystals only those are relaxed that can be on it: relaxing
+    lowers a phase by at most ``margin``, so one that is further than that above the hull of single
+    points stays above.
+
+    Attributes:
+        level: Level of the phases it returns.
+        store: Where crystals and energies are kept.
+    """
+
+    def __init__(
+        self,
+        potential: Potential,
+        references: ElementalReferences,
+        store: PhaseStore,
+        *,
+        relax: RelaxSettings,
+        hull: HullSettings,
+        geometry: Geometry = Geometry.RELAXED,
+        compute: bool = True,
+    ) -> None:
+        """Take potential, references and store.
+
+        Args:
+            potential: Evaluates the phases.
+            references: Its own elemental references.
+            store: Crystals and energies.
+            relax: Settings of the candidates' relaxation; the phases' criterion is the same.
+            hull: Margin and limits.
+            geometry: Whether phases are compared as they are in the collection or relaxed.
+            compute: Whether missing energies may be computed; if not, they are missed.
+
+        Raises:
+            ReferenceMismatch: The references belong to another potential, or pressure is not zero.
+        """
+        if references.level != potential.level:
+            raise ReferenceMismatch(
+                f"references of {references.level} cannot be used with {potential.level}"
+            )
+        if relax.pressure != 0:
+            raise ReferenceMismatch(
+                f"the hull is one of energies at zero pressure, but relax.pressure is "
+                f"{relax.pressure:g} GPa: switch the hull off"
+            )
+        self.potential = potential
+        self.references = references
+        self.store = store
+        self.hull = hull
+        self.geometry = geometry
+        self.compute = compute
+        self.settings = relax.model_copy(
+            update={
+                "max_steps": hull.max_steps,
+                "seconds_per_structure": hull.seconds_per_phase,
+                "volume_scan": False,
+            }
+        )
+        self.level = self._level(geometry)
+
+    def entries_of(self, chemical_system: str) -> list[Entry]:
+        """Return the crystals that compete in a chemical system, subsystems included.
+
+        Raises:
+            TooManyPhases: They are more than ``max_phases``.
+        """
+        systems = subsystems(elements_of(chemical_system))
+        entries = self._small_enough(self.store.entries_of(systems))
+        if len(entries) > self.hull.max_phases:
+            raise TooManyPhases(
+                f"{chemical_system} has {len(entries)} competing phases, more than "
+                f"hull.max_phases = {self.hull.max_phases}"
+            )
+        return entries
+
+    def left_out(self, chemical_system: str) -> int:
+        """Return how many crystals of a chemical system are left out as too large."""
+        entries = self.store.entries_of(subsystems(elements_of(chemical_system)))
+        return len(entries) - len(self._small_enough(entries))
+
+    def phases_of(self, chemical_system: str) -> list[Phase]:
+        """See `Phases.phases_of`; relaxed are all within the margin of the single-point hull."""
+        entries = self.entries_of(chemical_system)
+        single = self._single_points(chemical_system, entries)
+        if self.geometry is Geometry.SINGLE_POINT:
+            return single
+        hull = Hull(single)
+        near = {
+            phase.id
+            for phase in single
+            if hull.at(phase.composition, phase.formation_energy_per_atom).energy_above_hull
+            <= self.hull.margin
+        }
+        chosen = [entry for entry in entries if entry.id in near]
+        return [*self._elements(chemical_system), *self._relaxed(chemical_system, chosen)]
+
+    def phases_for(self, composition: Composition) -> list[Phase]:
+        """Return the phases that decide about one composition; cheaper than `phases_of`.
+
+        A phase that is not relaxed yet counts with its single point less the margin, which is below
+        its relaxed energy. Where the hull of these bounds and of the relaxed energies at the
+        composition is made of relaxed phases alone, it is the hull of relaxed phases; until then
+        the others on it are relaxed.
+
+        Returns:
+            For single points, all phases; else the relaxed ones, which give the same distance at
+            this composition as `phases_of`.
+
+        Raises:
+            IncompleteHull: A phase lacks an energy.
+            TooManyPhases: There are more of them than may be computed.
+        """
+        system = composition.chemical_system
+        entries = {entry.id: entry for entry in self.entries_of(system)}
+        single = self._single_points(system, list(entries.values()))
+        if self.geometry is Geometry.SINGLE_POINT:
+            return single
+        known = {phase.id: phase for phase in self._elements(system)}
+        bounds = {phase.id: self._bound(phase) for phase in single if phase.id in entries}
+        stored = self.store.energies(list(entries), self.potential.level, self.level.criterion)
+        for entry in entries.values():
+            if entry.id in stored and self._fault(entry, stored[entry.id]) is None:
+                known[entry.id] = self._phase(entry, stored[entry.id], self.level)
+        while True:
+            open_ = {name: bound for name, bound in bounds.items() if name not in known}
+            hull = Hull([*known.values(), *open_.values()])
+            products = [product.id for product in hull.at(composition, 0.0).decomposition]
+            chosen = [entries[name] for name in products if name in open_]
+            if not chosen:
+                return list(known.values())
+            known |= {phase.id: phase for phase in self._relaxed(system, chosen)}
+
+    def compute_single_points(
+        self,
+        chemical_systems: Sequence[str],
+        *,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> int:
+        """Compute the single points that are missing; subsystems are not implied.
+
+        Args:
+            chemical_systems: Sorted elements joined by "-".
+            progress: Told how many of how many were computed.
+
+        Returns:
+            Number of energies that were computed.
+        """
+        entries = self._small_enough(self.store.entries_of(chemical_systems))
+        known = self._known(entries, Geometry.SINGLE_POINT)
+        missing = [entry for entry in entries if entry.id not in known]
+        done = 0
+        for energies in self._compute_single_points(missing):
+            done += len(energies)
+            progress(done, len(missing))
+        return done
+
+    def _level(self, geometry: Geometry) -> Level:
+        return Level(
+            self.potential.level, self.references.digest, criterion(geometry, self.settings)
+        )
+
+    def _small_enough(self, entries: Sequence[Entry]) -> list[Entry]:
+        most = self.hull.max_atoms
+        return [entry for entry in entries if most is None or entry.n_atoms <= most]
+
+    def _known(self, entries: Sequence[Entry], geometry: Geometry) -> dict[str, PhaseEnergy]:
+        level = self._level(geometry)
+        return self.store.energies([e.id for e in entries], level.potential, level.criterion)
+
+    def _elements(self, chemical_system: str, geometry: Geometry | None = None) -> list[Phase]:
+        """Return the elemental references: zero by definition."""
+        from pymatgen.core import Composition
+
+        level = self._level(geometry or self.geometry)
+        return [
+            Phase(f"element:{symbol}", Composition(symbol), 0.0, level)
+            for symbol in elements_of(chemical_system)
+            if self.references[symbol]
+        ]
+
+    def _single_points(self, chemical_system: str, entries: Sequence[Entry]) -> list[Phase]:
+        known = self._known(entries, Geometry.SINGLE_POINT)
+        missing = [entry for entry in entries if entry.id not in known]
+        if missing and self.compute:
+            for energies in self._compute_single_points(missing):
+                known |= {one.id: one for one in energies}
+        phases = self._complete(chemical_system, entries, known, Geometry.SINGLE_POINT)
+        return [*self._elements(chemical_system, Geometry.SINGLE_POINT), *phases]
+
+    def _relaxed(self, chemical_system: str, entries: Sequence[Entry]) -> list[Phase]:
+        known = self._known(entries, Geometry.RELAXED)
+        missing = [entry for entry in entries if entry.id not in known]
+        if missing and self.compute:
+            for one in self._relax(missing):
+                known[one.id] = one
+        return self._complete(chemical_system, entries, known, Geometry.RELAXED)
+
+    def _complete(
+        self,
+        chemical_system: str,
+        entries: Sequence[Entry],
+        known: dict[str, PhaseEnergy],
+        geometry: Geometry,
+    ) -> list[Phase]:
+        """Return the phases of all entries, or refuse."""
+        faults = {entry.id: self._fault(entry, known.get(entry.id)) for entry in entries}
+        if missing := {name: fault for name, fault in faults.items() if fault is not None}:
+            raise IncompleteHull(chemical_system, missing)
+        level = self._level(geometry)
+        return [self._phase(entry, known[entry.id], level) for entry in entries]
+
+    def _fault(self, entry: Entry, energy: PhaseEnergy | None) -> str | None:
+        """Say why an energy cannot be used, or nothing."""
+        if energy is None:
+            return f"{entry.formula}: not computed"
+        if energy.energy_per_atom is None:
+            return f"{entry.formula}: {energy.error}"
+        formation = self._formation_energy(entry, energy.energy_per_atom)
+        if formation < self.settings.formation_energy_min:
+            return f"{entry.formula}: no crystal has a formation energy of {formation:.2f} eV/atom"
+        return None
+
+    def _phase(self, entry: Entry, energy: PhaseEnergy, level: Level) -> Phase:
+        from pymatgen.core import Composition
+
+        assert energy.energy_per_atom is not None  # `_fault` has said so
+        formation = self._formation_energy(entry, energy.energy_per_atom)
+        return Phase(entry.id, Composition(entry.formula), formation, level)
+
+    def _bound(self, phase: Phase) -> Phase:
+        lowest = phase.formation_energy_per_atom - self.hull.margin
+        return Phase(phase.id, phase.composition, lowest, self.level)
+
+    def _formation_energy(self, entry: Entry, energy_per_atom: float) -> float:
+        from pymatgen.core import Composition
+
+        composition = Composition(entry.formula)
+        total = energy_per_atom * composition.num_atoms
+        return self.references.formation_energy_per_atom(composition, total)
+
+    def _compute_single_points(self, entries: Sequence[Entry]) -> Iterator[list[PhaseEnergy]]:
+        """Compute and store single points, crystals of like size together."""
+        ordered = sorted(entries, key=lambda entry: (entry.n_atoms, entry.id))
+        for start in range(0, len(ordered), BATCH):
+            some = ordered[start : start + BATCH]
+            structures = self.store.structures([entry.id for entry in some])
+            energies = self._energies(structures)
+            self.store.add(energies)
+            yield energies
+
+    def _energies(self, structures: dict[str, Structure]) -> list[PhaseEnergy]:
+        """Compute one batch; where it fails, its crystals one by one."""
+        started = time.monotonic()
+        try:
+            totals = self.potential.energies(list(structures.values()))
+        except CRYSTAL_ERRORS as error:
+            if len(structures) == 1:
+                (name,) = structures
+                return [self._failed(name, Geometry.SINGLE_POINT, error)]
+            return [
+                one for name, alone in structures.items() for one in self._energies({name: alone})
+            ]
+        seconds = (time.monotonic() - started) / len(structures)
+        level = self._level(Geometry.SINGLE_POINT)
+        return [
+            PhaseEnergy(
+                name,
+                level.potential,
+                level.criterion,
+                float(total) / len(structure) if math.isfinite(total) else None,
+                error=None if math.isfinite(total) else "the energy is not finite",
+                seconds=seconds,
+            )
+            for (name, structure), total in zip(structures.items(), totals)
+        ]
+
+    def _relax(self, entries: Sequence[Entry]) -> Iterator[PhaseEnergy]:
+        for entry in entries:
+            (structure,) = self.store.structures([entry.id]).values()
+            try:
+                relaxation = relax(structure, self.potential, self.settings)
+            except CRYSTAL_ERRORS as error:
+                energy = self._failed(entry.id, Geometry.RELAXED, error)
+            else:
+                energy = self._judged(entry.id, relaxation)
+            self.store.add([energy])
+            yield energy
+
+    def _judged(self, name: str, relaxation: Relaxation) -> PhaseEnergy:
+        """Accept what has small forces and stress, as for candidates."""
+        from ase import units
+
+        settings = self.settings
+        small = relaxation.max_force < settings.accept_max_force and (
+            not settings.relax_cell
+            or relaxation.max_stress < settings.accept_max_stress * units.GPa
+        )
+        usable = small and not relaxation.stop.blown_up
+        level = self._level(Geometry.RELAXED)
+        return PhaseEnergy(
+            name,
+            level.potential,
+            level.criterion,
+            relaxation.energy / len(relaxation.structure) if usable else None,
+            error=None if usable else f"its relaxation ended with {relaxation.stop}",
+            steps=relaxation.steps,
+            max_force=relaxation.max_force if math.isfinite(relaxation.max_force) else None,
+            max_stress=relaxation.max_stress if math.isfinite(relaxation.max_stress) else None,
+            seconds=relaxation.seconds,
+        )
+
+    def _failed(self, name: str, geometry: Geometry, error: Exception) -> PhaseEnergy:
+        level = self._level(geometry)
+        words = f"{type(error).__name__}: {error}"
+        return PhaseEnergy(name, level.potential, level.criterion, None, error=words)
