@@ -8,7 +8,9 @@ from agents.propose.proposer import Proposer
 from agents.propose.seeds import EpisodeSeed
 from agents.propose.settings import (
     DonorSettings,
+    EvolutionSettings,
     GeneticSettings,
+    PriorSettings,
     ProposerSettings,
     RandomSettings,
     TPESettings,
@@ -52,3 +54,11 @@ def build_proposer(
             from agents.propose.random_search import DonorProposer
 
             return DonorProposer(space, seed, settings, max_redraws=max_redraws)
+        case PriorSettings():
+            from agents.propose.random_search import PriorProposer
+
+            return PriorProposer(space, seed, settings, generator)
+        case EvolutionSettings():
+            from agents.propose.evolution import EvolutionProposer
+
+            return EvolutionProposer(space, seed, settings, generator)

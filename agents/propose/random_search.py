@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from agents.propose.proposer import GeneProposer
 from agents.propose.seeds import EpisodeSeed
-from agents.propose.settings import DonorSettings, RandomSettings
+from agents.propose.settings import DonorSettings, PriorSettings, RandomSettings
 from agents.propose.space import Genes, SearchSpace
+
+if TYPE_CHECKING:
+    from model.generator import Generator
+    from model.prior.code_prior import CodePrior
+
+
+class MissingPrior(ValueError):
+    """A proposer needs the prior of a checkpoint that has none."""
 
 
 class RandomProposer(GeneProposer):
@@ -54,3 +65,55 @@ class DonorProposer(GeneProposer):
 
     def _draw_genes(self, generation: int, rng: np.random.Generator) -> list[Genes]:
         return self._distinct(lambda: self.space.recombined(rng), self.batch, rng)
+
+
+class PriorProposer(GeneProposer):
+    """Draws the global genes from the generator's prior, given the base's atoms; learns nothing."""
+
+    kind = "prior"
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        seed: EpisodeSeed,
+        settings: PriorSettings,
+        generator: Generator,
+        *,
+        max_redraws: int = 50,
+    ) -> None:
+        """Start an episode.
+
+        Raises:
+            MissingPrior: The generator has no prior.
+        """
+        super().__init__(space, seed, generations=settings.generations, max_redraws=max_redraws)
+        self.settings = settings
+        self.prior = prior_of(generator)
+
+    def _draw_genes(self, generation: int, rng: np.random.Generator) -> list[Genes]:
+        def stream() -> Iterator[Genes]:
+            while True:
+                drawn = self.prior.sample_global(
+                    self.space.base,
+                    self.settings.batch,
+                    seed=int(rng.integers(2**31)),
+                    temperature=self.settings.temperature,
+                )
+                yield from (codes.global_genes for codes in drawn)
+
+        drawn = stream()
+        return self._distinct(lambda: next(drawn), self.settings.batch, rng)
+
+
+def prior_of(generator: Generator) -> CodePrior:
+    """Return the generator's prior.
+
+    Raises:
+        MissingPrior: The checkpoint has none.
+    """
+    if generator.prior is None:
+        raise MissingPrior(
+            f"the checkpoint {generator.name} has no prior over its codes: take another proposer, "
+            "or train the checkpoint with a prior"
+        )
+    return generator.prior

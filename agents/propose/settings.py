@@ -97,8 +97,88 @@ class DonorSettings(_Settings):
     generations: int = Field(default=10, ge=1)
 
 
+class PriorSettings(_Settings):
+    """Global codes from the generator's prior, given the base crystal's local codes.
+
+    Args:
+        batch: Proposals of one generation.
+        generations: Generations of one episode.
+        temperature: Scales the temperatures that the prior was tuned to.
+    """
+
+    kind: Literal["prior"] = "prior"
+    batch: int = Field(default=64, ge=1, le=4096)
+    generations: int = Field(default=10, ge=1)
+    temperature: float = Field(default=1.0, gt=0)
+
+
+class EvolutionSettings(_Settings):
+    """The product's own search: surrogate-assisted evolution of codes.
+
+    Every part can be switched off; the defaults are all of them. What each is worth is measured by
+    `discovery evaluate search`.
+
+    Args:
+        batch: Proposals of one generation.
+        generations: Generations of one episode.
+        initial: Where the first generation comes from: the ``prior``, ``donor`` crystals, or
+            ``uniform`` genes.
+        parents: How many of the best are parents.
+        archive: Parents have distinct formulas, so that the search spreads over all it found; off,
+            several crystals of one formula may be parents and it converges.
+        prior: Tokens are drawn again by the prior too, not only taken from training crystals.
+        fresh: Share of the children that the prior draws without a parent.
+        crossover: Chance that a child has two parents.
+        token_mutation: Chance per species token that it is exchanged for another crystal's.
+        crystal_mutation: The same for the crystal token.
+        whole_tokens: Tokens are exchanged whole; off, each of their levels on its own.
+        distinct: ``formula`` spends one evaluation on a reduced formula, ``codes`` one on a set of
+            codes, ``off`` repeats what the moves repeat.
+        charge: Oxidation states of the SMACT rule that children must pass before they are
+            evaluated; ``off`` evaluates them all.
+        min_distance: Children with atoms nearer than this (Å) are not evaluated.
+        surrogate: Children are ranked by a model of what was evaluated so far.
+        pool: Children made for each one evaluated, where a surrogate ranks them.
+        acquisition: What the surrogate ranks by: the ``probability`` of a fitness below
+            `threshold`, the expected ``improvement`` over it, or the predicted ``mean``.
+        threshold: Fitness below which a crystal is a hit (eV/atom).
+        min_labels: Evaluations needed before the surrogate ranks.
+        max_labels: Most evaluations the surrogate learns from, the newest ones.
+        local_moves: Share of the children that also move in the local codes; 0 freezes them.
+    """
+
+    kind: Literal["code_evolution"] = "code_evolution"
+    batch: int = Field(default=64, ge=1, le=4096)
+    generations: int = Field(default=10, ge=1)
+    initial: Literal["prior", "donor", "uniform"] = "prior"
+    parents: int = Field(default=64, ge=1)
+    archive: bool = True
+    prior: bool = True
+    fresh: float = Field(default=0.25, ge=0, le=1)
+    crossover: float = Field(default=0.5, ge=0, le=1)
+    token_mutation: float = Field(default=0.3, ge=0, le=1)
+    crystal_mutation: float = Field(default=0.3, ge=0, le=1)
+    whole_tokens: bool = True
+    distinct: Literal["formula", "codes", "off"] = "formula"
+    charge: Literal["cdvae", "strict", "off"] = "cdvae"
+    min_distance: float = Field(default=0.5, ge=0)
+    surrogate: bool = True
+    pool: int = Field(default=8, ge=1, le=256)
+    acquisition: Literal["probability", "improvement", "mean"] = "probability"
+    threshold: float = 0.0
+    min_labels: int = Field(default=32, ge=2)
+    max_labels: int = Field(default=2048, ge=2)
+    local_moves: float = Field(default=0.1, ge=0, le=1)
+
+
 ProposerSettings = Annotated[
-    GeneticSettings | TPESettings | RandomSettings | DonorSettings, Field(discriminator="kind")
+    GeneticSettings
+    | TPESettings
+    | RandomSettings
+    | DonorSettings
+    | PriorSettings
+    | EvolutionSettings,
+    Field(discriminator="kind"),
 ]
 
 

@@ -1,0 +1,72 @@
+"""What codes decode to, as far as a search asks before it spends an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from model.metrics.validity import reduced_formulas, shortest_distances, smact_verdict
+
+if TYPE_CHECKING:
+    from model.codes import CrystalCodes
+    from model.data.canonical import Crystal
+    from model.generator import Generator
+
+ChargeRule = Literal["cdvae", "strict", "off"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one set of codes decodes to.
+
+    Attributes:
+        formula: Reduced formula.
+        shortest: Shortest distance between two atoms, images included (Å); NaN where the decoded
+            cell cannot be built.
+    """
+
+    formula: str
+    shortest: float
+
+
+class CodeReader:
+    """Decodes codes and remembers what they are.
+
+    Remembering changes no answer: codes always decode to the same crystal.
+    """
+
+    def __init__(self, generator: Generator) -> None:
+        """Read with a generator."""
+        self.generator = generator
+        self._known: dict[CrystalCodes, Reading] = {}
+
+    def read(self, codes: Sequence[CrystalCodes]) -> list[Reading]:
+        """Return what codes decode to, in the order given; new ones in one batch."""
+        new = list(dict.fromkeys(c for c in codes if c not in self._known))
+        if new:
+            self._known.update(zip(new, readings(self.generator.decode_crystals(new)), strict=True))
+        return [self._known[c] for c in codes]
+
+
+def readings(crystals: Sequence[Crystal]) -> list[Reading]:
+    """Return the readings of decoded crystals."""
+    pairs = zip(reduced_formulas(crystals), shortest_distances(crystals).tolist(), strict=True)
+    return [Reading(formula, shortest) for formula, shortest in pairs]
+
+
+def balanced(formula: str, rule: ChargeRule) -> bool:
+    """Say whether SMACT's charge neutrality and electronegativity rule accepts a formula.
+
+    Args:
+        formula: Reduced formula.
+        rule: Oxidation states: ``cdvae`` (SMACT14, CDVAE's rule), ``strict`` (SMACT's current
+            default), ``off`` accepts everything.
+
+    Raises:
+        ValueError: SMACT does not know an element.
+    """
+    if rule == "off":
+        return True
+    verdict = smact_verdict(formula)
+    return verdict.cdvae if rule == "cdvae" else verdict.strict

@@ -1,0 +1,126 @@
+"""What a surrogate sees of codes: the generator's frozen features, computed once for each codes."""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.property.descriptors import n_descriptors
+
+if TYPE_CHECKING:
+    from model.codes import CrystalCodes
+    from model.generator import Generator
+
+ENERGY = "formation_energy_per_atom"
+CAPACITY = 20_000  # codes remembered for each generator, about 5 kB each
+_ROWS = 32  # of every forward pass
+_COMPOSITION = 100  # the first descriptors are the shares of the elements
+_SHELLS = 48  # the last descriptors are the neighbour shells
+
+_of: weakref.WeakKeyDictionary[Generator, CodeFeatures] = weakref.WeakKeyDictionary()
+
+
+class CodeFeatures:
+    """Blocks of numbers that describe what codes decode to, remembered by codes.
+
+    The blocks are those of the property head's frozen input, in the scale of the head's training
+    crystals: composition, element statistics with volume and packing, neighbour shells, and the
+    network's own code vectors. To these come the hidden layer of every member of the head, and what
+    the head predicts for the formation energy: knowledge of the training crystals, which a
+    surrogate may use as far as the labels of the search confirm it.
+
+    A row does not depend on what it was computed together with: rounding in the network depends on
+    the shape of a batch, so every pass has the same number of rows, all with equally many atoms. A
+    proposer rebuilt after an interruption, whose memory is empty, therefore sees the same numbers.
+
+    Attributes:
+        blocks: name → columns.
+    """
+
+    def __init__(self, generator: Generator, capacity: int = CAPACITY) -> None:
+        """Prepare for a generator.
+
+        Args:
+            generator: the frozen generator with its shipped head.
+            capacity: codes remembered; those not used for longest are forgotten.
+        """
+        # A weak reference: the memory below must not keep alive what it hangs on.
+        self._generator = weakref.ref(generator)
+        self._capacity = capacity
+        self._rows: OrderedDict[CrystalCodes, NDArray[np.float32]] = OrderedDict()
+        head = generator.head
+        learned = head.n_features - n_descriptors()
+        self._outputs = [name for name in head.targets if name.split("@")[0] == ENERGY]
+        elements = learned + _COMPOSITION
+        shells = head.n_features - _SHELLS
+        hidden = head.n_features + head.members * head.width
+        self.blocks: Mapping[str, slice] = {
+            "learned": slice(0, learned),
+            "composition": slice(learned, elements),
+            "elements": slice(elements, shells),
+            "shells": slice(shells, head.n_features),
+            "hidden": slice(head.n_features, hidden),
+            "predicted": slice(hidden, hidden + len(self._outputs)),
+        }
+
+    @classmethod
+    def of(cls, generator: Generator) -> CodeFeatures:
+        """Return the one memory that everybody who uses a generator shares."""
+        if generator not in _of:
+            _of[generator] = cls(generator)
+        return _of[generator]
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return self.blocks["predicted"].stop
+
+    def __call__(self, codes: Sequence[CrystalCodes]) -> NDArray[np.float32]:
+        """Return the features (B, `width`) of B codes.
+
+        Raises:
+            ValueError: if a code is outside its codebook.
+        """
+        rows = {c: self._rows[c] for c in codes if c in self._rows}
+        by_size: dict[int, list[CrystalCodes]] = {}
+        for c in dict.fromkeys(codes):
+            if c not in rows:
+                by_size.setdefault(c.n_atoms, []).append(c)
+        for missing in by_size.values():
+            for start in range(0, len(missing), _ROWS):
+                part = missing[start : start + _ROWS]
+                rows |= zip(part, self._computed(part), strict=True)
+        self._remember(rows)
+        if not codes:
+            return np.zeros((0, self.width), dtype=np.float32)
+        return np.stack([rows[c] for c in codes])
+
+    @torch.inference_mode()
+    def _computed(self, part: list[CrystalCodes]) -> Iterable[NDArray[np.float32]]:
+        """Return the rows of at most `_ROWS` codes with equally many atoms."""
+        generator = self._generator()
+        if generator is None:
+            raise ReferenceError("the generator whose codes are described is gone")
+        head = generator.head
+        full = part + [part[-1]] * (_ROWS - len(part))
+        features = generator.features(full)
+        hidden = head.hidden(features).transpose(0, 1).flatten(1)
+        means = head.predict(features)
+        columns = [head.standardised(features), hidden]
+        columns += [means[name][0][:, None] for name in self._outputs]
+        rows = torch.cat(columns, 1).numpy().astype(np.float32)
+        return rows[: len(part)]
+
+    def _remember(self, rows: Mapping[CrystalCodes, NDArray[np.float32]]) -> None:
+        """Keep rows, the latest used last, and forget those not used for longest."""
+        for codes, row in rows.items():
+            self._rows[codes] = row
+            self._rows.move_to_end(codes)
+        while len(self._rows) > self._capacity:
+            self._rows.popitem(last=False)
