@@ -97,26 +97,26 @@ class GaussianProcess:
         self._mean = float(y.mean())
         self._scale = max(float(y.std()), 1e-6)
         t = (y - self._mean) / self._scale
-        x = np.asarray(x, dtype=np.float64)
+        points: Array = np.asarray(x, dtype=np.float64)
         tuned = np.sort(self._rng.permutation(len(y))[:_TUNED_ON])
-        self.kernel = _tuned(self._squared(x[tuned], x[tuned]), t[tuned])
+        self.kernel = _tuned(self._squared(points[tuned], points[tuned]), t[tuned])
         if len(y) <= self._exact:
-            self._points = x
-            covariance = self.kernel(self._squared(x, x))
+            self._points = points
+            covariance = self.kernel(self._squared(points, points))
             covariance[np.diag_indices_from(covariance)] += self.kernel.noise
             self._factor = _factorised(covariance)
             self._weights = cho_solve((self._factor, True), t)
             self._sparse_factor: Array | None = None
             return
         chosen = np.sort(self._rng.permutation(len(y))[:_INDUCING])
-        self._points = x[chosen]
+        self._points = points[chosen]
         among = self.kernel(self._squared(self._points, self._points))
         among[np.diag_indices_from(among)] += _JITTER * self.kernel.variance
         self._factor = _factorised(among)
         precision, right = among.copy() * self.kernel.noise, np.zeros(len(chosen))
         for start in range(0, len(y), _INDUCING):
             part = slice(start, start + _INDUCING)
-            across = self.kernel(self._squared(self._points, x[part]))
+            across = self.kernel(self._squared(self._points, points[part]))
             precision += across @ across.T
             right += across @ t[part]
         self._sparse_factor = _factorised(precision)
@@ -130,7 +130,8 @@ class GaussianProcess:
         """
         if self.kernel is None:
             raise ValueError("the Gaussian process was not fitted: it has no labels")
-        across = self.kernel(self._squared(self._points, np.asarray(x, dtype=np.float64)))
+        points: Array = np.asarray(x, dtype=np.float64)
+        across = self.kernel(self._squared(self._points, points))
         mean = across.T @ self._weights
         explained = (solve_triangular(self._factor, across, lower=True) ** 2).sum(0)
         variance = self.kernel.variance - explained
