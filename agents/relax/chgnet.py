@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from agents.relax.chgnet_graph import BatchGraph, batch_graph, crystal_bonds, pack
+from agents.relax.chgnet_network import CHGNetNetwork
 from agents.relax.potential import Potential, PotentialResult
 
 if TYPE_CHECKING:
@@ -23,8 +24,12 @@ WEIGHTS = "pretrained/0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar"
 WEIGHTS_SHA256 = "d14ab7c0f093efe64b60a7bcd540bca10e74fb7f46c86108a079af60524659d1"
 #: Elements up to Pu that its training set, MPtrj, does not contain.
 UNTRAINED = frozenset({"Po", "At", "Rn", "Fr", "Ra"})
-#: Crystals per forward pass: on a CPU larger batches gain nothing (measured) and cost memory.
-CHUNK = {"cpu": 8, "cuda": 256}
+#: Bonds and angles per pass on a CPU (some ten crystals of five atoms): beyond that it is slower.
+CPU_MESSAGES = 8_000
+#: What the backward pass keeps of one bond or angle (a test measures it), and the share of the free
+#: memory of a GPU that a batch may fill.
+BYTES_PER_MESSAGE = 16_000
+MEMORY_SHARE = 0.7
 
 
 class CHGNetPotential(Potential):
@@ -39,7 +44,7 @@ class CHGNetPotential(Potential):
     def __init__(self, model: Any, device: str) -> None:
         from pymatgen.core import Element
 
-        self._model = model
+        self._network = CHGNetNetwork(model)
         self._device = device
         self.elements = frozenset(Element.from_Z(z).symbol for z in range(1, 95)) - UNTRAINED
 
@@ -59,77 +64,60 @@ class CHGNetPotential(Potential):
             raise ValueError(
                 f"{path} has sha256 {digest}, expected {WEIGHTS_SHA256}: install chgnet 0.4.2"
             )
-        # CHGNet makes a volume of a strained cell a plain number; torch says so once per process
-        warnings.filterwarnings("ignore", "Converting a tensor with requires_grad", UserWarning)
         state = torch.load(path, map_location="cpu", weights_only=True)["model"]
         with contextlib.redirect_stdout(io.StringIO()):  # CHGNet announces itself
             model = CHGNet.from_dict(state, mlp_out_bias=False, version=VERSION)
-        model.graph_converter.set_isolated_atom_response("ignore")
         model.requires_grad_(False)
         return cls(model.to(device).eval(), device)
 
     def evaluate(self, structures: Sequence[Structure]) -> list[PotentialResult]:
-        """See `Potential.evaluate`."""
-        self.require_elements(structures)
+        """See `Potential.evaluate`; one backward pass gives forces and stress of a batch."""
         results: list[PotentialResult] = []
         with _one_thread(self._device):
-            for chunk in self._chunks(structures):
-                results += self._evaluate_chunk(chunk)
+            for graph in self._graphs(structures):
+                found = self._network.derivatives(graph)
+                atoms = np.cumsum(np.bincount(graph.owners))[:-1]
+                for energy, forces, virial in zip(
+                    found.energies, np.split(found.forces, atoms), found.virials
+                ):
+                    volume = structures[len(results)].volume
+                    results.append(PotentialResult(float(energy), forces, virial / volume))
         return results
 
     def energies(self, structures: Sequence[Structure]) -> np.ndarray:
         """See `Potential.energies`; no gradients are built."""
+        with _one_thread(self._device):
+            parts = [self._network.energies(graph) for graph in self._graphs(structures)]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def _graphs(self, structures: Sequence[Structure]) -> Iterator[BatchGraph]:
+        """Yield the graphs of batches that suit the device."""
         self.require_elements(structures)
-        energies: list[float] = []
-        with _one_thread(self._device), torch.no_grad():
-            for chunk in self._chunks(structures):
-                per_atom = self._model(self._graphs(chunk), task="e")["e"].tolist()
-                energies += [e * len(s) for e, s in zip(per_atom, chunk)]
-        return np.array(energies)
-
-    def _chunks(self, structures: Sequence[Structure]) -> Iterator[Sequence[Structure]]:
-        size = CHUNK[self._device.split(":")[0]]
-        for start in range(0, len(structures), size):
-            yield structures[start : start + size]
-
-    def _graphs(self, structures: Sequence[Structure]) -> list[Any]:
-        return [self._model.graph_converter(s).to(self._device) for s in structures]
-
-    def _evaluate_chunk(self, structures: Sequence[Structure]) -> list[PotentialResult]:
-        """Evaluate one batch with one backward pass for forces and stress together.
-
-        CHGNet's own prediction differentiates twice and keeps the graph for training, which is
-        what this saves; a test holds the two equal.
-        """
-        from chgnet.model.model import BatchedGraph
-
-        model = self._model
-        graphs = self._graphs(structures)
-        batch = BatchedGraph.from_graphs(
-            graphs,
-            bond_basis_expansion=model.bond_basis_expansion,
-            angle_basis_expansion=model.angle_basis_expansion,
-            compute_stress=True,
-        )
-        sizes = torch.tensor([len(s) for s in structures], device=self._device)
-        total = (model._compute(batch)["e"] + model.composition_model(graphs)) * sizes
-        gradients = torch.autograd.grad(total.sum(), [*batch.atom_positions, *batch.strains])
-        position_gradients = gradients[: len(structures)]
-        strain_gradients = gradients[len(structures) :]
-        return [
-            PotentialResult(
-                energy=float(energy),
-                forces=-position.double().cpu().numpy(),
-                stress=_symmetric(strain.double().cpu().numpy()) / structure.volume,
-            )
-            for structure, energy, position, strain in zip(
-                structures, total.detach().double(), position_gradients, strain_gradients
-            )
-        ]
+        network = self._network
+        crystals = [crystal_bonds(s, network.atom_cutoff, network.bond_cutoff) for s in structures]
+        for batch in pack(crystals, messages_at_once(self._device)):
+            yield batch_graph(batch)
 
 
-def _symmetric(matrix: np.ndarray) -> np.ndarray:
-    return 0.5 * (matrix + matrix.T)
+def messages_at_once(device: str, free_memory: Callable[[str], int] | None = None) -> int:
+    """Return how many bonds and angles one pass may work on.
+
+    On a CPU a batch beyond the cache gains nothing; on a GPU it fills most of the free memory.
+
+    Args:
+        device: torch device.
+        free_memory: bytes free on a GPU; asks the driver where it is not given.
+    """
+    if device.split(":")[0] == "cpu":
+        return CPU_MESSAGES
+    free = (free_memory or _free_memory)(device)
+    return max(1, int(MEMORY_SHARE * free / BYTES_PER_MESSAGE))
+
+
+def _free_memory(device: str) -> int:
+    """Bytes that tensors can still take on a GPU: free, or held by torch but not in use."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 @contextlib.contextmanager
