@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +13,75 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from ase import units
 
-from agents.relax.potential import Potential, PotentialResult, UnavailableDevice
+from agents.download import DownloadFailed
+from agents.paths import MissingFile, cache_path, models_path
+from agents.relax.potential import (
+    MissingPackage,
+    Potential,
+    PotentialResult,
+    UnavailableDevice,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+
+#: The three files of a saved model.
+FILES = ("model.json", "model.pt", "state.pt")
+
+
+def locate(name: str) -> Path:
+    """Find the folder of a model by its name on matgl's hub; nothing is downloaded.
+
+    Args:
+        name: "TensorNet-PES-MatPES-PBE-2025.2" or so.
+
+    Raises:
+        MissingFile: it is neither in `$DISCOVERY_MODELS/matgl` nor in this product's cache; the
+            message says how to fetch it.
+        ValueError: the name is a path.
+    """
+    _require_plain(name)
+    try:
+        return models_path(f"matgl/{name}")
+    except MissingFile as error:
+        raise MissingFile(
+            f"the matgl model {name} is not here ({error}): fetch it with "
+            f"`discovery models fetch matgl:{name}`"
+        ) from error
+
+
+def fetch(name: str) -> Path:
+    """Download a model of matgl's hub into this product's cache.
+
+    Its files carry no published checksum; the sanity gate decides when it is loaded.
+
+    Raises:
+        MissingPackage: matgl is not installed.
+        agents.download.DownloadFailed: the hub has no such model, or cannot be reached.
+    """
+    _require_plain(name)
+    try:
+        from huggingface_hub import hf_hub_download
+        from matgl.utils.io import HF_MATGL_ORG
+    except ImportError as error:
+        raise MissingPackage(f"matgl:{name} needs matgl: pip install 'discovery[matgl]'") from error
+    repository, folder = f"{HF_MATGL_ORG}/{name}", cache_path("models") / "matgl" / name
+    try:
+        for file in FILES:
+            hf_hub_download(repository, file, local_dir=folder)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise DownloadFailed(
+            f"{repository} could not be fetched from its hub: {reason}; the names it has are "
+            "printed by matgl.get_available_pretrained_models()"
+        ) from error
+    return folder
+
+
+def _require_plain(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        raise ValueError(f"{name!r} is no name of a matgl model: give matgl:NAME, or its folder")
 
 
 class MatglPotential(Potential):
@@ -39,7 +106,7 @@ class MatglPotential(Potential):
         """Load a saved model; not yet through the gate.
 
         Raises:
-            ImportError: matgl is not installed.
+            MissingPackage: matgl is not installed.
             UnavailableDevice: the device is not the CPU.
             ValueError: the directory holds no matgl potential, or a corrupt one.
         """
@@ -48,15 +115,16 @@ class MatglPotential(Potential):
                 f"potentials of matgl run on the CPU only, not on {device!r}: set relax.device to "
                 "cpu, or relax.potential to chgnet"
             )
-        missing = [
-            n for n in ("model.json", "model.pt", "state.pt") if not (directory / n).exists()
-        ]
+        missing = [name for name in FILES if not (directory / name).exists()]
         if missing:
             raise ValueError(f"{directory} is no saved matgl model: {', '.join(missing)} missing")
         try:
             import matgl
         except ImportError as error:
-            raise ImportError(f"{directory} needs matgl: pip install 'discovery[matgl]'") from error
+            raise MissingPackage(
+                f"{directory} needs matgl: pip install 'discovery[matgl]'"
+            ) from error
+        _require_own_classes(directory)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the gate, not a warning, decides
             try:
@@ -86,3 +154,13 @@ class MatglPotential(Potential):
             forces=forces.detach().double().cpu().numpy(),
             stress=stress.detach().double().cpu().numpy().reshape(3, 3) * units.GPa,
         )
+
+
+def _require_own_classes(directory: Path) -> None:
+    """Refuse a `model.json` that names a module outside matgl, which matgl would import."""
+    try:
+        module = json.loads((directory / "model.json").read_text())["@module"]
+    except (UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{directory} cannot be read by matgl: {error!r} in model.json") from error
+    if not str(module).startswith("matgl."):
+        raise ValueError(f"{directory} cannot be read by matgl: it is a model of {module}")

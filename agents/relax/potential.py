@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,14 +15,37 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
     from pymatgen.core import Structure
 
-#: Names `load_potential` understands besides the directory of a saved model.
-POTENTIALS = ("chgnet", "chgnet-0.3.0")
+#: CHGNet, whose weights are in its package.
+CHGNET = ("chgnet", "chgnet-0.3.0")
+#: OpenLAM's models, by the names DeePMD-kit publishes them under.
+OPENLAM_MODELS = (
+    "DPA-2.4-7M",
+    "DPA-3.1-3M",
+    "DPA-3.2-5M",
+    "DPA-3.3-1M",
+    "DPA3-Omol-Large",
+    "DPA4-Nano-OMat24-v20260805",
+    "DPA4-Mini-OMat24-v20260805",
+    "DPA4-Neo-OMat24-v20260805",
+    "DPA4-Air-OMat24-v20260805",
+    "DPA4-Plus-OMat24-v20260805",
+)
+#: The project's own small DPA-3, shipped to test the DeePMD path; no campaign may use it.
+OPENLAM_TEST = "openlam-test"
+#: "matgl:NAME" is a model of matgl's current hub.
+MATGL_PREFIX = "matgl:"
+#: Every name `load_potential` understands, besides heads, files and folders.
+POTENTIALS = (*CHGNET, *OPENLAM_MODELS, OPENLAM_TEST)
 #: Kinds of torch devices potentials run on; Apple's mps lacks the double precision they need.
 DEVICES = ("cpu", "cuda")
 
 
 class UnsupportedElements(ValueError):
     """A crystal contains elements the potential was not trained on."""
+
+
+class MissingPackage(ImportError):
+    """The optional package a potential needs is not installed."""
 
 
 class UnavailableDevice(ValueError):
@@ -78,13 +101,19 @@ class Potential(ABC):
         version: version of the *weights*, "0.3.0"; numbers of two versions are never mixed.
         elements: symbols of the elements the potential was trained on.
         corrections: energy corrections contained in its labels: "mp2020" (Materials Project) or
-            "none" (raw PBE); decides which known values the sanity gate expects.
+            "none" (raw PBE); decides which known values the sanity gate expects. None: unknown, the
+            gate takes the set that fits better, and still refuses what fits neither.
+        test_model: it exists to test this product; campaigns refuse it.
+        golden_values: of a test model, its own numbers, which the gate expects instead of the known
+            ones: {crystal: {"formation_energy_per_atom": eV/atom, "pressure": GPa}}.
     """
 
     name: str
     version: str
     elements: frozenset[str]
-    corrections: Literal["mp2020", "none"] = "mp2020"
+    corrections: Literal["mp2020", "none"] | None = "mp2020"
+    test_model: bool = False
+    golden_values: Mapping[str, Mapping[str, float]] | None = None
 
     @property
     def level(self) -> str:
@@ -136,15 +165,19 @@ def load_potential(name: str, device: str = "cpu") -> Potential:
     """Load a potential and let it through the sanity gate, once per process.
 
     Args:
-        name: "chgnet" (the newest weights shipped with CHGNet), "chgnet-0.3.0", "auto" (CHGNet), or
-            the directory of a model saved by matgl.
+        name: "chgnet" (the newest weights shipped with CHGNet), "chgnet-0.3.0", "auto" (CHGNet);
+            a model of OpenLAM and its head, "DPA-3.1-3M:HEAD"; "openlam-test"; a `.pt` or `.pth`
+            file of DeePMD-kit, "model.pt:HEAD" where it has several heads; "matgl:NAME"; or the
+            directory of a model saved by matgl.
         device: torch device, "cpu" or "cuda".
 
     Returns:
         The potential, ready to be asked; the same object for the same arguments.
 
     Raises:
-        ValueError: the name is neither a known potential nor the directory of one.
+        ValueError: the name is no potential, or its file is corrupt or of another kind.
+        agents.paths.MissingFile: the weights are not on this machine.
+        MissingPackage: the optional package of the potential is not installed.
         UnavailableDevice: the device is not on this machine, or the potential does not run on it.
         agents.relax.gate.GateFailure: the potential is wrong about a known crystal.
     """
@@ -157,18 +190,34 @@ def load_potential(name: str, device: str = "cpu") -> Potential:
 
 def _load(name: str, device: str) -> Potential:
     require_device(device)
-    if name in ("auto", *POTENTIALS):
+    if name in ("auto", *CHGNET):
         from agents.relax.chgnet import CHGNetPotential
 
         return CHGNetPotential.load(device=device)
+    if name.startswith(MATGL_PREFIX):
+        from agents.relax.matgl import MatglPotential, locate
+
+        return MatglPotential.load(locate(name.removeprefix(MATGL_PREFIX)), device=device)
+    if _is_openlam(name):
+        from agents.relax.openlam import OpenLAMPotential
+
+        return OpenLAMPotential.load(name, device=device)
     if Path(name).is_dir():
         from agents.relax.matgl import MatglPotential
 
         return MatglPotential.load(Path(name), device=device)
     raise ValueError(
-        f"unknown potential {name!r}; known are {', '.join(POTENTIALS)} "
-        "or the directory of a saved matgl model"
+        f"unknown potential {name!r}; known are {', '.join(POTENTIALS)} (with :HEAD where a model "
+        "has heads), matgl:NAME, a .pt or .pth file of DeePMD-kit, or the directory of a saved "
+        "matgl model"
     )
+
+
+def _is_openlam(name: str) -> bool:
+    """Say whether a name is OpenLAM's to load or to refuse: a built-in one or a file."""
+    from agents.relax.openlam_weights import parse_name
+
+    return parse_name(name) is not None or Path(name).is_file()
 
 
 def require_device(device: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agents.paths import MissingFile, models_path
 from db.crystals import record_to_structure
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from agents.relax.potential import Potential
 
 DATA = Path(__file__).parent / "data"
+
+
+#: Folder of tables computed by a person, in `$DISCOVERY_MODELS` or in the cache.
+COMPUTED = "references"
 
 
 class ReferenceMismatch(ValueError):
@@ -77,19 +82,15 @@ class ElementalReferences:
 
         Args:
             potential: the potential, or its level.
-            path: a table written by `recompute`; default: the one shipped with the product.
+            path: a table written by `recompute`; default: the one shipped with the product, else
+                the one in `$DISCOVERY_MODELS/references` or in the cache.
 
         Raises:
-            MissingReference: no table is shipped for this potential.
+            MissingReference: there is no table for this potential.
             ReferenceMismatch: the table was computed with another potential or version.
         """
         level = potential if isinstance(potential, str) else potential.level
-        path = path or DATA / f"{level}.json"
-        if not path.is_file():
-            raise MissingReference(
-                f"no elemental reference energies for {level} at {path}: "
-                f"compute them with `discovery models references --potential {level}`"
-            )
+        path = path or _find(level)
         content = path.read_bytes()
         table = json.loads(content)
         found = f"{table['header']['potential']}-{table['header']['version']}"
@@ -139,3 +140,16 @@ class ElementalReferences:
         amounts = Composition(composition).get_el_amt_dict()
         reference = sum(n * self[symbol].energy_per_atom for symbol, n in amounts.items())
         return float((energy - reference) / sum(amounts.values()))
+
+
+def _find(level: str) -> Path:
+    shipped = DATA / f"{level}.json"
+    if shipped.is_file():
+        return shipped
+    try:
+        return models_path(f"{COMPUTED}/{level}.json")
+    except MissingFile as error:
+        raise MissingReference(
+            f"no elemental reference energies for {level} ({error}): compute them once with "
+            "`discovery models references --potential NAME`, NAME as in relax.potential"
+        ) from error
