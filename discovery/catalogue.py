@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from discovery.config import ConfigError
 
-POTENTIALS = ("chgnet",)
 SCREENS = ("megnet",)
 MEGNET_FOLDER = "megnet-mp-2018.6.1"
 
@@ -26,8 +27,15 @@ def catalogue() -> list[dict[str, str]]:
         ``kind`` (potential, screen, generator), ``name`` and a ``note`` each.
     """
     from agents.paths import MissingFile, models_path
+    from agents.relax.potential import OPENLAM_MODELS, OPENLAM_TEST
 
     entries = [{"kind": "potential", "name": "chgnet", "note": "CHGNet, weights in its package"}]
+    entries += [
+        {"kind": "potential", "name": name, "note": _openlam_note(name)} for name in OPENLAM_MODELS
+    ]
+    entries.append(
+        {"kind": "potential", "name": OPENLAM_TEST, "note": "test model; no campaign may use it"}
+    )
     try:
         note = str(models_path(MEGNET_FOLDER))
     except MissingFile as error:
@@ -44,7 +52,7 @@ def check(name: str) -> dict[str, Any]:
     """Run the sanity gate of one model.
 
     Args:
-        name: A name of the catalogue, or the folder of a potential.
+        name: A name of the catalogue, or a file or folder of a potential.
 
     Returns:
         ``name``, ``version``, ``verdict`` (accepted or refused) and ``checks`` in words.
@@ -52,14 +60,87 @@ def check(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: There is no such model.
     """
-    if name in POTENTIALS or Path(name).is_dir():
-        return _check_potential(name)
     if name in SCREENS:
         return _check_megnet()
     if name in shipped_generators():
         return _check_generator(name)
+    if _names_potential(name):
+        return _check_potential(name)
+    from agents.relax.potential import POTENTIALS
+
     known = ", ".join([*POTENTIALS, *SCREENS, *shipped_generators()])
-    raise ConfigError(f"unknown model {name!r}: known are {known}, or give a potential's folder")
+    raise ConfigError(
+        f"unknown model {name!r}: known are {known} and matgl:NAME, or give a potential's file or "
+        "folder"
+    )
+
+
+def fetch(name: str, progress: Callable[[int, int | None], None]) -> Path:
+    """Download the weights of a potential.
+
+    Args:
+        name: A model of OpenLAM, or ``matgl:NAME``.
+        progress: Told the bytes there are and the bytes there will be (None: unknown).
+
+    Returns:
+        The file or folder.
+
+    Raises:
+        ConfigError: Nothing is published under this name.
+        DownloadFailed: No source delivered it.
+    """
+    from agents.relax import matgl, openlam_weights
+    from agents.relax.potential import MATGL_PREFIX, OPENLAM_MODELS
+
+    if name.startswith(MATGL_PREFIX):
+        return matgl.fetch(name.removeprefix(MATGL_PREFIX))
+    weights = openlam_weights.parse_name(name)
+    if weights is None or weights.model not in OPENLAM_MODELS:
+        raise ConfigError(
+            f"no weights are published as {name!r}: known are {', '.join(OPENLAM_MODELS)} and "
+            "matgl:NAME"
+        )
+    return openlam_weights.fetch(name, progress)
+
+
+def _openlam_note(name: str) -> str:
+    """Say whether the weights of a model of OpenLAM are here."""
+    from agents.paths import MissingFile
+    from agents.relax.openlam_weights import WeightsName, locate
+    from agents.relax.potential import MissingPackage
+
+    try:
+        return f"OpenLAM, {locate(WeightsName(name, None, None))}"
+    except MissingFile:
+        return f"OpenLAM, not here: discovery models fetch {name}"
+    except MissingPackage:
+        return "OpenLAM, needs deepmd-kit (docs/potentials.md)"
+
+
+def fetched_openlam() -> list[str]:
+    """Return the models of OpenLAM whose weights are on this machine."""
+    from agents.paths import MissingFile
+    from agents.relax.openlam_weights import WeightsName, locate
+    from agents.relax.potential import OPENLAM_MODELS
+
+    found = []
+    for name in OPENLAM_MODELS:
+        with suppress(MissingFile):
+            locate(WeightsName(name, None, None))
+            found.append(name)
+    return found
+
+
+def _names_potential(name: str) -> bool:
+    from agents.relax.openlam_weights import parse_name
+    from agents.relax.potential import CHGNET, MATGL_PREFIX
+
+    return (
+        name in CHGNET
+        or name.startswith(MATGL_PREFIX)
+        or parse_name(name) is not None
+        or Path(name).exists()
+    )
 
 
 def _report(

@@ -178,11 +178,22 @@ def _fireworks() -> Part:
 
 
 def _openlam() -> Part:
-    found = _installed("deepmd-kit")
-    if found is None:
-        advice = "optional, and no campaign uses it yet: pip install 'discovery[openlam]'"
-        return Part("openlam", "missing", "", "deepmd-kit is not installed", advice, False)
-    return Part("openlam", "ok", found, "deepmd-kit", "", False)
+    from agents.relax.gate import GateFailure
+    from agents.relax.potential import OPENLAM_TEST, MissingPackage, load_potential
+    from discovery.catalogue import fetched_openlam
+
+    found = _installed("deepmd-kit") or ""
+    try:
+        load_potential(OPENLAM_TEST)
+    except MissingPackage as error:
+        advice = "optional, for OpenLAM's potentials: make setup, or see docs/potentials.md"
+        return Part("openlam", "missing", found, str(error), advice, False)
+    except (GateFailure, ValueError, RuntimeError) as error:
+        advice = "build it again: sh tools/install-deepmd.sh PYTHON"
+        return Part("openlam", "broken", found, str(error), advice, False)
+    models = ", ".join(fetched_openlam()) or "none; discovery models fetch DPA-3.1-3M"
+    detail = f"deepmd-kit computes the test model's golden values; weights here: {models}"
+    return Part("openlam", "ok", found, detail, "", False)
 
 
 def _data() -> Part:

@@ -12,6 +12,10 @@ class NothingJudges(RuntimeError):
     """A gate without a screen that could open it."""
 
 
+class RefusedTestModel(ValueError):
+    """A campaign names a potential that exists only to test this product."""
+
+
 def resolve(config: CampaignConfig) -> dict[str, Any]:
     """Decide every automatic choice; every model passes its sanity gate here.
 
@@ -19,14 +23,13 @@ def resolve(config: CampaignConfig) -> dict[str, Any]:
         config: The campaign.
 
     Returns:
-        Plain JSON values: ``generator``, ``potential``, ``screens``, ``dft``, each with name and
-        version, and with the reason where a part is absent.
+        Plain JSON values: ``generator``, ``potential``, ``second_potential`` (or None),
+        ``screens``, ``dft``, each with name and version, and with the reason where a part is
+        absent.
 
     Raises:
         RuntimeError: A part that the campaign needs is missing or unsound (its own error class).
     """
-    from agents.relax.potential import load_potential
-    from agents.relax.references import ElementalReferences
     from agents.screen.models import resolve_models
     from agents.verify.backend import resolve_backend
     from discovery import __version__
@@ -35,8 +38,6 @@ def resolve(config: CampaignConfig) -> dict[str, Any]:
     screens = resolve_models(config.screen)
     require_judges(config, screens)
     generator = Generator.load(config.generator)
-    potential = load_potential(config.relax.potential_name, device=config.relax.device)
-    references = ElementalReferences.load(potential)
     return {
         "discovery": __version__,
         "generator": {
@@ -44,15 +45,39 @@ def resolve(config: CampaignConfig) -> dict[str, Any]:
             "version": generator.version,
             "head": generator.head.version,
         },
-        "potential": {
-            "name": config.relax.potential_name,
-            "level": potential.level,
-            "references": references.digest,
-            "device": config.relax.device,
-        },
+        "potential": _resolve_potential(config.relax.potential_name, config.relax.device),
+        "second_potential": (
+            _resolve_potential(config.relax.second_potential, config.relax.device)
+            if config.relax.second_potential
+            else None
+        ),
         "screens": screens,
         "dft": resolve_backend(config.verify),
         "broker": "redis" if os.environ.get("DISCOVERY_BROKER") else "embedded",
+    }
+
+
+def _resolve_potential(name: str, device: str) -> dict[str, Any]:
+    """Load a potential and its references as the workers will.
+
+    Raises:
+        RefusedTestModel: it exists to test this product.
+    """
+    from agents.relax.potential import load_potential
+    from agents.relax.references import ElementalReferences
+
+    potential = load_potential(name, device=device)
+    if potential.test_model:
+        raise RefusedTestModel(
+            f"{name} ({potential.level}) is a test model and no potential to discover crystals "
+            "with: set relax.potential to chgnet or to a model of OpenLAM (docs/potentials.md)"
+        )
+    references = ElementalReferences.load(potential)
+    return {
+        "name": name,
+        "level": potential.level,
+        "references": references.digest,
+        "device": device,
     }
 
 
@@ -82,6 +107,8 @@ def describe(resolved: dict[str, Any]) -> list[str]:
         f"generator: {generator['name']} {generator['version']}",
         f"potential: {potential['level']} on {potential['device']}",
     ]
+    if second := resolved.get("second_potential"):
+        lines.append(f"second potential: {second['level']} on {second['device']}")
     for screen in resolved["screens"]:
         if screen["used"]:
             lines.append(f"screen: {screen['name']} {screen['version']}")

@@ -33,7 +33,11 @@ def list_models(json: Json = False) -> None:
 @app.command()
 def check(
     name: Annotated[
-        str, typer.Argument(help="chgnet, megnet, a generator's name, or the folder of a model.")
+        str,
+        typer.Argument(
+            help="A potential's name (DPA-3.1-3M:HEAD, matgl:NAME) or file, megnet, or a "
+            "generator's name."
+        ),
     ],
     json: Json = False,
 ) -> None:
@@ -54,22 +58,52 @@ def check(
 
 
 @app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A model of OpenLAM (DPA-3.1-3M) or matgl:NAME.")],
+) -> None:
+    """Download the weights of a potential from where they are published; continues if interrupted.
+
+    Example: `discovery models fetch DPA-3.1-3M`
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+
+    from discovery.catalogue import fetch as fetch_weights
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name)
+        path = fetch_weights(
+            name, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    print(path)
+
+
+@app.command()
 def references(
     potential: Annotated[str, typer.Option(help="Name of the potential.")] = "chgnet",
-    out: Annotated[Path, typer.Option(help="File of the table to write.")] = Path(
-        "references.json"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File of the table to write; default: where campaigns look for it."),
+    ] = None,
+    elements: Annotated[
+        str | None, typer.Option(help="Only these, Na,Cl,O; default: all there are.")
+    ] = None,
 ) -> None:
-    """Recompute the elemental reference energies of a potential; needs the reference data set.
+    """Compute the elemental reference energies of a potential; needs the reference data set.
 
-    Example: `discovery models references --potential chgnet --out chgnet.json`
+    Example: `discovery models references --potential DPA-3.1-3M:HEAD`
     """
-    from agents.paths import data_path
+    from agents.paths import cache_path, data_path
     from agents.relax.potential import load_potential
     from agents.relax.reference_table import recompute
+    from agents.relax.references import COMPUTED
 
     folder = data_path("mp_ref2025_le20.csv.gz").parent
-    print(recompute(load_potential(potential), folder, out, progress=print_progress))
+    loaded = load_potential(potential)
+    chosen = [symbol.strip() for symbol in elements.split(",")] if elements else None
+    path = out or cache_path("models") / COMPUTED / f"{loaded.level}.json"
+    print(recompute(loaded, folder, path, elements=chosen, progress=print_progress))
 
 
 @app.command()
