@@ -13,6 +13,7 @@ from agents.propose.settings import (
     PriorSettings,
     ProposerSettings,
     RandomSettings,
+    SubstitutionSettings,
     TPESettings,
 )
 from agents.propose.space import SearchSpace
@@ -58,6 +59,10 @@ def build_proposer(
             from agents.propose.random_search import PriorProposer
 
             return PriorProposer(space, seed, settings, generator)
+        case SubstitutionSettings():
+            from agents.propose.substitution import SubstitutionProposer
+
+            return SubstitutionProposer(space, seed, settings, generator)
         case EvolutionSettings():
             from agents.propose.evolution import EvolutionProposer
 

@@ -112,6 +112,25 @@ class PriorSettings(_Settings):
     temperature: float = Field(default=1.0, gt=0)
 
 
+class SubstitutionSettings(_Settings):
+    """Data-mined ionic substitution in the base crystal (doi 10.1021/ic102031h): the expert's way.
+
+    Args:
+        batch: Proposals of one generation.
+        generations: Generations of one episode.
+        charge: Oxidation states of the SMACT rule that a formula must pass besides the charge
+            balance of the substitution itself; ``off`` asks for the latter alone.
+        volume: Scale each cell to the volume predicted from data-mined bond lengths
+            (doi 10.1016/j.commatsci.2018.01.040); off keeps the base crystal's cell.
+    """
+
+    kind: Literal["substitution"] = "substitution"
+    batch: int = Field(default=64, ge=1, le=4096)
+    generations: int = Field(default=10, ge=1)
+    charge: Literal["cdvae", "strict", "off"] = "cdvae"
+    volume: bool = True
+
+
 class EvolutionSettings(_Settings):
     """The product's own search: surrogate-assisted evolution of codes.
 
@@ -177,6 +196,7 @@ ProposerSettings = Annotated[
     | RandomSettings
     | DonorSettings
     | PriorSettings
+    | SubstitutionSettings
     | EvolutionSettings,
     Field(discriminator="kind"),
 ]
