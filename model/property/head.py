@@ -228,6 +228,8 @@ class PropertyHead(nn.Module):
             raise ValueError(
                 f"the head takes (B, {self.n_features}) features, got {tuple(features.shape)}"
             )
+        if not self.targets:
+            return {}
         means, stds = self.distribution(features)
         scales, offsets = self.target_scale, self.target_mean
         return {
@@ -312,7 +314,7 @@ class PropertyHead(nn.Module):
         tensors, description = unpack(payload)
         head = cls(
             description["n_features"],
-            description["targets"],
+            description.get("targets", []),
             width=description["width"],
             members=description["members"],
             depth=description.get("depth", 2),
@@ -348,4 +350,4 @@ def _rows(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     number of targets.
     """
     rows = [(hidden @ w[..., None])[..., 0] + b[:, None] for w, b in zip(weight, bias, strict=True)]
-    return torch.stack(rows)
+    return torch.stack(rows) if rows else hidden.new_zeros(0, *hidden.shape[:2])

@@ -69,7 +69,7 @@ def fit_head(
 ) -> PropertyHead:
     """Train a copy of a head; the one given stays as it is.
 
-    Rows without a label for a target do not count for that target. Each member sees its own share
+    A head without targets, of a data set without labels, has nothing to learn. Rows without a label for a target do not count for that target. Each member sees its own share
     of the rows. Another share of the rows is kept out and calibrates the uncertainty. Which rows
     these are follows from their features alone: a head that is fine-tuned, rehearsing what it
     learned, is calibrated on rows that no head of its lineage was trained on.
@@ -88,6 +88,8 @@ def fit_head(
     Raises:
         ValueError: if a label belongs to no target of the head, or shapes differ.
     """
+    if not head.targets:
+        return head.clone()
     targets = _standardised(head, labels, len(features))
     weights = torch.ones(len(features)) if row_weights is None else row_weights
     if len(weights) != len(features):
@@ -230,7 +232,7 @@ def _standardised(head: PropertyHead, labels: Mapping[str, Tensor], n: int) -> T
         if values.shape != (n,):
             raise ValueError(f"{name}: {tuple(values.shape)} labels for {n} rows")
         rows.append((values - head.target_mean[t]) / head.target_scale[t])
-    return torch.stack(rows)
+    return torch.stack(rows) if rows else torch.zeros(0, n)
 
 
 def _label_weights(head: PropertyHead, targets: Tensor) -> Tensor:

@@ -144,6 +144,20 @@ def test_own_crystals_are_trained_on_wherever_their_files_lie(
     assert "moved" not in (out / "card.json").read_text()
 
 
+def test_crystals_without_labels_make_a_generator_without_predictions(
+    tiny_config: TrainConfig, tiny_data: Path, tmp_path: Path
+) -> None:
+    files = (tiny_data / f"perov5_{split}.csv.gz" for split in ("train", "val"))
+    data = DataConfig(train=next(files), val=next(files))
+    changes = {"dataset": "own", "data": data, "epochs": 2, "limit": 40}
+    out = train(tiny_config.model_copy(update=changes), data_dir=tmp_path, out=tmp_path / "out")
+    generator = Generator.load(out)
+    assert generator.head.targets == []
+    codes = [generator.bank.codes(0)]
+    assert generator.head.predict(generator.features(codes)) == {}
+    assert generator.decode(codes)[0].structure is not None
+
+
 def test_wrong_configurations_are_refused(tiny_config: TrainConfig, tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     cases = {
