@@ -69,10 +69,11 @@ def fit_head(
 ) -> PropertyHead:
     """Train a copy of a head; the one given stays as it is.
 
-    A head without targets, of a data set without labels, has nothing to learn. Rows without a label for a target do not count for that target. Each member sees its own share
+    Rows without a label for a target do not count for that target. Each member sees its own share
     of the rows. Another share of the rows is kept out and calibrates the uncertainty. Which rows
     these are follows from their features alone: a head that is fine-tuned, rehearsing what it
-    learned, is calibrated on rows that no head of its lineage was trained on.
+    learned, is calibrated on rows that no head of its lineage was trained on. A head without
+    targets, of a data set without labels, has nothing to learn.
 
     Args:
         head: fresh (`new_head`) or an earlier one to fine-tune; its scales are kept.
