@@ -19,6 +19,7 @@ from db.embedded import EmbeddedServer, home_of
 from db.locks import FileLock
 from db.mongod import EmbeddedServerFailed, MongodNotFound
 from db.paths import HomeFiles, home_directory
+from db.reference_documents import REFERENCE_DOCUMENTS
 from db.uri import DatabaseUnavailable, InvalidURI, database_of, normalised, redact
 
 __all__ = [
@@ -235,7 +236,7 @@ def current_database() -> Database[dict[str, Any]]:
 
 def ensure_indexes() -> None:
     """Create the indexes that are missing."""
-    for kind in documents.DOCUMENTS:
+    for kind in (*documents.DOCUMENTS, *REFERENCE_DOCUMENTS):
         kind.ensure_indexes()
 
 

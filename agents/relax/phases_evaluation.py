@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from agents.relax.batch import CRYSTAL_ERRORS, relaxations
 from agents.relax.hull import Hull
 from agents.relax.hull_settings import HullSettings
 from agents.relax.phases import (
@@ -22,7 +23,7 @@ from agents.relax.phases import (
 )
 from agents.relax.phases_store import Entry, PhaseEnergy, PhaseStore
 from agents.relax.references import ElementalReferences, ReferenceMismatch
-from agents.relax.relaxation import Relaxation, relax
+from agents.relax.relaxation import Relaxation
 from agents.relax.settings import RelaxSettings
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 #: Crystals whose single points are computed between two writes to the store.
 BATCH = 64
-#: What a potential's library raises on a crystal it cannot handle; anything else is a bug of ours.
-CRYSTAL_ERRORS = (ArithmeticError, LookupError, RuntimeError, ValueError)
 
 
 class CompetingPhases(Phases):
@@ -165,10 +164,11 @@ class CompetingPhases(Phases):
             open_ = {name: bound for name, bound in bounds.items() if name not in known}
             hull = Hull([*known.values(), *open_.values()])
             products = [product.id for product in hull.at(composition, 0.0).decomposition]
-            chosen = [entries[name] for name in products if name in open_]
+            chosen = [open_[name] for name in products if name in open_]
             if not chosen:
                 return list(known.values())
-            known |= {phase.id: phase for phase in self._relaxed(system, chosen)}
+            together = [entries[name] for name in _with_polymorphs(chosen, open_, self.hull.margin)]
+            known |= {phase.id: phase for phase in self._relaxed(system, together)}
 
     def compute_single_points(
         self,
@@ -315,14 +315,14 @@ class CompetingPhases(Phases):
         ]
 
     def _relax(self, entries: Sequence[Entry]) -> Iterator[PhaseEnergy]:
-        for entry in entries:
-            (structure,) = self.store.structures([entry.id]).values()
-            try:
-                relaxation = relax(structure, self.potential, self.settings)
-            except CRYSTAL_ERRORS as error:
-                energy = self._failed(entry.id, Geometry.RELAXED, error)
+        structures = self.store.structures([entry.id for entry in entries])
+        names = list(structures)
+        outcomes = relaxations(list(structures.values()), self.potential, self.settings)
+        for index, outcome in outcomes:
+            if isinstance(outcome, Exception):
+                energy = self._failed(names[index], Geometry.RELAXED, outcome)
             else:
-                energy = self._judged(entry.id, relaxation)
+                energy = self._judged(names[index], outcome)
             self.store.add([energy])
             yield energy
 
@@ -353,3 +353,22 @@ class CompetingPhases(Phases):
         level = self._level(geometry)
         words = f"{type(error).__name__}: {error}"
         return PhaseEnergy(name, level.potential, level.criterion, None, error=words)
+
+
+def _with_polymorphs(
+    chosen: Sequence[Phase], others: Mapping[str, Phase], margin: float
+) -> list[str]:
+    """Return ids of phases and of those of the same formula that would be asked for next.
+
+    Once a phase is relaxed, and so about half the margin above its bound, the bounds of its
+    polymorphs are the lowest; asking for them at once fills the batch.
+    """
+    lowest = {
+        phase.composition.reduced_formula: phase.formation_energy_per_atom for phase in chosen
+    }
+    return [
+        name
+        for name, phase in others.items()
+        if phase.formation_energy_per_atom
+        <= lowest.get(phase.composition.reduced_formula, -math.inf) + margin / 2
+    ]

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from discovery.cli import campaigns, doctor, evaluate, generate, generator, models, work
+from discovery.cli import campaigns, data, doctor, evaluate, generate, generator, models, work
 
 EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted."
 
@@ -28,6 +28,7 @@ app.add_typer(evaluate.app, name="evaluate")
 work.register(app)
 doctor.register(app)
 app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")
 
 OWN_PACKAGES = ("discovery", "agents", "model", "db")
 

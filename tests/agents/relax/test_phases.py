@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
-from pymatgen.core import Composition, Lattice, Structure
+from pymatgen.core import Composition, Structure
+from reference_phases import COLLECTION, Tabulated, crystal, number_of, write_table
 
 from agents.relax import phases_evaluation
 from agents.relax.hull import Hull, energy_above_hull
@@ -19,77 +16,9 @@ from agents.relax.hull_settings import HullSettings
 from agents.relax.phases import Geometry, IncompleteHull, Phase, TooManyPhases, subsystems
 from agents.relax.phases_evaluation import CompetingPhases
 from agents.relax.phases_file import LARGE_CELLS, SMALL_CELLS, FilePhases
-from agents.relax.potential import Potential, PotentialResult
-from agents.relax.references import ElementalReferences, ReferenceMismatch
+from agents.relax.references import ReferenceMismatch
 from agents.relax.relaxation import Relaxation, Stop
 from agents.relax.settings import RelaxSettings
-
-COLUMNS = ("material_id", "formula", "natoms", "structure")
-#: Formation energies of single points, and what relaxing gains, eV/atom.
-COLLECTION = {
-    "mp-1": ("Na", 0.02, 0.01),
-    "mp-2": ("Cl", 0.05, 0.05),
-    "mp-3": ("NaCl", -2.00, 0.02),
-    "mp-4": ("NaCl", -1.97, 0.06),
-    "mp-5": ("NaCl", -1.50, 0.03),
-    "mp-6": ("NaCl3", -1.10, 0.01),
-    "mp-7": ("NaCl3", -1.03, 0.01),
-    "mp-8": ("Na3Cl", -0.20, 0.01),
-    "mp-9": ("KCl", -2.20, 0.00),
-    "mp-10": ("NaKCl2", -2.05, 0.05),
-}
-
-
-def crystal(formula: str, number: int) -> Structure:
-    """Return some crystal of a formula whose volume says which one it is."""
-    symbols = [str(e) for e, n in Composition(formula).items() for _ in range(int(n))]
-    coordinates = np.linspace(0, 0.9, len(symbols))[:, None] * np.ones(3)
-    return Structure(Lattice.cubic(4 + number / 100), symbols, coordinates)
-
-
-def write_table(path: Path, rows: dict[str, Structure]) -> None:
-    with gzip.open(path, "wt", newline="") as stream:
-        table = csv.DictWriter(stream, COLUMNS)
-        table.writeheader()
-        for name, one in rows.items():
-            record = {
-                "cell": one.lattice.parameters,
-                "species": [s.specie.symbol for s in one],
-                "frac": one.frac_coords.tolist(),
-            }
-            formula = one.composition.reduced_formula
-            table.writerow(dict(zip(COLUMNS, (name, formula, len(one), json.dumps(record)))))
-
-
-class Tabulated(Potential):
-    """Claims to be CHGNet and gives every crystal of the collection its written energy."""
-
-    name = "chgnet"
-    version = "0.3.0"
-    elements = frozenset({"Na", "Cl", "K"})
-
-    def __init__(self, energies: dict[str, float] | None = None) -> None:
-        self.references = ElementalReferences.load("chgnet-0.3.0")
-        self.formation = {name: row[1] for name, row in COLLECTION.items()} | (energies or {})
-        self.asked: list[str] = []
-
-    def energies(self, structures: Sequence[Structure]) -> np.ndarray:
-        self.require_elements(structures)
-        return np.array([self._energy(structure) for structure in structures])
-
-    def evaluate(self, structures: Sequence[Structure]) -> list[PotentialResult]:
-        raise AssertionError("single points need no forces")
-
-    def total(self, structure: Structure, formation: float) -> float:
-        reference = sum(self.references[s.specie.symbol].energy_per_atom for s in structure)
-        return reference + formation * len(structure)
-
-    def _energy(self, structure: Structure) -> float:
-        name = f"mp-{round((structure.lattice.a - 4) * 100)}"
-        self.asked.append(name)
-        if self.formation[name] > 100:
-            raise RuntimeError("the graph of this crystal has no edge")
-        return self.total(structure, self.formation[name])
 
 
 @pytest.fixture
@@ -105,16 +34,20 @@ def relaxations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Replace relaxing by taking what the collection says it gains; return what was relaxed."""
     done: list[str] = []
 
-    def relax(structure: Structure, potential: Tabulated, settings: RelaxSettings) -> Relaxation:
-        name = f"mp-{round((structure.lattice.a - 4) * 100)}"
-        done.append(name)
-        start = potential.total(structure, potential.formation[name])
-        gain = COLLECTION[name][2] * len(structure)
-        return Relaxation(
-            structure, start - gain, start, 0.001, 0.0, 5, True, 1.0, 0.1, Stop.CONVERGED
-        )
+    def relax(
+        structures: Sequence[Structure], potential: Tabulated, settings: RelaxSettings
+    ) -> Iterator[tuple[int, Relaxation]]:
+        for index, structure in enumerate(structures):
+            name = number_of(structure)
+            done.append(name)
+            start = potential.total(structure, potential.formation[name])
+            end = start - COLLECTION[name][2] * len(structure)
+            yield (
+                index,
+                Relaxation(structure, end, start, 0.001, 0.0, 5, True, 1.0, 0.1, Stop.CONVERGED, 7),
+            )
 
-    monkeypatch.setattr(phases_evaluation, "relax", relax)
+    monkeypatch.setattr(phases_evaluation, "relaxations", relax)
     return done
 
 
@@ -231,13 +164,25 @@ def test_margin_zero_misses_what_relaxing_would_bring_below(
 def test_a_relaxation_that_does_not_settle_leaves_the_hull_incomplete(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def relax(structure: Structure, potential: Tabulated, settings: RelaxSettings) -> Relaxation:
+    def relax(
+        structures: Sequence[Structure], potential: Tabulated, settings: RelaxSettings
+    ) -> Iterator[tuple[int, Relaxation | Exception]]:
         assert settings.max_steps == 7
-        return Relaxation(structure, -3.0, -3.0, 0.2, 0.0, 7, False, 1.0, 0.1, Stop.MAX_STEPS)
+        for index, structure in enumerate(structures):
+            if number_of(structure) == "mp-4":
+                yield index, RuntimeError("out of memory")
+            else:
+                yield (
+                    index,
+                    Relaxation(
+                        structure, -3.0, -3.0, 0.2, 0.0, 7, False, 1.0, 0.1, Stop.MAX_STEPS, 8
+                    ),
+                )
 
-    monkeypatch.setattr(phases_evaluation, "relax", relax)
+    monkeypatch.setattr(phases_evaluation, "relaxations", relax)
     missing = _missing(build(folder, hull={"max_steps": 7}), "Na-Cl")
     assert missing["mp-3"] == "NaCl: its relaxation ended with max_steps"
+    assert missing["mp-4"] == "NaCl: RuntimeError: out of memory"
 
 
 def test_too_many_phases_are_refused_before_anything_is_computed(folder: Path) -> None:

@@ -1,0 +1,78 @@
+"""Reference collections: what is stored once stays once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from db import reference_structures
+from db.connection import Session
+from db.plain import NotPlain
+from db.reference_structures import UnknownCollection
+
+
+def crystal(identifier: str, elements: tuple[str, ...] = ("Cl", "Na")) -> dict[str, Any]:
+    return {
+        "reference_id": identifier,
+        "formula": "".join(elements),
+        "chemical_system": "-".join(elements),
+        "elements": list(elements),
+        "n_atoms": len(elements),
+        "structure": {"lattice": [[1.0, 0, 0], [0, 1, 0], [0, 0, 1]], "species": list(elements)},
+        "checksum": "c",
+        "source": "a test",
+    }
+
+
+def test_storing_twice_stores_once(database: Session) -> None:
+    for _ in range(2):
+        reference_structures.put("mp", [crystal("a"), crystal("b", ("Na",))])
+    reference_structures.put("other", [crystal("a")])
+    assert database.database["reference_structures"].count_documents({}) == 3
+    assert reference_structures.of_systems("mp", ["Cl-Na", "Na", "K"]) == [
+        ("a", "ClNa", 2),
+        ("b", "Na", 1),
+    ]
+    assert reference_structures.structures("mp", ["a", "missing"]).keys() == {"a"}
+
+
+def test_a_collection_is_known_only_when_it_is_complete(database: Session) -> None:
+    with pytest.raises(UnknownCollection, match="discovery data import mp"):
+        reference_structures.load("mp")
+    done = {"sha256": "ab" * 32, "read": 1, "bad": [], "complete": True}
+    reference_structures.note_file("mp", "cells.csv.gz", done, version="v1", source="x")
+    with pytest.raises(UnknownCollection, match="was not finished"):
+        reference_structures.load("mp")
+    reference_structures.put("mp", [crystal("a")])
+    reference_structures.note_file("mp", "cells.csv.gz", done, complete=True)
+    found = reference_structures.load("mp")
+    assert (found["version"], found["n"], found["checksum"]) == ("v1", 1, "abababababab")
+    assert reference_structures.progress("mp", "cells.csv.gz")["read"] == 1
+    assert reference_structures.progress("mp", "other.csv.gz") is None
+    assert [one["name"] for one in reference_structures.collections()] == ["mp"]
+
+
+def test_what_is_not_a_crystal_is_refused(database: Session) -> None:
+    with pytest.raises(ValueError, match="lacks formula"):
+        reference_structures.put("mp", [{k: v for k, v in crystal("a").items() if k != "formula"}])
+    with pytest.raises(NotPlain):
+        reference_structures.put("mp", [{**crystal("a"), "n_atoms": math.nan}])
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"reference_id": {"$in": ["a"]}},
+        {"chemical_system": {"$in": ["Na"]}},
+        {"formula": "Na"},
+        {"elements": "Na"},
+    ],
+)
+def test_every_question_has_an_index(database: Session, chosen: dict[str, Any]) -> None:
+    others = [crystal(f"x{n}", ("Cl", f"X{n}")) for n in range(50)]
+    reference_structures.put("mp", [crystal("a", ("Na",)), *others])
+    found = database.database["reference_structures"].find({"collection": "mp", **chosen})
+    plan = str(found.explain()["queryPlanner"]["winningPlan"])
+    assert all(f"'{name}': 1" in plan for name in ("collection", *chosen))
