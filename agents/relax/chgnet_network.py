@@ -121,12 +121,10 @@ class CHGNetNetwork:
             if index == len(self.bond_layers) or not has_angles:
                 continue
             near = _rows(bonds, short)
-            bond_layer, angle_layer = self.bond_layers[index], self.angle_layers[index]
-            message = bond_layer.gated(
-                _at_angles(bond_layer, near, angles, atoms, tips, left, right)
-            )
+            layer = self.bond_layers[index]
+            message = layer.gated(_at_angles(layer, near, angles, atoms, tips, left, right))
             total = torch.zeros_like(near).index_add_(0, left, message * angle_weights)
-            near = near + bond_layer.out(total)
+            near = near + layer.out(total)
             bonds = bonds.index_copy(0, short, near)
             if index + 1 < len(self.bond_layers):  # nothing reads the angles of the last layer
                 layer = self.angle_layers[index]

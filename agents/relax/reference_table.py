@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agents.relax.relaxation import relax
+from agents.relax.batch import relax_many
 from agents.relax.settings import RelaxSettings
 from agents.tables import parse_structure, read_rows
 from db.crystals import structure_to_record
@@ -117,8 +117,8 @@ def _reference(
     if ground_state in cells and ground_state not in chosen:
         chosen.append(ground_state)
     relaxed: dict[str, dict[str, Any]] = {}
-    for source_id in chosen:
-        relaxation = relax(cells[source_id], potential, settings)
+    relaxations = relax_many([cells[i] for i in chosen], potential, settings)
+    for source_id, relaxation in zip(chosen, relaxations):
         if relaxation.converged:
             relaxed[source_id] = {
                 "source_id": source_id,

@@ -1,28 +1,32 @@
-"""Relaxation of one crystal: positions and cell, in a potential, with guards."""
+"""Relaxation of one crystal: positions and cell, in a potential, with guards.
+
+The course of a relaxation is a coroutine: it asks for energies or forces of crystals and is sent
+the answers. `agents.relax.batch` runs many courses at once and asks the potential for all of them
+together; a course knows nothing of the others.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
-from ase import Atoms, units
-from ase.filters import FrechetCellFilter
-from ase.optimize import FIRE, LBFGS
+from ase import units
+from pymatgen.core import Lattice, Structure
 
-from agents.geometry import is_finite, shortest_distance, too_close
-from agents.relax.calculator import atoms_from_structure, structure_from_atoms
+from agents.relax import fire
+from agents.relax.cell_coordinates import CellCoordinates
+from agents.relax.neighbours import bonds_within
 
 if TYPE_CHECKING:
-    from pymatgen.core import Structure
-
-    from agents.relax.potential import Potential
+    from agents.relax.potential import PotentialResult
     from agents.relax.settings import RelaxSettings
 
-OPTIMIZERS = {"fire": FIRE, "lbfgs": LBFGS}
+#: Each has `init(coordinates, n_atoms) -> state` and `step(state, energy, gradient) -> state`.
+OPTIMIZERS: dict[str, ModuleType] = {"fire": fire}
 
 
 class Stop(StrEnum):
@@ -47,7 +51,7 @@ class Relaxation:
 
     Attributes:
         structure: the last geometry, coordinates wrapped into the cell.
-        energy: total energy of the cell, eV.
+        energy: total energy of the cell, eV; not a number when it blew up.
         initial_energy: total energy before the first step, eV.
         max_force: largest norm of the force on an atom of `structure`, eV/Å; from a new evaluation,
             not from the optimiser.
@@ -55,8 +59,10 @@ class Relaxation:
         steps: optimiser steps.
         converged: forces and stress below the settings' criteria in that new evaluation.
         volume_ratio: relaxed over given volume.
-        seconds: wall-clock time.
+        seconds: its share of the wall-clock time of its batch.
         stop: why it ended.
+        force_calls: how often the potential was asked about this crystal: every step, the last
+            evaluation, and each volume of a scan (energies only) count one.
     """
 
     structure: Structure
@@ -69,115 +75,166 @@ class Relaxation:
     volume_ratio: float
     seconds: float
     stop: Stop
+    force_calls: int
 
 
-def relax(structure: Structure, potential: Potential, settings: RelaxSettings) -> Relaxation:
-    """Relax a crystal with FIRE or L-BFGS over positions and cell.
+@dataclass(frozen=True)
+class Ask:
+    """What a course wants to know next.
 
-    The cell moves through the logarithm of its deformation (ASE's `FrechetCellFilter`). It stops
-    when the raw force on every atom *and* the stress are small, not when the filter's mixture of
-    both is. FIRE: Bitzek et al., doi 10.1103/PhysRevLett.97.170201.
+    Attributes:
+        structures: about these crystals.
+        energies_only: whether their energies are enough.
+    """
+
+    structures: Sequence[Structure]
+    energies_only: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a course is told.
+
+    Attributes:
+        energies: one per crystal asked about, eV per cell.
+        results: the same with forces and stresses; empty where only energies were asked for.
+    """
+
+    energies: np.ndarray
+    results: Sequence[PotentialResult]
+
+
+@dataclass
+class Clock:
+    """The wall-clock time that a course has cost so far, kept by whoever runs it, seconds."""
+
+    seconds: float = 0.0
+
+
+def course(
+    structure: Structure, settings: RelaxSettings, clock: Clock
+) -> Generator[Ask, Answer, Relaxation]:
+    """Relax one crystal over positions and cell.
+
+    The cell moves through the logarithm of its deformation. The crystal is relaxed when the raw
+    force on every atom *and* the stress are small, not when a mixture of both is. A geometry that
+    is no crystal any more is never shown to the potential.
 
     Args:
         structure: an ordered crystal; left unchanged.
-        potential: gives energies, forces and stresses.
         settings: optimiser, criteria, pressure and guards.
+        clock: read after every answer, for the limit on time.
+
+    Yields:
+        What it wants to know; it is sent an `Answer`.
 
     Returns:
         The relaxation. One that blew up or ran out of time is returned too, with its `stop`.
-
-    Raises:
-        UnsupportedElements: the potential does not know an element.
-        ValueError: the optimiser is unknown.
     """
-    if settings.optimizer not in OPTIMIZERS:
-        raise ValueError(
-            f"unknown optimizer {settings.optimizer!r}; known are {', '.join(OPTIMIZERS)}"
-        )
-    started = time.monotonic()
-    start = _scan_volume(structure, potential, settings) if settings.volume_scan else structure
-    atoms = atoms_from_structure(start)
-    atoms.calc = potential.calculator()
-    initial_energy = potential.energies([structure])[0]
-    steps, stop = 0, Stop.MAX_STEPS
-    for done in _optimise(atoms, settings):
-        steps = done
-        reason = _reason_to_stop(atoms, structure.volume, settings)
-        if reason is None and time.monotonic() - started > settings.seconds_per_structure:
-            reason = Stop.TIME
-        if reason is not None:
+    calls, initial_energy = 0, np.nan
+    start = structure
+    if settings.volume_scan:
+        trials = scaled(structure, settings.volume_scan_scales)
+        answer = yield Ask(list(trials.values()), energies_only=True)
+        calls = len(trials)
+        initial_energy = float(answer.energies[list(trials).index(1.0)])
+        start = _lowest(list(trials.values()), answer.energies, settings)
+    optimizer = OPTIMIZERS[settings.optimizer]
+    coordinates = CellCoordinates(
+        start.lattice.matrix, len(start), settings.pressure * units.GPa, settings.relax_cell
+    )
+    state = optimizer.init(coordinates.start(start.cart_coords), len(start))
+    current, last, stop = start, start, Stop.MAX_STEPS
+    for steps in range(settings.max_steps + 1):
+        cell, positions = coordinates.geometry(state.coordinates)
+        if reason := _broken(cell, positions, structure.volume, settings):
             stop = reason
+            if reason is not Stop.NOT_FINITE:
+                last = _structure(current, cell, positions)
             break
-    relaxed = structure_from_atoms(atoms)
-    if stop is Stop.NOT_FINITE or not is_finite(relaxed):
-        final, max_force, max_stress = np.nan, np.nan, np.nan
-        stop = Stop.NOT_FINITE
-    else:
-        relaxed.translate_sites(range(len(relaxed)), [0, 0, 0], to_unit_cell=True)
-        (result,) = potential.evaluate([relaxed])
+        last = current = _structure(current, cell, positions) if steps else start
+        answer = yield Ask([current])
+        (result,) = answer.results
+        calls += 1
+        if not steps and not settings.volume_scan:
+            initial_energy = result.energy
+        if not result.finite:
+            stop = Stop.NOT_FINITE
+            break
+        if _converged(result.max_force, _max_stress(result.stress, settings), settings):
+            stop = Stop.CONVERGED
+            break
+        if clock.seconds > settings.seconds_per_structure:
+            stop = Stop.TIME
+            break
+        if steps < settings.max_steps:
+            energy = coordinates.enthalpy(result.energy, cell)
+            gradient = coordinates.gradient(state.coordinates, result.forces, result.stress)
+            state = optimizer.step(state, energy, gradient)
+    final, max_force, max_stress = np.nan, np.nan, np.nan
+    if not stop.blown_up:
+        last = last.copy()
+        last.translate_sites(range(len(last)), [0, 0, 0], to_unit_cell=True)
+        answer = yield Ask([last])
+        (result,) = answer.results
+        calls += 1
         final, max_force = result.energy, result.max_force
         max_stress = _max_stress(result.stress, settings)
-    converged = max_force <= settings.fmax and _cell_converged(max_stress, settings)
     return Relaxation(
-        structure=relaxed,
+        structure=last,
         energy=float(final),
         initial_energy=float(initial_energy),
         max_force=float(max_force),
         max_stress=float(max_stress),
         steps=steps,
-        converged=bool(converged),
-        volume_ratio=float(relaxed.volume / structure.volume),
-        seconds=time.monotonic() - started,
+        converged=_converged(max_force, max_stress, settings),
+        volume_ratio=float(last.volume / structure.volume),
+        seconds=clock.seconds,
         stop=stop,
+        force_calls=calls,
     )
 
 
-def _optimise(atoms: Atoms, settings: RelaxSettings) -> Iterator[int]:
-    """Yield the number of steps done, before the first one and after each."""
-    target: Any = atoms
-    if settings.relax_cell:
-        target = FrechetCellFilter(atoms, scalar_pressure=settings.pressure * units.GPa)
-    optimizer = OPTIMIZERS[settings.optimizer](target, logfile=None)
-    # fmax=0: the optimiser's own criterion mixes cell and atoms and is never used
-    for _ in optimizer.irun(fmax=0.0, steps=settings.max_steps):
-        yield optimizer.nsteps
+def scaled(structure: Structure, scales: Sequence[float]) -> dict[float, Structure]:
+    """Return the crystal at several volumes, its own among them, by ascending factor."""
+    trials = {}
+    for scale in sorted({1.0, *scales}):
+        trials[scale] = structure.copy()
+        trials[scale].scale_lattice(structure.volume * scale)
+    return trials
 
 
-def _reason_to_stop(atoms: Atoms, volume: float, settings: RelaxSettings) -> Stop | None:
-    cell, positions = atoms.cell.array, atoms.positions
+def _lowest(
+    trials: Sequence[Structure], energies: np.ndarray, settings: RelaxSettings
+) -> Structure:
+    """Return the crystal of lowest enthalpy; the first one where no energy is a number."""
+    pressure = settings.pressure * units.GPa
+    enthalpies = energies + pressure * np.array([t.volume for t in trials])
+    return trials[int(np.argmin(np.where(np.isfinite(enthalpies), enthalpies, np.inf)))]
+
+
+def _structure(like: Structure, cell: np.ndarray, positions: np.ndarray) -> Structure:
+    return Structure(Lattice(cell), like.species, positions, coords_are_cartesian=True)
+
+
+def _broken(
+    cell: np.ndarray, positions: np.ndarray, volume: float, settings: RelaxSettings
+) -> Stop | None:
+    """Return why a geometry is no crystal any more, or None."""
     if not (np.isfinite(cell).all() and np.isfinite(positions).all()):
         return Stop.NOT_FINITE
-    forces = atoms.get_forces()
-    stress = atoms.get_stress(voigt=False)
-    if not (np.isfinite(forces).all() and np.isfinite(stress).all()):
-        return Stop.NOT_FINITE
-    ratio = atoms.get_volume() / volume
+    ratio = abs(float(np.linalg.det(cell))) / volume
     if not settings.volume_ratio_min <= ratio <= settings.volume_ratio_max:
         return Stop.VOLUME
-    if too_close(shortest_distance(structure_from_atoms(atoms)), settings.min_distance):
-        return Stop.MIN_DISTANCE
-    max_force = np.linalg.norm(forces, axis=1).max()
-    if max_force <= settings.fmax and _cell_converged(_max_stress(stress, settings), settings):
-        return Stop.CONVERGED
-    return None
+    fractional = positions @ np.linalg.inv(cell)
+    first, _, _ = bonds_within(cell, fractional, settings.min_distance)
+    return Stop.MIN_DISTANCE if len(first) else None
 
 
 def _max_stress(stress: np.ndarray, settings: RelaxSettings) -> float:
     return float(np.abs(stress + settings.pressure * units.GPa * np.eye(3)).max())
 
 
-def _cell_converged(max_stress: float, settings: RelaxSettings) -> bool:
-    return not settings.relax_cell or max_stress <= settings.stress_max * units.GPa
-
-
-def _scan_volume(structure: Structure, potential: Potential, settings: RelaxSettings) -> Structure:
-    """Return the crystal at the best of a few scaled volumes (lowest enthalpy, one batch)."""
-    scales = sorted({1.0, *settings.volume_scan_scales})
-    trials = []
-    for scale in scales:
-        trial = structure.copy()
-        trial.scale_lattice(structure.volume * scale)
-        trials.append(trial)
-    energies = potential.energies(trials)
-    enthalpies = energies + settings.pressure * units.GPa * np.array([t.volume for t in trials])
-    return trials[int(np.nanargmin(enthalpies))]
+def _converged(max_force: float, max_stress: float, settings: RelaxSettings) -> bool:
+    cell = not settings.relax_cell or max_stress <= settings.stress_max * units.GPa
+    return bool(max_force <= settings.fmax and cell)

@@ -22,7 +22,7 @@ class RelaxSettings(BaseModel):
     device: str = Field(default="cpu", description="torch device of the potential")
 
     # Relaxation
-    optimizer: Literal["fire", "lbfgs"] = "fire"
+    optimizer: Literal["fire"] = "fire"
     max_steps: int = Field(default=100, ge=0, description="optimiser steps at most")
     fmax: float = Field(
         default=0.03, gt=0, description="stop below this force, eV/Å (the paper: 0.04)"
@@ -74,6 +74,14 @@ class RelaxSettings(BaseModel):
     )
     volume_ratio_max: float = Field(default=3.0, ge=1, description="relaxed over decoded volume")
 
+    second_potential: str | None = Field(
+        default=None,
+        description="another potential that must agree on what was relaxed; None: not asked",
+    )
+    second_potential_max_difference: float = Field(
+        default=0.2, gt=0, description="largest difference of the formation energies, eV/atom"
+    )
+
     # Work sharing
     evaluate_batch: int = Field(
         default=64, ge=1, description="crystals leased and evaluated at once"
@@ -112,6 +120,11 @@ class RelaxSettings(BaseModel):
                 f"stress_max {self.stress_max} must not exceed accept_max_stress "
                 f"{self.accept_max_stress} (GPa): otherwise the optimiser stops before the crystal "
                 "can be accepted"
+            )
+        if self.second_potential is not None and self.second_potential == self.potential_name:
+            raise ValueError(
+                f"second_potential {self.second_potential} must be another potential than the one "
+                "that relaxes"
             )
         if not self.volume_scan_scales or any(s <= 0 for s in self.volume_scan_scales):
             raise ValueError(f"volume_scan_scales {self.volume_scan_scales} must be positive")

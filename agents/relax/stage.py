@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agents.prediction import Prediction
+from agents.relax.agreement import SecondPotential, agreement
+from agents.relax.batch import CRYSTAL_ERRORS, relaxations
 from agents.relax.potential import Potential, PotentialResult
 from agents.relax.references import ElementalReferences, ReferenceMismatch
-from agents.relax.relaxation import Relaxation, Stop, relax
+from agents.relax.relaxation import Relaxation, Stop
 from agents.relax.rules import Verdict, broken_rule, exploited, judge_relaxation
 from agents.relax.settings import RelaxSettings
 from agents.stage import Outcome, Stage
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from db.documents import Candidate
-
-#: What a potential's library raises on a crystal it cannot handle; anything else is a bug of ours.
-CRYSTAL_ERRORS = (ArithmeticError, LookupError, RuntimeError, ValueError)
 
 
 class _PotentialStage(Stage):
@@ -75,11 +74,11 @@ class _PotentialStage(Stage):
             inputs=self._inputs(),
         )
 
-    def _fail(self, candidate_id: str, error: Exception) -> Outcome:
+    def _fail(self, candidate_id: str, error: Exception, level: str | None = None) -> Outcome:
         return Outcome(
             candidate_id,
             State.FAILED,
-            reason=f"{self.potential.level}: {type(error).__name__}: {error}",
+            reason=f"{level or self.potential.level}: {type(error).__name__}: {error}",
             inputs=self._inputs(),
         )
 
@@ -186,13 +185,14 @@ class EvaluateStage(_PotentialStage):
 
 
 class RelaxStage(_PotentialStage):
-    """Relaxation and acceptance, one crystal at a time: RELAXING → RELAXED.
+    """Relaxation and acceptance, the leased batch together: RELAXING → RELAXED.
 
     Accepted is what ends with a small force on every atom, a small stress on the cell (where it is
     relaxed) and a formation energy in the window: for compounds E_f < `formation_energy_max`; for
     one element, of which every allotrope has E_f >= 0, less than `elemental_max_above_reference`
-    above the reference phase. The relaxation is recorded either way. The optimiser need not have
-    converged, as in the paper; forces and stress decide.
+    above the reference phase. Where a second potential is given, it must agree on the formation
+    energy ("potential_disagreement"). The relaxation is recorded either way. The optimiser need not
+    have converged, as in the paper; forces and stress decide.
     """
 
     name = "relax"
@@ -200,33 +200,51 @@ class RelaxStage(_PotentialStage):
     on = "relaxed"
 
     def __init__(
-        self, potential: Potential, references: ElementalReferences, settings: RelaxSettings
+        self,
+        potential: Potential,
+        references: ElementalReferences,
+        settings: RelaxSettings,
+        second: SecondPotential | None = None,
     ) -> None:
         super().__init__(potential, references, settings)
         self.batch = settings.relax_batch
+        self.second = second
 
     def process(self, candidates: Sequence[Candidate]) -> Iterator[Outcome]:
         """See `Stage.process`."""
+        opened: list[tuple[str, Structure]] = []
         for candidate in candidates:
-            yield self._process_one(candidate)
+            structure = self._open(candidate)
+            if isinstance(structure, Verdict):
+                yield self._reject(candidate.id, structure)
+            else:
+                opened.append((candidate.id, structure))
+        crystals = [structure for _, structure in opened]
+        for index, found in relaxations(crystals, self.potential, self.settings):
+            candidate_id, _ = opened[index]
+            if isinstance(found, Exception):
+                yield self._fail(candidate_id, found)
+            else:
+                yield self._judge(candidate_id, found)
 
-    def _process_one(self, candidate: Candidate) -> Outcome:
-        structure = self._open(candidate)
-        if isinstance(structure, Verdict):
-            return self._reject(candidate.id, structure)
-        try:
-            relaxation = relax(structure, self.potential, self.settings)
-        except CRYSTAL_ERRORS as error:
-            return self._fail(candidate.id, error)
+    def _judge(self, candidate_id: str, relaxation: Relaxation) -> Outcome:
         formation_energy = self._formation_energy(relaxation.structure, relaxation.energy)
         updates = {"relaxation": self._record(relaxation, formation_energy)}
         verdict = judge_relaxation(
             relaxation, formation_energy, self.potential, self.references, self.settings
         )
+        if verdict is None and self.second is not None:
+            try:
+                ((opinion, verdict),) = agreement(
+                    [relaxation.structure], [formation_energy], self.second
+                )
+            except CRYSTAL_ERRORS as error:
+                return self._fail(candidate_id, error, self.second.potential.level)
+            updates["relaxation"]["second_potential"] = opinion.record()
         if verdict:
-            return self._reject(candidate.id, verdict, updates)
+            return self._reject(candidate_id, verdict, updates)
         return Outcome(
-            candidate.id,
+            candidate_id,
             State.RELAXED,
             updates=updates,
             predictions=[self._prediction(formation_energy)],
@@ -243,6 +261,7 @@ class RelaxStage(_PotentialStage):
             "max_force": _number(relaxation.max_force),
             "max_stress": _number(relaxation.max_stress),
             "steps": relaxation.steps,
+            "force_calls": relaxation.force_calls,
             "converged": relaxation.converged,
             "stop": str(relaxation.stop),
             "volume_ratio": _number(relaxation.volume_ratio),
