@@ -51,6 +51,7 @@ class Comparison:
         max_atoms: largest base; None for any.
         first_seed: the first seed of the methods.
         relax: rules and relaxation; the potential too.
+        prototypes: whether structure types are counted.
     """
 
     dataset: str
@@ -63,6 +64,7 @@ class Comparison:
     max_atoms: int | None = 10
     first_seed: int = 0
     relax: RelaxSettings = field(default_factory=RelaxSettings)
+    prototypes: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ class Workbench:
             "base": str(self.generator.bank.ids[row]),
             "seed": seed,
             "evaluations": self.comparison.evaluations,
+            "prototypes": self.comparison.prototypes,
         }
 
     def run(self, task: Task) -> dict[str, Any]:
@@ -146,7 +149,7 @@ class Workbench:
             seed=task.seed,
             evaluations=self.comparison.evaluations,
         )
-        return {"key": task.key, **record_of(found)}
+        return {"key": task.key, **record_of(found, prototypes=self.comparison.prototypes)}
 
 
 def compare(

@@ -16,11 +16,12 @@ def figures_of(record: Mapping[str, Any]) -> dict[str, float | None]:
 
     Returns:
         {"hits", "hits_below_-0.5" (distinct reduced formulas of SMACT-valid crystals with a
-        formation energy below 0 and below -0.5 eV/atom), "share_negative" (evaluations with a
-        negative formation energy, SMACT-valid or not, over all), "share_neutral" (SMACT-valid over
-        all), "distinct_formulas", "best" (lowest formation energy of a SMACT-valid crystal,
-        eV/atom; None where there is none), "refused" (evaluations without an energy),
-        "evaluations", and the times in seconds}.
+        formation energy below 0 and below -0.5 eV/atom), "distinct_crystals" (among the crystals
+        behind "hits"), "prototypes" (structure types among them, where recorded),
+        "share_negative" (evaluations with a negative formation energy, SMACT-valid or not, over
+        all), "share_neutral" (SMACT-valid over all), "distinct_formulas", "best" (lowest formation
+        energy of a SMACT-valid crystal, eV/atom; None where there is none), "refused" (evaluations
+        without an energy), "evaluations", and the times in seconds}.
     """
     rows = list(
         zip(record["formulas"], record["formation_energies"], record["neutral"], strict=True)
@@ -33,6 +34,9 @@ def figures_of(record: Mapping[str, Any]) -> dict[str, float | None]:
         name: len({formula for formula, energy in valid if energy < limit})
         for name, limit in THRESHOLDS.items()
     }
+    figures["distinct_crystals"] = _different(record["crystals"])
+    if "prototypes" in record:
+        figures["prototypes"] = _different(record["prototypes"])
     figures |= {
         "share_negative": negative / n if n else None,
         "share_neutral": sum(record["neutral"]) / n if n else None,
@@ -43,6 +47,10 @@ def figures_of(record: Mapping[str, Any]) -> dict[str, float | None]:
     }
     times = ("seconds", "cpu_seconds", "seconds_without_potential", "cpu_seconds_without_potential")
     return figures | {name: record[name] for name in times}
+
+
+def _different(values: Sequence[Any]) -> int:
+    return len({value for value in values if value is not None})
 
 
 def hits_along(record: Mapping[str, Any], limit: float = 0.0) -> list[int]:

@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
 from agents.propose.settings import (
     DonorSettings,
+    EvolutionSettings,
     GeneticSettings,
+    PriorSettings,
     ProposerSettings,
     RandomSettings,
     TPESettings,
 )
 
+OURS = EvolutionSettings()
+
+
+def _without(**parts: Any) -> EvolutionSettings:
+    """Return our settings with some parts switched off, checked like all settings."""
+    return EvolutionSettings.model_validate(OURS.model_dump() | parts)
+
+
 METHODS: dict[str, ProposerSettings] = {
     "uniform": RandomSettings(),
     "donor": DonorSettings(),
+    "prior": PriorSettings(),
     "paper_ga": GeneticSettings(),
     "tpe": TPESettings(),
+    "ours": OURS,
+    "ours_without_surrogate": _without(surrogate=False),
+    "ours_without_prior": _without(initial="donor", prior=False, fresh=0.0),
+    "ours_without_charge_filter": _without(charge="off"),
+    "ours_without_distinct_formulas": _without(distinct="codes", archive=False),
+    "ours_without_whole_tokens": _without(whole_tokens=False),
+    "ours_without_crossover": _without(crossover=0.0),
+    "ours_without_local_moves": _without(local_moves=0.0),
 }
 """Every method by name; all ask for 64 candidates at a time, as the paper's algorithm does."""
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agents.compare.crystals import distinct, prototype
+
 if TYPE_CHECKING:
     from agents.compare.run import Search
 
@@ -53,13 +55,18 @@ def name_of(key: Mapping[str, Any]) -> str:
     return json.dumps(key, sort_keys=True)
 
 
-def record_of(search: Search) -> dict[str, Any]:
+def record_of(search: Search, *, prototypes: bool = False) -> dict[str, Any]:
     """Return everything figures are made from, as plain JSON values.
+
+    Args:
+        search: what a method evaluated.
+        prototypes: also label the structure type of every hit (3 ms each).
 
     Returns:
         {"formulas", "formation_energies" (eV/atom, None where refused), "neutral" (0 or 1),
         "refused" (reason → number), one entry for each evaluation in order; "crystals" (number of
-        the distinct crystal that a hit is, by `crystals.distinct`, None for others); "generations"
+        the distinct crystal that a hit is, None for others) and "prototypes" (its structure type;
+        only where asked for), see `agents.compare.crystals`; "generations"
         (evaluations of each), "members" (places of each generation's members), "asked",
         "seconds", "cpu_seconds", "seconds_without_potential", "cpu_seconds_without_potential"}.
     """
@@ -68,16 +75,28 @@ def record_of(search: Search) -> dict[str, Any]:
         if evaluated.refused:
             refused[evaluated.refused] = refused.get(evaluated.refused, 0) + 1
     energies = [e.formation_energy for e in search.evaluated]
-    return {
+    hits = {
+        place: e.structure
+        for place, e in enumerate(search.evaluated)
+        if e.hit and e.structure is not None
+    }
+    numbers = dict(zip(hits, distinct(list(hits.values())), strict=True))
+    places = range(len(search.evaluated))
+    record: dict[str, Any] = {
         "formulas": [e.formula for e in search.evaluated],
         "formation_energies": [None if e is None else round(e, 6) for e in energies],
         "neutral": [int(e.neutral) for e in search.evaluated],
         "refused": dict(sorted(refused.items())),
+        "crystals": [numbers.get(place) for place in places],
         "generations": list(search.generations),
-        "members": [list(places) for places in search.members],
+        "members": [list(generation) for generation in search.members],
         "asked": search.asked,
         "seconds": search.seconds.wall,
         "cpu_seconds": search.seconds.cpu,
         "seconds_without_potential": search.seconds_without_potential.wall,
         "cpu_seconds_without_potential": search.seconds_without_potential.cpu,
     }
+    if prototypes:
+        labels = {place: prototype(structure) for place, structure in hits.items()}
+        record["prototypes"] = [labels.get(place) for place in places]
+    return record

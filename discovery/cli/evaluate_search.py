@@ -43,6 +43,9 @@ def search(
     ] = BaseShare.fresh,
     base_seed: Annotated[int, typer.Option(min=0, help="Seed of the draw of bases.")] = 0,
     max_atoms: Annotated[int, typer.Option(min=1, help="Largest base crystal.")] = 10,
+    prototypes: Annotated[
+        bool, typer.Option("--prototypes", help="Also count structure types (spglib, slow).")
+    ] = False,
     runs: Annotated[
         Path | None, typer.Option(help="File of finished runs; a repeated command continues it.")
     ] = None,
@@ -74,6 +77,7 @@ def search(
         share=Share(share.value),
         base_seed=base_seed,
         max_atoms=max_atoms,
+        prototypes=prototypes,
     )
     report = compare(comparison, runs=runs, cache=cache, workers=workers, progress=_progress)
     if json:
@@ -95,6 +99,8 @@ def _progress(done: int, total: int, record: dict[str, Any]) -> None:
 _COLUMNS = {
     "hits": ("hits", ".0f"),
     "hits_below_-0.5": ("< -0.5 eV", ".0f"),
+    "distinct_crystals": ("crystals", ".0f"),
+    "prototypes": ("prototypes", ".1f"),
     "share_negative": ("share < 0", ".3f"),
     "share_neutral": ("neutral", ".3f"),
     "distinct_formulas": ("formulas", ".0f"),
