@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 ENERGY = "formation_energy_per_atom"
 CAPACITY = 20_000  # codes remembered for each generator, about 5 kB each
 _ROWS = 32  # of every forward pass
+_LINEAR = 3.0  # deviations up to which features count in proportion, beyond as their logarithm
 _COMPOSITION = 100  # the first descriptors are the shares of the elements
+_DENSITY = 2  # volume per atom and packing
 _SHELLS = 48  # the last descriptors are the neighbour shells
 
 _of: weakref.WeakKeyDictionary[Generator, CodeFeatures] = weakref.WeakKeyDictionary()
@@ -30,7 +32,8 @@ class CodeFeatures:
     """Blocks of numbers that describe what codes decode to, remembered by codes.
 
     The blocks are those of the property head's frozen input, in the scale of the head's training
-    crystals: composition, element statistics with volume and packing, neighbour shells, and the
+    crystals (recombined codes lie far outside it: nothing is cut off, it counts as its logarithm):
+    composition, element statistics, volume and packing, neighbour shells, and the
     network's own code vectors. To these come the hidden layer of every member of the head, and what
     the head predicts for the formation energy: knowledge of the training crystals, which a
     surrogate may use as far as the labels of the search confirm it.
@@ -63,7 +66,8 @@ class CodeFeatures:
         self.blocks: Mapping[str, slice] = {
             "learned": slice(0, learned),
             "composition": slice(learned, elements),
-            "elements": slice(elements, shells),
+            "elements": slice(elements, shells - _DENSITY),
+            "density": slice(shells - _DENSITY, shells),
             "shells": slice(shells, head.n_features),
             "hidden": slice(head.n_features, hidden),
             "predicted": slice(hidden, hidden + len(self._outputs)),
@@ -112,7 +116,7 @@ class CodeFeatures:
         features = generator.features(full)
         hidden = head.hidden(features).transpose(0, 1).flatten(1)
         means = head.predict(features)
-        columns = [head.standardised(features), hidden]
+        columns = [getattr(self, "_raw", lambda h, x: h.standardised(x))(head, features), hidden]
         columns += [means[name][0][:, None] for name in self._outputs]
         rows = torch.cat(columns, 1).numpy().astype(np.float32)
         return rows[: len(part)]

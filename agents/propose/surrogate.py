@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from model.generator import Generator
 
 SMALLEST = 2  # labels
-_BLOCKS = ("learned", "composition", "elements", "shells", "hidden", "predicted")
+_SMALLEST_SPREAD = 1e-3  # of the labels, in their unit
+_BLOCKS = ("learned", "composition", "elements", "density", "shells", "hidden", "predicted")
 
 
 class TooFewLabels(ValueError):
@@ -35,8 +36,9 @@ class CodeSurrogate:
     the frozen generator, the seed, and the labels in their order.
 
     Labels of the search are far from normal: atoms that overlap cost 20 eV/atom, and a penalty
-    stands for what could not be decoded. So the process sees asinh((value - median) / spread), and
-    what it predicts is turned back: a median, and half the width of the interval that holds 68 %.
+    stands for what could not be decoded. So the process sees asinh((value - median) / spread), the
+    spread being half of what the middle 68 % span. What it predicts is turned back: a median, and
+    half the width of the interval that holds 68 %.
 
     One instance predicts one property: give another one the relaxed energies.
 
@@ -82,7 +84,7 @@ class CodeSurrogate:
             raise TooFewLabels(f"{len(y)} labels: a surrogate needs {SMALLEST} at least")
         self._centre = float(np.median(y))
         low, high = np.quantile(y, [0.16, 0.84])
-        self._spread = max(float(high - low), 1e-3)
+        self._spread = max(0.5 * float(high - low), _SMALLEST_SPREAD)
         blocks = [self._features.blocks[name] for name in _BLOCKS]
         process = GaussianProcess(
             [b for b in blocks if b.stop > b.start], np.random.default_rng(self._seed)
