@@ -10,6 +10,7 @@ from agents.propose.settings import (
     DonorSettings,
     EvolutionSettings,
     GeneticSettings,
+    NSGASettings,
     PriorSettings,
     ProposerSettings,
     RandomSettings,
@@ -47,6 +48,10 @@ def build_proposer(
             from agents.propose.optuna_tpe import TPEProposer
 
             return TPEProposer(space, seed, settings, max_redraws=max_redraws)
+        case NSGASettings():
+            from agents.propose.optuna_nsga import NSGAProposer
+
+            return NSGAProposer(space, seed, settings, max_redraws=max_redraws)
         case RandomSettings():
             from agents.propose.random_search import RandomProposer
 

@@ -71,6 +71,30 @@ class TPESettings(_Settings):
     ei_candidates: int = Field(default=24, ge=1)
 
 
+class NSGASettings(_Settings):
+    """Optuna's NSGA-II or NSGA-III over one categorical per gene, for one objective or several.
+
+    Args:
+        kind: ``optuna_nsga2`` (crowding) or ``optuna_nsga3`` (reference points: three objectives
+            and more).
+        population: Proposals of one generation.
+        generations: Generations of one episode.
+        crossover: Chance that a child has two parents.
+        swapping: Chance per gene that such a child takes it from its second parent.
+        mutation: Chance per gene that it is redrawn uniformly; None: one gene of a child on
+            average.
+        initial: First population, as in the genetic algorithm.
+    """
+
+    kind: Literal["optuna_nsga2", "optuna_nsga3"]
+    population: int = Field(default=64, ge=2, le=4096)
+    generations: int = Field(default=10, ge=1)
+    crossover: float = Field(default=0.9, ge=0, le=1)
+    swapping: float = Field(default=0.5, ge=0, le=1)
+    mutation: float | None = Field(default=None, ge=0, le=1)
+    initial: Literal["random", "donor"] = "random"
+
+
 class RandomSettings(_Settings):
     """Uniform random genes: the plain yardstick.
 
@@ -193,6 +217,7 @@ class EvolutionSettings(_Settings):
 ProposerSettings = Annotated[
     GeneticSettings
     | TPESettings
+    | NSGASettings
     | RandomSettings
     | DonorSettings
     | PriorSettings

@@ -14,6 +14,13 @@ from agents.propose.settings import GeneticSettings, ProposerSettings, ProposeSe
 KINDS = {
     "genetic": {"kind": "genetic", "population": 24, "parents": 6, "generations": 4},
     "optuna_tpe": {"kind": "optuna_tpe", "batch": 24, "generations": 4, "startup": 24},
+    "optuna_nsga2": {"kind": "optuna_nsga2", "population": 24, "generations": 4},
+    "optuna_nsga3": {
+        "kind": "optuna_nsga3",
+        "population": 24,
+        "generations": 4,
+        "initial": "donor",
+    },
     "random": {"kind": "random", "batch": 24, "generations": 4},
     "donor": {"kind": "donor", "batch": 24, "generations": 4},
 }
