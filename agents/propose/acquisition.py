@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-Acquisition = Literal["probability", "improvement", "mean"]
+Acquisition = Literal["probability", "improvement"]
 
 
 def acquisition(
@@ -20,11 +20,9 @@ def acquisition(
         mean: (B,) predicted values, lower is better.
         std: (B,) their uncertainties.
         threshold: Value below which a point is a hit.
-        kind: ``probability`` of a value below the threshold, expected ``improvement`` over it
-            (Jones, Schonlau and Welch 1998, doi 10.1023/A:1008306431147), or the ``mean`` alone.
+        kind: ``probability`` of a value below the threshold, or expected ``improvement`` over it
+            (Jones, Schonlau and Welch 1998, doi 10.1023/A:1008306431147).
     """
-    if kind == "mean":
-        return -mean
     spread = np.maximum(std, 1e-9)
     z = (threshold - mean) / spread
     if kind == "probability":

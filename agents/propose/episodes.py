@@ -14,6 +14,7 @@ from agents.propose.proposer import Proposal, Proposer
 from agents.propose.records import proposal_records
 from agents.propose.replay import Turn, replay, turns
 from agents.propose.settings import ProposeSettings
+from agents.targets import Window
 from db import candidates as candidate_records
 from db import generations as generation_records
 from db.documents import Candidate, Generation
@@ -112,6 +113,7 @@ def ask_round(
     round_index: int,
     *,
     max_candidates: int | None = None,
+    targets: Sequence[Window] = (),
 ) -> RoundReport:
     """Ask every proposer for its generation of a round and insert the candidates.
 
@@ -131,6 +133,7 @@ def ask_round(
         round_index: Number of the round, from 0.
         max_candidates: Most candidates the campaign may have; the generation that reaches it is
             cut there, in the order of the proposals.
+        targets: The campaign's windows, for objectives.
 
     Returns:
         What was proposed; for generations recorded earlier, their record.
@@ -146,7 +149,7 @@ def ask_round(
         if recorded is not None:
             reports.append(_report(recorded))
             continue
-        proposer = replay(campaign, seed, generator, turn, settings)
+        proposer = replay(campaign, seed, generator, turn, settings, targets)
         asked = proposer.ask(turn.generation)
         proposals = room.cut(asked, generator.version)
         decoded = generator.decode([proposal.codes for proposal in proposals])
@@ -157,7 +160,7 @@ def ask_round(
             "proposers": len(settings.proposers),
             "asked": len(asked),
             "new": room.take(ids),
-            "invalid": sum(crystal.structure is None for crystal in decoded),
+            "invalid": sum("structure" not in record for record in records),
             "filled": proposer.filled,
             "cut": len(asked) - len(proposals),
         }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from agents.propose.acquisition import acquisition
 from agents.propose.chemistry import CodeReader, balanced
 from agents.propose.local_moves import LocalMoves
 from agents.propose.moves import Variation, vary
+from agents.propose.objectives import front_numbers
 from agents.propose.proposer import Draft, Proposer, Result
 from agents.propose.random_search import prior_of
 from agents.propose.seeds import EpisodeSeed
@@ -69,21 +71,35 @@ class EvolutionProposer(Proposer):
         )
         if settings.prior or settings.initial == "prior" or settings.local_moves:
             prior_of(generator)  # refuses a checkpoint that has none
-        self.local_moves = LocalMoves(prior_of(generator)) if settings.local_moves else None
+        self.local_moves = (
+            LocalMoves(
+                prior_of(generator), generator.bank, space.base, max_atoms=settings.max_atoms
+            )
+            if settings.local_moves
+            else None
+        )
 
     def _draw(self, generation: int, rng: np.random.Generator) -> list[Draft]:
-        results = [result for told in self.told for result in told]
-        parents = self._parents(results)
-        worth = self._worth(results, seed=int(rng.integers(2**31)))
+        own = [result for told in self.told for result in told]
+        known = [*self.space.earlier, *own]
+        parents = self._parents(own)
+        worth = self._worth(known, seed=int(rng.integers(2**31)))
 
         def make(n: int) -> list[CrystalCodes]:
             return self._children(parents, n, rng) if parents else self._initial(n, rng)
 
-        return [Draft(codes) for codes in self._choose(make, worth, results)]
+        return [Draft(codes) for codes in self._choose(make, worth, known)]
 
     def _parents(self, results: Sequence[Result]) -> list[CrystalCodes]:
-        """Return the best crystals, one for each formula where the settings say so."""
-        ranked = sorted(results, key=lambda result: result.fitness)
+        """Return the best crystals, one for each formula where the settings say so.
+
+        The best are those of the first Pareto fronts, by fitness within a front.
+        """
+        if not results:
+            return []
+        fronts = front_numbers(np.array([result.goals for result in results])).tolist()
+        order = sorted(range(len(results)), key=lambda i: (fronts[i], results[i].fitness))
+        ranked = [results[i] for i in order]
         if not self.settings.archive:
             return [result.codes for result in ranked[: self.settings.parents]]
         readings = self.reader.read([result.codes for result in ranked])
@@ -107,6 +123,9 @@ class EvolutionProposer(Proposer):
         self, parents: Sequence[CrystalCodes], n: int, rng: np.random.Generator
     ) -> list[CrystalCodes]:
         sources: list[NDArray[np.int64]] = [self.space.donors]
+        learned = self._learned()
+        if len(learned):
+            sources.append(learned)
         fresh: list[CrystalCodes] = []
         if self.settings.prior:
             drawn = self._prior_draws(max(_PRIOR_DRAWS, round(self.settings.fresh * n)), rng)
@@ -116,6 +135,18 @@ class EvolutionProposer(Proposer):
         if self.local_moves is not None:
             children = self.local_moves.vary(children, self.settings.local_moves, rng)
         return fresh + children
+
+    def _learned(self) -> NDArray[np.int64]:
+        """Return the global genes (D, G) of earlier hits of the campaign that fit on the base."""
+        base, threshold = self.space.base, self.settings.threshold
+        return np.array(
+            [
+                result.genes
+                for result in self.space.earlier
+                if result.fitness < threshold and result.codes.n_species == base.n_species
+            ],
+            dtype=np.int64,
+        )
 
     def _worth(
         self, results: Sequence[Result], seed: int
@@ -127,6 +158,7 @@ class EvolutionProposer(Proposer):
             return None
         from agents.propose.surrogate import CodeSurrogate
 
+        objectives = self.space.objectives
         surrogate = CodeSurrogate(self.generator, seed=seed)
         ceiling = settings.threshold + _LABEL_CEILING
         values = np.minimum([result.fitness for result in newest], ceiling)
@@ -134,9 +166,17 @@ class EvolutionProposer(Proposer):
 
         def worth(codes: Sequence[CrystalCodes]) -> NDArray[np.float64]:
             mean, std = surrogate.predict(codes)
-            return acquisition(mean, std, settings.threshold, settings.acquisition)
+            expected = acquisition(mean, std, settings.threshold, settings.acquisition)
+            return expected if objectives is None else expected * self._desirability(codes)
 
         return worth
+
+    def _desirability(self, codes: Sequence[CrystalCodes]) -> NDArray[np.float64]:
+        """Return how well codes (B,) meet the objectives that are known before an evaluation."""
+        objectives = self.space.objectives
+        assert objectives is not None
+        formulas = [reading.formula for reading in self.reader.read(codes)]
+        return objectives.desirability(objectives(codes, formulas))
 
     def _choose(
         self,
@@ -148,42 +188,43 @@ class EvolutionProposer(Proposer):
 
         Where all formulas in reach are used up, other crystals of known formulas fill it.
         """
-        settings = self.settings
-        known = [result.codes for result in results]
-        formulas = {reading.formula for reading in self.reader.read(known)}
-        codes_taken = set(known)
-        spare: dict[CrystalCodes, None] = {}
-        chosen: list[CrystalCodes] = []
+        batch, distinct = self.settings.batch, self.settings.distinct
+        known = {result.codes for result in results}
+        formulas = {r.formula for r in self.reader.read([*known])} if distinct == "formula" else {}
+        new: list[CrystalCodes] = []
+        repeated: list[CrystalCodes] = []
+        wanted = batch * (1 if worth is None else self.settings.pool)
         for _ in range(_ROUNDS):
-            wanted = settings.batch - len(chosen)
-            pool = make(wanted * (1 if worth is None else settings.pool))
-            if settings.distinct != "off":
-                pool = [codes for codes in dict.fromkeys(pool) if codes not in codes_taken]
-            if worth is not None and pool:
-                pool = [pool[i] for i in np.argsort(-worth(pool), kind="stable")]
-            for codes, reading in zip(pool, self.reader.read(pool), strict=True):
-                if settings.distinct == "formula" and reading.formula in formulas:
-                    spare[codes] = None
-                    continue
-                if not reading.shortest >= settings.min_distance:
-                    continue
-                if not balanced(reading.formula, settings.charge):
-                    continue
-                formulas.add(reading.formula)
-                codes_taken.add(codes)
-                chosen.append(codes)
-                if len(chosen) == settings.batch:
-                    return chosen
-        return chosen + self._sound(spare, codes_taken)[: settings.batch - len(chosen)]
+            children = make(max(batch, wanted - len(new)))
+            if distinct != "off":
+                children = [codes for codes in dict.fromkeys(children) if codes not in known]
+                known.update(children)
+            for codes, reading in zip(children, self.reader.read(children), strict=True):
+                if reading.shortest >= self.settings.min_distance:
+                    (repeated if reading.formula in formulas else new).append(codes)
+            if len(new) >= wanted and len(chosen := self._best(new, worth)) == batch:
+                return chosen
+        chosen = self._best(new, worth)
+        return [*chosen, *itertools.islice(self._balanced(repeated), batch - len(chosen))]
 
-    def _sound(
-        self, spare: Collection[CrystalCodes], taken: Collection[CrystalCodes]
+    def _best(
+        self,
+        pool: Sequence[CrystalCodes],
+        worth: Callable[[Sequence[CrystalCodes]], NDArray[np.float64]] | None,
     ) -> list[CrystalCodes]:
-        """Return the spare children that could be evaluated."""
-        left = [codes for codes in spare if codes not in taken]
-        return [
-            codes
-            for codes, reading in zip(left, self.reader.read(left), strict=True)
-            if reading.shortest >= self.settings.min_distance
-            and balanced(reading.formula, self.settings.charge)
-        ]
+        """Return up to a batch of the pool, the best first; SMACT is asked about those alone."""
+        ranked = list(pool)
+        if worth is not None and pool:
+            ranked = [pool[i] for i in np.argsort(-worth(pool), kind="stable")]
+        if self.settings.distinct == "formula":
+            best: dict[str, CrystalCodes] = {}
+            for codes, reading in zip(ranked, self.reader.read(ranked), strict=True):
+                best.setdefault(reading.formula, codes)
+            ranked = list(best.values())
+        return list(itertools.islice(self._balanced(ranked), self.settings.batch))
+
+    def _balanced(self, pool: Sequence[CrystalCodes]) -> Iterator[CrystalCodes]:
+        """Yield the crystals of which SMACT accepts the formula."""
+        for codes, reading in zip(pool, self.reader.read(pool), strict=True):
+            if balanced(reading.formula, self.settings.charge):
+                yield codes

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from model.bank import CodeBank
     from model.codes import CrystalCodes
     from model.prior.code_prior import CodePrior
 
@@ -26,9 +27,21 @@ _SAME_PLACE = 0.02
 class LocalMoves:
     """Moves that need to know how local codes read."""
 
-    def __init__(self, prior: CodePrior) -> None:
-        """Read codes with the tables of a generator's prior."""
+    def __init__(
+        self, prior: CodePrior, bank: CodeBank, base: CrystalCodes, *, max_atoms: int
+    ) -> None:
+        """Prepare the moves.
+
+        Args:
+            prior: The generator's prior, whose tables say how codes read.
+            bank: Training crystals, whose geometries may be taken over.
+            base: The base crystal of the episode.
+            max_atoms: Largest cell taken over, unless the base crystal is larger.
+        """
         self.prior = prior
+        self.bank = bank
+        donors = bank.donors(base)
+        self.donors = donors[bank.n_atoms[donors] <= max(max_atoms, base.n_atoms)]
         tables = prior.tables
         self.role_slot = tables.role_slot.numpy()
         self.coordinate = tables.axis_coordinate.numpy().astype(np.float64) % 1.0
@@ -43,7 +56,7 @@ class LocalMoves:
             share: Chance that one is moved.
             rng: Source of all draws.
         """
-        moves = (self.exchange_species, self.swap_sites, self.move_coordinate)
+        moves = (self.exchange_species, self.swap_sites, self.move_coordinate, self.transplant)
         result = list(codes)
         redrawn = []
         for i in np.flatnonzero(rng.random(len(codes)) < share).tolist():
@@ -56,6 +69,13 @@ class LocalMoves:
         for place, polymorph in zip(redrawn, polymorphs, strict=True):
             result[place] = polymorph
         return result
+
+    def transplant(self, codes: CrystalCodes, rng: np.random.Generator) -> CrystalCodes:
+        """Put the species on the sites and in the cell of a training crystal with as many."""
+        if not len(self.donors):
+            return codes
+        donor = self.bank.codes(int(rng.choice(self.donors)))
+        return replace(codes, local=donor.local, crystal=donor.crystal)
 
     def redraw(self, codes: Sequence[CrystalCodes], seed: int) -> list[CrystalCodes]:
         """Let the prior draw other geometries for the contents of cells: polymorphs.

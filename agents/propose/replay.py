@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from agents.propose.bandit import thompson
 from agents.propose.build import build_proposer
-from agents.propose.fitness import fitness_of
+from agents.propose.memory import load, recall, results_of
+from agents.propose.objectives import Objectives
 from agents.propose.proposer import Proposer, Result
 from agents.propose.seeds import EpisodeSeed
-from agents.propose.settings import FitnessSettings, ProposerSettings, ProposeSettings
+from agents.propose.settings import (
+    EvolutionSettings,
+    FitnessSettings,
+    ProposerSettings,
+    ProposeSettings,
+)
 from agents.propose.space import draw_base, search_space
+from agents.targets import Window
 from db import generations as generation_records
-from db.documents import Candidate
-from model.codes import CrystalCodes
 
 if TYPE_CHECKING:
     from model.generator import Generator
@@ -33,11 +41,13 @@ class Turn:
         episode: Number of the episode, unique in the campaign: proposers take turns in the order
             of the settings, so proposer i of n owns the episodes i, i + n, i + 2n, ...
         generation: Number of the generation within the episode.
+        first_round: Number of the round in which the episode started.
     """
 
     settings: ProposerSettings
     episode: int
     generation: int
+    first_round: int
 
 
 def turns(settings: ProposeSettings, round_index: int) -> list[Turn]:
@@ -53,28 +63,60 @@ def turns(settings: ProposeSettings, round_index: int) -> list[Turn]:
             settings=proposer,
             episode=(round_index // proposer.generations) * count + place,
             generation=round_index % proposer.generations,
+            first_round=round_index - round_index % proposer.generations,
         )
         for place, proposer in enumerate(settings.proposers)
     ]
 
 
 def start_episode(
-    seed: EpisodeSeed, generator: Generator, turn: Turn, settings: ProposeSettings
+    campaign: str,
+    seed: EpisodeSeed,
+    generator: Generator,
+    turn: Turn,
+    settings: ProposeSettings,
+    targets: Sequence[Window] = (),
 ) -> Proposer:
-    """Draw an episode's base crystal and build its proposer, before any generation is told.
+    """Choose an episode's base crystal and build its proposer, before any generation is told.
+
+    What earlier rounds of the campaign found is looked at only for proposers that learn from it.
 
     Args:
+        campaign: Name of the campaign.
         seed: The episode's seed.
         generator: The generator with its code bank.
         turn: Whose episode it is.
         settings: Restrictions of the base crystal and the bound of redraws.
+        targets: The campaign's windows, for objectives.
     """
-    space = search_space(generator, draw_base(generator, seed.base(), settings.base))
-    return build_proposer(turn.settings, space, seed, settings.max_redraws, generator)
+    objectives = None
+    if settings.fitness.objectives:
+        objectives = Objectives(settings.fitness.objectives, generator, targets)
+    own, rng = turn.settings, seed.base()
+    earlier: tuple[Result, ...] = ()
+    returned: str | None = None
+    if isinstance(own, EvolutionSettings) and turn.first_round and (own.bandit or own.recall):
+        memory = recall(campaign, turn.first_round, settings.fitness, objectives)
+        earlier = memory.latest(own.recall)
+        if own.bandit:
+            count = len(settings.proposers)
+            arms = memory.arms(own.kind, turn.episode % count, count, own.threshold)
+            returned = thompson(arms, rng)
+    if returned is None:
+        row = draw_base(generator, rng, settings.base)
+    else:
+        row = int(np.flatnonzero(generator.bank.ids == returned)[0])
+    space = replace(search_space(generator, row), earlier=earlier, objectives=objectives)
+    return build_proposer(own, space, seed, settings.max_redraws, generator)
 
 
 def replay(
-    campaign: str, seed: int, generator: Generator, turn: Turn, settings: ProposeSettings
+    campaign: str,
+    seed: int,
+    generator: Generator,
+    turn: Turn,
+    settings: ProposeSettings,
+    targets: Sequence[Window] = (),
 ) -> Proposer:
     """Rebuild a proposer from the database, ready to be asked for the turn's generation.
 
@@ -84,6 +126,7 @@ def replay(
         generator: The generator with its code bank.
         turn: The turn to prepare.
         settings: The campaign's proposer settings.
+        targets: The campaign's windows, for objectives.
 
     Returns:
         The proposer, told every earlier generation of its episode.
@@ -91,7 +134,8 @@ def replay(
     Raises:
         RoundNotReady: An earlier generation is not recorded or has a result still to come.
     """
-    proposer = start_episode(EpisodeSeed(seed, turn.episode), generator, turn, settings)
+    episode = EpisodeSeed(seed, turn.episode)
+    proposer = start_episode(campaign, episode, generator, turn, settings, targets)
     recorded = {g.generation: g for g in generation_records.load(campaign, episode=turn.episode)}
     for number in range(turn.generation):
         if number not in recorded:
@@ -99,7 +143,8 @@ def replay(
                 f"campaign {campaign}: generation {number} of episode {turn.episode} "
                 "was never recorded"
             )
-        results = known_results(recorded[number].candidate_ids, settings.fitness)
+        ids = recorded[number].candidate_ids
+        results = known_results(ids, settings.fitness, proposer.space.objectives)
         if results is None:
             raise RoundNotReady(
                 f"campaign {campaign}: generation {number} of episode {turn.episode} "
@@ -109,19 +154,11 @@ def replay(
     return proposer
 
 
-def known_results(ids: Sequence[str], settings: FitnessSettings) -> list[Result] | None:
+def known_results(
+    ids: Sequence[str], settings: FitnessSettings, objectives: Objectives | None = None
+) -> list[Result] | None:
     """Return the results of candidates in the order given, or None if one is still to come."""
-    candidates = {candidate.id: candidate for candidate in _load(ids)}
-    results = []
-    for candidate_id in ids:
-        candidate = candidates[candidate_id]
-        fitness = fitness_of(candidate, settings)
-        if fitness is None:
-            return None
-        results.append(Result(candidate_id, CrystalCodes.from_record(candidate.codes), fitness))
-    return results
-
-
-def _load(ids: Iterable[str]) -> Any:
-    fields = ("codes", "state", "evaluation", "history")
-    return Candidate.objects(id__in=sorted(set(ids))).only(*fields)
+    found = results_of(load(ids), settings, objectives)
+    results = [found[i] for i in ids]
+    known = [pair[0] for pair in results if pair is not None]
+    return known if len(known) == len(results) else None

@@ -183,11 +183,17 @@ class EvolutionSettings(_Settings):
         surrogate: Children are ranked by a model of what was evaluated so far.
         pool: Children made for each one evaluated, where a surrogate ranks them.
         acquisition: What the surrogate ranks by: the ``probability`` of a fitness below
-            `threshold`, the expected ``improvement`` over it, or the predicted ``mean``.
+            `threshold`, or the expected ``improvement`` over it.
         threshold: Fitness below which a crystal is a hit (eV/atom).
         min_labels: Evaluations needed before the surrogate ranks.
         max_labels: Most evaluations the surrogate learns from, the newest ones.
         local_moves: Share of the children that also move in the local codes; 0 freezes them.
+        max_atoms: Largest cell that a training crystal's local codes may bring in, unless the base
+            crystal is larger.
+        bandit: In a campaign, episodes return to base crystals that gave many hits (Thompson
+            sampling on new hits per evaluation); off, every episode draws a new base.
+        recall: Most results of earlier rounds of the campaign, of all proposers, that an episode
+            knows when it starts: the surrogate learns from them and no formula is paid for twice.
     """
 
     kind: Literal["code_evolution"] = "code_evolution"
@@ -207,11 +213,14 @@ class EvolutionSettings(_Settings):
     min_distance: float = Field(default=0.5, ge=0)
     surrogate: bool = True
     pool: int = Field(default=8, ge=1, le=256)
-    acquisition: Literal["probability", "improvement", "mean"] = "probability"
+    acquisition: Literal["probability", "improvement"] = "probability"
     threshold: float = 0.0
     min_labels: int = Field(default=32, ge=2)
     max_labels: int = Field(default=2048, ge=2)
-    local_moves: float = Field(default=0.1, ge=0, le=1)
+    local_moves: float = Field(default=0.2, ge=0, le=1)
+    max_atoms: int = Field(default=10, ge=1)
+    bandit: bool = True
+    recall: int = Field(default=4096, ge=0)
 
 
 ProposerSettings = Annotated[
@@ -250,6 +259,21 @@ class BaseSettings(_Settings):
         return self
 
 
+class Objective(_Settings):
+    """Something a search minimises besides the fitness.
+
+    Args:
+        kind: ``gap_window`` is the distance of the gap that the generator's shipped head predicts
+            to the campaign's band gap window (eV); ``novelty`` is 1 for the formula of a training
+            crystal, 0 for others.
+        weight: How strongly it counts where objectives are weighed into one number: a child worth
+            w is worth w exp(-weight value).
+    """
+
+    kind: Literal["gap_window", "novelty"]
+    weight: float = Field(default=1.0, gt=0)
+
+
 class FitnessSettings(_Settings):
     """What the proposers minimise.
 
@@ -258,10 +282,12 @@ class FitnessSettings(_Settings):
             cell, the paper's Fig. 3f; bigger cells win).
         penalty: Fitness of a candidate without a valid energy: it could not be decoded, was
             rejected before its evaluation, or failed. In the unit of ``kind``.
+        objectives: What multi-objective proposers minimise besides.
     """
 
     kind: FitnessKind = "formation_energy"
     penalty: float = Field(default=10.0, ge=0)
+    objectives: tuple[Objective, ...] = ()
 
 
 class ProposeSettings(_Settings):

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from agents.propose.settings import BaseSettings
 
 if TYPE_CHECKING:
+    from agents.propose.objectives import Objectives
+    from agents.propose.proposer import Result
     from model.codes import CrystalCodes
     from model.generator import Generator
 
@@ -36,12 +38,17 @@ class SearchSpace:
         base: Its codes; the local ones stay frozen.
         sizes: (G,) number of values of each global gene.
         donors: (D, G) global genes of the training crystals with as many species as the base.
+        earlier: What the campaign learned before the episode started, from any base; methods that
+            start cold do not look at it.
+        objectives: What is minimised besides the fitness; None for nothing.
     """
 
     base_id: str
     base: CrystalCodes
     sizes: Genes
     donors: NDArray[np.int64]
+    earlier: tuple[Result, ...] = ()
+    objectives: Objectives | None = None
 
     @property
     def volume(self) -> int:
