@@ -179,6 +179,7 @@ class CampaignLoop:
             self.config.propose,
             done,
             max_candidates=self.max_candidates,
+            targets=self.config.targets,
         )
         log.info("round %d: %s", done + 1, report)
         return done + 1
