@@ -67,6 +67,8 @@ class Stage(ABC):
         takes: The state of the candidates it works on.
         batch: Most candidates leased at once.
         lease_seconds: How long a lease lasts without renewal.
+        lacks: Result field that is still missing in the candidates it works on; for a stage that
+            leaves them in their state.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Stage(ABC):
     takes: State
     batch: int
     lease_seconds: int
+    lacks: str | None = None
 
     @abstractmethod
     def process(self, candidates: Sequence[Candidate]) -> Iterator[Outcome]:
@@ -139,7 +142,7 @@ def work(stage: Stage, campaign: str, owner: str, *, deadline: float = math.inf)
     committed = 0
     while time.monotonic() < deadline:
         batch = candidate_records.lease(
-            campaign, stage.takes, owner, stage.batch, stage.lease_seconds
+            campaign, stage.takes, owner, stage.batch, stage.lease_seconds, lacks=stage.lacks
         )
         if not batch:
             break

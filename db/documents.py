@@ -29,7 +29,7 @@ RESULTS = frozenset(  # the fields of a candidate that agents fill in
     {
         *("structure", "formula", "chemical_system", "elements", "n_atoms"),
         *("evaluation", "relaxation", "relaxed_codes", "screening", "duplicates"),
-        *("selection", "verification"),
+        *("hull", "selection", "verification"),
     }
 )
 
@@ -134,6 +134,7 @@ class Candidate(Record):
     predictions = ListField(DictField())
     screening = DictField()
     duplicates = DictField()
+    hull = DictField(null=True)  # None or missing: not placed yet
     selection = DictField()
     verification = DictField()
     rejection = DictField(null=True)  # {reason, detail, stage}

@@ -24,7 +24,15 @@ HELD = {"lease.expires_at": {"$type": "date"}}
 EXPIRED = {"$expr": {"$lte": ["$lease.expires_at", "$$NOW"]}}
 
 
-def lease(campaign: str, state: State, owner: str, limit: int, seconds: float) -> list[Candidate]:
+def lease(
+    campaign: str,
+    state: State,
+    owner: str,
+    limit: int,
+    seconds: float,
+    *,
+    lacks: str | None = None,
+) -> list[Candidate]:
     """Lease the oldest candidates of a state that nobody holds.
 
     A candidate that was leased before in this state, and came back, is leased alone: if it kills
@@ -36,6 +44,7 @@ def lease(campaign: str, state: State, owner: str, limit: int, seconds: float) -
         owner: Name of the worker, see `db.owners.owner_name`.
         limit: Most candidates to lease.
         seconds: How long the leases last unless renewed.
+        lacks: Only candidates without a result in this field.
 
     Returns:
         The candidates in order of proposal, with their new tokens.
@@ -43,11 +52,13 @@ def lease(campaign: str, state: State, owner: str, limit: int, seconds: float) -
     state = State(state)
     if state in TERMINAL:
         raise ValueError(f"{state} candidates are final and cannot be leased")
-    free = {
+    free: dict[str, Any] = {
         "campaign": campaign,
         "state": str(state),
         "$or": [{"lease": None}, EXPIRED],
     }
+    if lacks is not None:
+        free[lacks] = None  # missing counts as None
     change = {
         "lease": {"owner": {"$literal": owner}, "expires_at": from_now(seconds)},
         "token": {"$add": ["$token", 1]},

@@ -54,6 +54,12 @@ def count_by(campaign: str, field: str) -> dict[str, int]:
     return _group({"campaign": campaign, field: {"$gt": MinKey()}}, f"${field}")
 
 
+def lacking(campaign: str, state: State, field: str) -> list[str]:
+    """Return the ids of a campaign's candidates in a state that have no result in a field."""
+    chosen = {"campaign": campaign, "state": str(state), field: None}  # missing counts as None
+    return _ids(chosen)
+
+
 def rejections(campaign: str) -> dict[str, int]:
     """Count a campaign's rejected candidates per reason, the most frequent first."""
     chosen = {"campaign": campaign, "state": str(State.REJECTED), "rejection.reason": {"$gt": ""}}
@@ -158,6 +164,11 @@ def value_at(record: dict[str, Any], key: str) -> Any:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
+
+
+@idempotent
+def _ids(chosen: dict[str, Any]) -> list[str]:
+    return [str(one["_id"]) for one in current_database()["candidates"].find(chosen, {"_id": 1})]
 
 
 @idempotent

@@ -33,6 +33,8 @@ ALLOWED: dict[State, frozenset[State]] = {
     },
     **{state: frozenset() for state in TERMINAL},
 }
+# A worker may add its result to a screened candidate and leave it to the choice for DFT.
+ALLOWED[State.SCREENED] |= {State.SCREENED}
 
 
 class CalculationState(StrEnum):

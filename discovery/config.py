@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from agents.learn.settings import LearnSettings
 from agents.propose.settings import ProposeSettings
+from agents.relax.hull_settings import HullSettings
 from agents.relax.settings import RelaxSettings
 from agents.screen.settings import ScreenSettings
 from agents.targets import Window
@@ -56,6 +57,7 @@ class CampaignConfig(BaseModel):
     budget: Budget = Budget()
     propose: ProposeSettings
     relax: RelaxSettings = RelaxSettings()
+    hull: HullSettings = HullSettings()
     screen: ScreenSettings = ScreenSettings()
     verify: VerifySettings = VerifySettings()
     learn: LearnSettings = LearnSettings()
@@ -70,7 +72,18 @@ class CampaignConfig(BaseModel):
             )
         if "energy_above_hull" in names:
             raise ValueError(
-                "targets names energy_above_hull, which no agent computes yet: remove that window"
+                "targets names energy_above_hull, which means that of DFT, and no agent computes "
+                "it: for the potential's set hull.energy_above_hull_max"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_hull_under_pressure(self) -> Self:
+        if self.hull.reference is not None and self.relax.pressure != 0:
+            raise ValueError(
+                f"hull.reference is {self.hull.reference}, but the hull is one of energies at zero "
+                f"pressure and relax.pressure is {self.relax.pressure:g} GPa: set hull.reference "
+                "to null"
             )
         return self
 

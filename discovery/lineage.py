@@ -30,6 +30,7 @@ def describe(record: dict[str, Any], console: Console) -> None:
         console.print(f"failed: {record['error']}", soft_wrap=True, markup=False)
     _print_structure(record, console)
     console.print(_numbers(record))
+    _print_hull(record, console)
     console.print(_history(record))
 
 
@@ -97,6 +98,25 @@ def _numbers(record: dict[str, Any]) -> Table:
                 {True: "hit", False: "miss", None: ""}[verdict],
             )
     return table
+
+
+def _print_hull(record: dict[str, Any], console: Console) -> None:
+    hull = record.get("hull")
+    if not hull:
+        return
+    if "refused" in hull:
+        text = f"no hull ({hull['refused']['reason']}): {hull['refused']['detail']}"
+    else:
+        products = " + ".join(
+            f"{one['amount']:.3f} {one['formula']} ({one['id']})" for one in hull["decomposition"]
+        )
+        left = f", {hull['n_left_out']} large cells left out" if hull["n_left_out"] else ""
+        text = (
+            f"hull ({hull['level']}, {hull['reference']}): {hull['energy_above_hull']:+.4f} "
+            f"eV/atom above {products} (shares of the atoms); {hull['n_phases']} competing phases, "
+            f"{hull['n_relaxed']} relaxed{left}"
+        )
+    console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
 def _history(record: dict[str, Any]) -> Table:

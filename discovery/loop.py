@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from agents.verify.agent import Progress, VerifyAgent
-from db import campaigns, candidates, generations
+from db import campaigns, candidates, generations, queries
 from db.connection import Session
 from db.states import State
 from discovery.dispatch import dispatch_relaxations
@@ -35,6 +35,8 @@ STATES_OF_QUEUE = {
     "relax": (State.RELAXING,),
     "screen": (State.RELAXED,),
 }
+HULL_QUEUE = "relax"
+"""Competing phases are relaxed too, so the workers that relax candidates do it."""
 
 
 @dataclass
@@ -86,6 +88,7 @@ class CampaignLoop:
             self.config.seed,
             runtime.resolved["dft"],
         )
+        self.hull = runtime.resolved.get("hull", {}).get("used", False)
         self._token = 0  # no lead: a write with it is refused
         self._renewed = 0.0
         self._hinted: dict[str, float] = {}
@@ -147,11 +150,13 @@ class CampaignLoop:
         tick.round = self._propose(tick, enough)
         dispatch_relaxations(self.name, self.config.relax)
         tick.counts = candidates.counts(self.name)
-        self._hint_workers(tick)
+        unplaced = self._unplaced()
+        self._hint_workers(tick, unplaced)
         proposing_done = enough or tick.round >= self.config.budget.rounds or self._full()
         screening_done = not any(tick.counts.get(state.value) for state in BEFORE_SCREENED)
-        last = proposing_done and screening_done
-        verification = self.verification.step(last=last, within=screened_candidates(self.name))
+        last = proposing_done and screening_done and not unplaced
+        within = screened_candidates(self.name, placed=self.hull)
+        verification = self.verification.step(last=last, within=within)
         if verification.waiting_for:
             tick.waiting_for.append(verification.waiting_for)
         everything = last and verification.done
@@ -184,6 +189,10 @@ class CampaignLoop:
         log.info("round %d: %s", done + 1, report)
         return done + 1
 
+    def _unplaced(self) -> int:
+        """Count the screened candidates whose distance to the hull is still to come."""
+        return len(queries.lacking(self.name, State.SCREENED, "hull")) if self.hull else 0
+
     def _full(self) -> bool:
         """Say whether recorded generations used the budget up; others are asked again first."""
         if self.max_candidates is None:
@@ -193,7 +202,7 @@ class CampaignLoop:
             self.max_candidates
         )
 
-    def _hint_workers(self, tick: Tick) -> None:
+    def _hint_workers(self, tick: Tick, unplaced: int) -> None:
         batches = {
             "evaluate": self.config.relax.evaluate_batch,
             "relax": self.config.relax.relax_batch,
@@ -201,9 +210,14 @@ class CampaignLoop:
         }
         for queue, states in STATES_OF_QUEUE.items():
             waiting = sum(tick.counts.get(state.value, 0) for state in states)
+            workers = math.ceil(waiting / batches[queue])
             if waiting:
                 tick.waiting_for.append(f"{queue}: {waiting}")
-                self._hint(tick, queue, math.ceil(waiting / batches[queue]))
+            if unplaced and queue == HULL_QUEUE:
+                tick.waiting_for.append(f"hull: {unplaced}")
+                workers += unplaced
+            if workers:
+                self._hint(tick, queue, workers)
 
     def _hint(self, tick: Tick, queue: str, workers: int = 1) -> None:
         """Tell workers that a queue has work; a broker that is away is told again later."""

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from agents.relax.hull_settings import HullSettings
 from discovery.config import CampaignConfig
+
+#: What `hull.reference: auto` looks for.
+AUTOMATIC_REFERENCE = "mp"
 
 
 class NothingJudges(RuntimeError):
@@ -51,6 +55,7 @@ def resolve(config: CampaignConfig) -> dict[str, Any]:
             if config.relax.second_potential
             else None
         ),
+        "hull": resolve_hull(config.hull),
         "screens": screens,
         "dft": resolve_backend(config.verify),
         "broker": "redis" if os.environ.get("DISCOVERY_BROKER") else "embedded",
@@ -79,6 +84,34 @@ def _resolve_potential(name: str, device: str) -> dict[str, Any]:
         "references": references.digest,
         "device": device,
     }
+
+
+def resolve_hull(settings: HullSettings) -> dict[str, Any]:
+    """Decide where competing phases come from.
+
+    Args:
+        settings: The campaign's.
+
+    Returns:
+        ``used``; then ``name``, ``version``, ``checksum`` and ``n`` of the collection; else the
+        ``reason``.
+
+    Raises:
+        UnknownCollection: The collection that is named was not imported
+            (`db.reference_structures`).
+    """
+    from db import reference_structures
+
+    if settings.reference is None:
+        return {"used": False, "reason": "hull.reference is null"}
+    name = AUTOMATIC_REFERENCE if settings.reference == "auto" else settings.reference
+    try:
+        found = reference_structures.load(name)
+    except reference_structures.UnknownCollection as error:
+        if settings.reference != "auto":
+            raise
+        return {"used": False, "reason": str(error)}
+    return {"used": True, **{key: found[key] for key in ("name", "version", "checksum", "n")}}
 
 
 def require_judges(config: CampaignConfig, screens: list[dict[str, Any]]) -> None:
@@ -114,6 +147,11 @@ def describe(resolved: dict[str, Any]) -> list[str]:
             lines.append(f"screen: {screen['name']} {screen['version']}")
         else:
             lines.append(f"screen: {screen['name']} is not used ({screen['reason']})")
+    hull = resolved.get("hull", {"used": False, "reason": "not asked for"})
+    if hull["used"]:
+        lines.append(f"hull: {hull['n']} crystals of {hull['name']} {hull['version']}")
+    else:
+        lines.append(f"hull: none ({hull['reason']})")
     if dft["name"] == "none":
         lines.append(f"DFT: none ({dft['reason']})")
     else:

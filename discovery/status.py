@@ -9,6 +9,9 @@ from db import campaigns, candidates, queries
 from db.documents import Candidate, Event
 from db.states import State
 
+#: What counts as near the hull, eV/atom.
+NEAR_HULL = 0.1
+
 
 def status(campaign: str) -> dict[str, Any]:
     """Summarise a campaign.
@@ -19,7 +22,7 @@ def status(campaign: str) -> dict[str, Any]:
     Returns:
         Plain JSON values: ``campaign``, ``state``, ``counts`` per state (they add up to
         ``candidates``), ``rejections`` per reason, ``reached`` (the funnel: how many ever were in a
-        state), ``dft``, ``proposers``, ``model_version``, ``learning``, ``best``.
+        state), ``dft``, ``proposers``, ``model_version``, ``hull``, ``learning``, ``best``.
     """
     record = campaigns.load(campaign)
     counts = candidates.counts(campaign)
@@ -37,6 +40,7 @@ def status(campaign: str) -> dict[str, Any]:
         "potential": record.resolved["potential"],
         "screens": record.resolved["screens"],
         "model_version": record.live_model or record.resolved["generator"]["head"],
+        "hull": hull_counts(campaign),
         "learning": learning_events(campaign),
         "best": best(campaign),
         "created_at": record.created_at,
@@ -66,6 +70,23 @@ def dft_counts(campaign: str) -> dict[str, int]:
     }
 
 
+def hull_counts(campaign: str) -> dict[str, Any]:
+    """Count the candidates placed relative to the potential's hull, and the refused ones."""
+    refused: Counter[str] = Counter()
+    distances = []
+    for one in Candidate.objects(campaign=campaign, hull__level__exists=True).only("hull"):
+        if "refused" in one.hull:
+            refused[one.hull["refused"]["reason"]] += 1
+        else:
+            distances.append(float(one.hull["energy_above_hull"]))
+    return {
+        "placed": len(distances),
+        "below": sum(distance < 0 for distance in distances),
+        "within_0.1": sum(distance <= NEAR_HULL for distance in distances),
+        "refused": dict(refused),
+    }
+
+
 def learning_events(campaign: str) -> list[dict[str, Any]]:
     """List the learning events in order of time, with what was decided and why."""
     return [
@@ -76,7 +97,10 @@ def learning_events(campaign: str) -> list[dict[str, Any]]:
 
 def best(campaign: str, limit: int = 5) -> list[dict[str, Any]]:
     """List the most advanced candidates: verified hits first, then the lowest relaxed energies."""
-    fields = ("id", "formula", "state", "relaxation.formation_energy_per_atom", "verification")
+    fields = (
+        *("id", "formula", "state", "verification"),
+        *("relaxation.formation_energy_per_atom", "hull.energy_above_hull"),
+    )
     verified = (
         Candidate.objects(campaign=campaign, state=State.VERIFIED.value)
         .only(*fields)
@@ -101,6 +125,7 @@ def best(campaign: str, limit: int = 5) -> list[dict[str, Any]]:
             "formation_energy_per_atom_potential": (one.relaxation or {}).get(
                 "formation_energy_per_atom"
             ),
+            "energy_above_hull_potential": (one.hull or {}).get("energy_above_hull"),
             "formation_energy_per_atom": (one.verification or {}).get("formation_energy_per_atom"),
             "band_gap": (one.verification or {}).get("band_gap"),
             "hit": (one.verification or {}).get("hit"),

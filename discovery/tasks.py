@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 STAGES = {
     "evaluate": ("evaluate", "prescreen"),
-    "relax": ("relax",),
+    "relax": ("relax", "hull"),
     "screen": ("screen",),
 }
 
@@ -34,8 +34,9 @@ def work_queue(queue: str, campaign: str) -> int:
 
     here = runtime(campaign)
     deadline = time.monotonic() + TURN_SECONDS
+    names = [name for name in STAGES[queue] if here.has(name)]
     committed = sum(
-        work(here.stage(name), campaign, here.owner, deadline=deadline) for name in STAGES[queue]
+        work(here.stage(name), campaign, here.owner, deadline=deadline) for name in names
     )
     log.info("%s of %s: %d outcomes", queue, campaign, committed)
     return committed

@@ -119,7 +119,7 @@ def best_table(best: list[dict[str, Any]]) -> Table:
         best: As in ``discovery status --json``.
     """
     table = Table(box=None, pad_edge=False)
-    for column in ("id", "formula", "state", "E_f MLIP", "E_f DFT", "gap DFT", "hit"):
+    for column in ("id", "formula", "state", "E_f MLIP", "hull MLIP", "E_f DFT", "gap DFT", "hit"):
         table.add_column(column, justify="right" if "DFT" in column or "MLIP" in column else "left")
     for one in best:
         table.add_row(
@@ -127,6 +127,7 @@ def best_table(best: list[dict[str, Any]]) -> Table:
             one["formula"],
             one["state"],
             _number(one["formation_energy_per_atom_potential"]),
+            _number(one["energy_above_hull_potential"]),
             _number(one["formation_energy_per_atom"]),
             _number(one["band_gap"]),
             {True: "hit", False: "miss", None: ""}[one["hit"]],
@@ -163,6 +164,14 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         f"DFT: {dft['submitted']} submitted, {dft['completed']} completed, {dft['failed']} failed, "
         f"{dft['hits']} hits; {dft['references']} elemental references."
     )
+    hull = summary["hull"]
+    if hull["placed"] or hull["refused"]:
+        refused = ", ".join(f"{count} {reason}" for reason, count in hull["refused"].items())
+        console.print(
+            f"Hull of the potential: {hull['placed']} placed, {hull['below']} below it, "
+            f"{hull['within_0.1']} within 0.1 eV/atom; refused: {refused or 'none'}.",
+            soft_wrap=True,
+        )
     for event in summary["learning"]:
         version = event["version"] or "(no version)"
         console.print(

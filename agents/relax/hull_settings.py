@@ -11,7 +11,8 @@ class HullSettings(BaseModel):
     """Which phases candidates are compared with, and what that may cost.
 
     Args:
-        reference: Reference collection that the competing phases come from ("mp"); None: no hulls.
+        reference: Reference collection that the competing phases come from ("mp"); "auto": mp if
+            it was imported when the campaign started; None: no hulls.
         margin: Phases further than this above the single-point hull are not relaxed (eV/atom). It
             must exceed what relaxing gains any phase that matters; see docs/hull.md.
         max_phases: A chemical system with more phases than this has no hull; never half of one.

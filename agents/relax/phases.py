@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
-
-    from agents.relax.settings import RelaxSettings
 
 #: How many missing phases an error names before it only counts them.
 NAMED = 5
@@ -84,7 +82,7 @@ class Level:
         return f"{self.potential}, references {self.references[:12]}, {self.criterion}"
 
 
-def criterion(geometry: Geometry, settings: RelaxSettings) -> str:
+def criterion(geometry: Geometry, relaxation: Mapping[str, Any]) -> str:
     """Write down how the geometries were obtained; equal texts, comparable energies.
 
     The number of steps and the optimiser are not part of it: they decide whether and how fast a
@@ -92,12 +90,13 @@ def criterion(geometry: Geometry, settings: RelaxSettings) -> str:
 
     Args:
         geometry: Single points or relaxed crystals.
-        settings: Of the relaxation.
+        relaxation: Its settings, `RelaxSettings.relaxation_record`.
     """
     if geometry is Geometry.SINGLE_POINT:
         return str(geometry)
-    cell = f"stress<={settings.stress_max:g} GPa" if settings.relax_cell else "fixed cell"
-    return f"relaxed, force<={settings.fmax:g} eV/Å, {cell}, {settings.pressure:g} GPa"
+    relaxed = relaxation["relax_cell"]
+    cell = f"stress<={relaxation['stress_max']:g} GPa" if relaxed else "fixed cell"
+    return f"relaxed, force<={relaxation['fmax']:g} eV/Å, {cell}, {relaxation['pressure']:g} GPa"
 
 
 @dataclass(frozen=True)

@@ -196,7 +196,9 @@ class CompetingPhases(Phases):
 
     def _level(self, geometry: Geometry) -> Level:
         return Level(
-            self.potential.level, self.references.digest, criterion(geometry, self.settings)
+            self.potential.level,
+            self.references.digest,
+            criterion(geometry, self.settings.relaxation_record()),
         )
 
     def _small_enough(self, entries: Sequence[Entry]) -> list[Entry]:

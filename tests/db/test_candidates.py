@@ -32,6 +32,7 @@ STRAIGHT = [
 ]
 LEGAL = {
     *STRAIGHT,
+    ("screened", "screened"),  # a result is added
     *((source, end) for source, _ in STRAIGHT for end in ("rejected", "failed")),
 }
 

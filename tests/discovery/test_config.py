@@ -75,8 +75,13 @@ def test_missing_file_is_named() -> None:
         ),
         (
             {"targets": [{"property": "energy_above_hull", "max": 0.1}]},
-            "energy_above_hull, which no agent computes yet",
+            "energy_above_hull, which means that of DFT",
         ),
+        (
+            {"hull": {"reference": "mp"}, "relax": {"pressure": 10.0}},
+            r"zero pressure and relax\.pressure is 10 GPa",
+        ),
+        ({"hull": {"margins": 0.2}}, r"unknown key hull\.margins: did you mean margin\?"),
         ({"targets": []}, "targets"),
         ({"targets": [{"property": "colour", "min": 1}]}, r"targets\.0\.property"),
         ({"name": "../../etc"}, r"name: String should match"),
