@@ -71,6 +71,28 @@ class Runtime:
 
         return load_models(self.resolved["screens"])
 
+    @cached_property
+    def phases(self) -> Any:
+        """Competing phases of the reference collection that the campaign was started with."""
+        from agents.relax.phases_mongo import MongoPhases
+        from db import reference_structures
+
+        name = self.resolved["hull"]["name"]
+        found = reference_structures.load(name)
+        recorded = self.resolved["hull"]["checksum"]
+        self._check("reference collection", recorded, found["checksum"])
+        return MongoPhases(
+            self.potential,
+            self.references,
+            collection=name,
+            relax=self.config.relax,
+            hull=self.config.hull,
+        )
+
+    def has(self, name: str) -> bool:
+        """Say whether the campaign has a stage; only that of the hull may be left out."""
+        return name != "hull" or bool(self.resolved.get("hull", {}).get("used"))
+
     def load_everything(self) -> None:
         """Load every part now, so that one that is missing here is noticed before work starts."""
         for part in (self.generator, self.potential, self.references, self.screen_models):
@@ -80,7 +102,7 @@ class Runtime:
         """Build a stage; its models are shared by all of this process.
 
         Args:
-            name: ``evaluate``, ``prescreen``, ``relax`` or ``screen``.
+            name: ``evaluate``, ``prescreen``, ``relax``, ``screen`` or ``hull``.
         """
         return _STAGES[name](self)
 
@@ -120,7 +142,20 @@ def _screen(here: Runtime) -> Stage:
     )
 
 
-_STAGES = {"evaluate": _evaluate, "prescreen": _prescreen, "relax": _relax, "screen": _screen}
+def _hull(here: Runtime) -> Stage:
+    from agents.relax.hull_stage import HullStage
+
+    settings = here.config.relax
+    return HullStage(here.phases, here.config.hull, lease_seconds=settings.lease_seconds)
+
+
+_STAGES = {
+    "evaluate": _evaluate,
+    "prescreen": _prescreen,
+    "relax": _relax,
+    "screen": _screen,
+    "hull": _hull,
+}
 
 
 @lru_cache(maxsize=4)
