@@ -9,7 +9,7 @@ ENV PYTHONUNBUFFERED=1 \
 
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        g++ libcurl4 libfftw3-dev libopenblas-dev libxc-dev \
+        g++ make libcurl4 libfftw3-dev libopenblas-dev libxc-dev \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /app
@@ -19,8 +19,10 @@ COPY agents agents
 COPY model model
 COPY db db
 COPY configs configs
+COPY tools tools
 RUN pip install "$(grep '^torch==' constraints.txt)" \
-    && CC=g++ CXX=g++ pip install --constraint constraints.txt '.[dft]'
+    && sh tools/install-deepmd.sh python \
+    && CC=g++ CXX=g++ pip install --constraint constraints.txt '.[dft,openlam]'
 
 RUN useradd --create-home --uid 1000 discovery \
     && install -d -o discovery -g discovery /var/lib/discovery

@@ -16,14 +16,15 @@ export OPENBLAS_NUM_THREADS ?= 1
 
 setup: $(STAMP)
 
-# torch comes first: whatever is asked for before it may bring another build of it.
-$(STAMP): pyproject.toml constraints.txt tools/system-packages.sh
+# torch comes first: whatever is asked for before it may bring another build of it. DeePMD-kit is built against it.
+$(STAMP): pyproject.toml constraints.txt tools/system-packages.sh tools/install-deepmd.sh
 	@sh tools/system-packages.sh $(APT)
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || sh tools/system-packages.sh python3 python3-venv python3-dev
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --quiet --upgrade pip
 	@$(PIP) install --quiet "$$(grep '^torch==' constraints.txt)"
-	CC=g++ CXX=g++ $(PIP) install --quiet --constraint constraints.txt --editable '.[embedded,dft,dev]'
+	@sh tools/install-deepmd.sh $(BIN)/python
+	CC=g++ CXX=g++ $(PIP) install --quiet --constraint constraints.txt --editable '.[embedded,dft,openlam,dev]'
 	@$(PIP) check
 	@touch $@
 
