@@ -20,6 +20,7 @@ from agents.relax.potential import (
     Potential,
     PotentialResult,
     UnavailableDevice,
+    UnusablePotential,
 )
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def locate(name: str) -> Path:
     Raises:
         MissingFile: it is neither in `$DISCOVERY_MODELS/matgl` nor in this product's cache; the
             message says how to fetch it.
-        ValueError: the name is a path.
+        UnusablePotential: the name is a path.
     """
     _require_plain(name)
     try:
@@ -81,7 +82,9 @@ def fetch(name: str) -> Path:
 
 def _require_plain(name: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
-        raise ValueError(f"{name!r} is no name of a matgl model: give matgl:NAME, or its folder")
+        raise UnusablePotential(
+            f"{name!r} is no name of a matgl model: give matgl:NAME, or its folder"
+        )
 
 
 class MatglPotential(Potential):
@@ -117,7 +120,9 @@ class MatglPotential(Potential):
             )
         missing = [name for name in FILES if not (directory / name).exists()]
         if missing:
-            raise ValueError(f"{directory} is no saved matgl model: {', '.join(missing)} missing")
+            raise UnusablePotential(
+                f"{directory} is no saved matgl model: {', '.join(missing)} missing"
+            )
         try:
             import matgl
         except ImportError as error:
@@ -131,9 +136,11 @@ class MatglPotential(Potential):
                 model = matgl.load_model(directory)
             except (RuntimeError, ValueError) as error:
                 reason = error.__cause__ or error
-                raise ValueError(f"{directory} cannot be read by matgl: {reason}") from error
+                raise UnusablePotential(f"{directory} cannot be read by matgl: {reason}") from error
         if not hasattr(model, "calc_stresses"):
-            raise ValueError(f"{directory} holds a {type(model).__name__}, not a matgl potential")
+            raise UnusablePotential(
+                f"{directory} holds a {type(model).__name__}, not a matgl potential"
+            )
         version = hashlib.sha256((directory / "state.pt").read_bytes()).hexdigest()[:12]
         return cls(model, directory.name.lower(), version, device)
 
@@ -161,6 +168,8 @@ def _require_own_classes(directory: Path) -> None:
     try:
         module = json.loads((directory / "model.json").read_text())["@module"]
     except (UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{directory} cannot be read by matgl: {error!r} in model.json") from error
+        raise UnusablePotential(
+            f"{directory} cannot be read by matgl: {error!r} in model.json"
+        ) from error
     if not str(module).startswith("matgl."):
-        raise ValueError(f"{directory} cannot be read by matgl: it is a model of {module}")
+        raise UnusablePotential(f"{directory} cannot be read by matgl: it is a model of {module}")

@@ -31,6 +31,7 @@ from agents.relax.potential import (
     Potential,
     PotentialResult,
     UnavailableDevice,
+    UnusablePotential,
 )
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class OpenLAMPotential(Potential):
         """
         weights = parse_name(name)
         if weights is None:
-            raise ValueError(
+            raise UnusablePotential(
                 f"{name} is no file DeePMD-kit's PyTorch backend reads: it reads .pt and .pth "
                 "(graphs of TensorFlow, .pb, are converted by `dp convert-backend`)"
             )
@@ -106,7 +107,9 @@ class OpenLAMPotential(Potential):
         else:
             state, head = None, None
             if weights.head is not None:
-                raise ValueError(f"{path} is frozen with its head: leave out {weights.head!r}")
+                raise UnusablePotential(
+                    f"{path} is frozen with its head: leave out {weights.head!r}"
+                )
             inspect_frozen(path)
         model = _build(path, head, device)
         if state is not None:
@@ -195,10 +198,12 @@ def _build(path: Path, head: str | None, device: str) -> Any:
         model = DeepPot(str(path), head=head, no_jit=True)
     except LOADING_ERRORS as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{path} cannot be loaded by deepmd-kit: {reason}") from error
+        raise UnusablePotential(f"{path} cannot be loaded by deepmd-kit: {reason}") from error
     backend = model.deep_eval
     if backend.model_type is not DeepPot:
-        raise ValueError(f"{path} is a model of {backend.model_type.__name__}, not of energies")
+        raise UnusablePotential(
+            f"{path} is a model of {backend.model_type.__name__}, not of energies"
+        )
     needs = [
         what
         for what, needed in (
@@ -210,7 +215,9 @@ def _build(path: Path, head: str | None, device: str) -> Any:
         if needed
     ]
     if needs:
-        raise ValueError(f"{path} needs {', '.join(needs)}, which a crystal here does not carry")
+        raise UnusablePotential(
+            f"{path} needs {', '.join(needs)}, which a crystal here does not carry"
+        )
     return model
 
 
@@ -221,7 +228,7 @@ def _require_all_parameters(
     stored = {key.replace(f"model.{head}.", "model.Default.") if head else key for key in state}
     missing = sorted({key for key, _ in model.deep_eval.dp.named_parameters()} - stored)
     if missing:
-        raise ValueError(
+        raise UnusablePotential(
             f"{path} lacks {len(missing)} of the model's parameters, for instance {missing[0]}: "
             "it belongs to another version of deepmd-kit"
         )

@@ -20,7 +20,12 @@ from typing import Any
 
 from agents.download import download
 from agents.paths import MissingFile, cache_path, models_path
-from agents.relax.potential import OPENLAM_MODELS, OPENLAM_TEST, MissingPackage
+from agents.relax.potential import (
+    OPENLAM_MODELS,
+    OPENLAM_TEST,
+    MissingPackage,
+    UnusablePotential,
+)
 
 TEST_MODEL = Path(__file__).parent / "data" / "openlam-test"
 FOLDER = "openlam"
@@ -70,11 +75,11 @@ def locate(weights: WeightsName) -> Path:
 
     Raises:
         MissingFile: it is not here; the message says how to fetch it.
-        ValueError: the path of a file is a folder.
+        UnusablePotential: the path of a file is a folder.
     """
     if weights.file is not None:
         if weights.file.is_dir():
-            raise ValueError(f"{weights.file} is a folder, not a file of weights")
+            raise UnusablePotential(f"{weights.file} is a folder, not a file of weights")
         if not weights.file.is_file():
             raise MissingFile(f"there is no file {weights.file}")
         return weights.file.absolute()
@@ -98,13 +103,13 @@ def digest(path: Path, weights: WeightsName) -> str:
     """Return the sha256 of a file of weights.
 
     Raises:
-        ValueError: the file of a built-in name is not the one OpenLAM published.
+        UnusablePotential: the file of a built-in name is not the one OpenLAM published.
     """
     found = sha256(path)
     if weights.model in OPENLAM_MODELS:
         expected = str(_registry()[weights.model]["sha256"])
         if found != expected:
-            raise ValueError(
+            raise UnusablePotential(
                 f"{path} has sha256 {found}, but {weights.model} has {expected}: remove the file "
                 f"and run `discovery models fetch {weights.model}`"
             )
@@ -122,12 +127,14 @@ def fetch(name: str, progress: Callable[[int, int | None], None] = lambda *_: No
         The file, its sha256 checked against OpenLAM's.
 
     Raises:
-        ValueError: OpenLAM has no such model.
+        UnusablePotential: OpenLAM has no such model.
         agents.download.DownloadFailed: no source delivered the right file.
     """
     weights = parse_name(name)
     if weights is None or weights.model not in OPENLAM_MODELS:
-        raise ValueError(f"OpenLAM has no model {name!r}; it has {', '.join(OPENLAM_MODELS)}")
+        raise UnusablePotential(
+            f"OpenLAM has no model {name!r}; it has {', '.join(OPENLAM_MODELS)}"
+        )
     entry = _registry()[weights.model]
     try:
         path = locate(weights)
@@ -154,7 +161,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         The state: tensors by name and the model's parameters in `_extra_state`.
 
     Raises:
-        ValueError: the file is corrupt or holds something else.
+        UnusablePotential: the file is corrupt or holds something else.
     """
     import torch
 
@@ -162,13 +169,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise ValueError(
+        raise UnusablePotential(
             f"{path} cannot be read as weights, it is corrupt or of another kind: {reason}"
         ) from error
     state = content.get("model", content) if isinstance(content, dict) else None
     extra = state.get("_extra_state") if isinstance(state, dict) else None
     if not isinstance(extra, dict) or not isinstance(extra.get("model_params"), dict):
-        raise ValueError(f"{path} holds no model of DeePMD-kit")
+        raise UnusablePotential(f"{path} holds no model of DeePMD-kit")
     return dict(state or {})
 
 
@@ -181,12 +188,12 @@ def choose_head(path: Path, parameters: Mapping[str, Any], head: str | None) -> 
         head: the head asked for: its name or an alias, in any case.
 
     Raises:
-        ValueError: a head is missing, unknown, or the model has none.
+        UnusablePotential: a head is missing, unknown, or the model has none.
     """
     heads: Mapping[str, Any] | None = parameters.get("model_dict")
     if heads is None:
         if head is not None:
-            raise ValueError(f"{path} has a single task: leave out the head {head!r}")
+            raise UnusablePotential(f"{path} has a single task: leave out the head {head!r}")
         return None
     spellings = {
         alias.lower(): name
@@ -195,7 +202,7 @@ def choose_head(path: Path, parameters: Mapping[str, Any], head: str | None) -> 
     }
     if head is None or head.lower() not in spellings:
         wrong = "needs a head" if head is None else f"has no head {head!r}"
-        raise ValueError(
+        raise UnusablePotential(
             f"{path} {wrong}: name one as {path.name}:HEAD (or DPA-3.1-3M:HEAD for a built-in "
             f"name); it has {', '.join(heads)}"
         )
@@ -206,7 +213,7 @@ def inspect_frozen(path: Path) -> None:
     """Refuse a `.pth` file that is no frozen model, or does more than compute.
 
     Raises:
-        ValueError: the file is corrupt, no TorchScript, or its program touches files.
+        UnusablePotential: the file is corrupt, no TorchScript, or its program touches files.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -216,16 +223,16 @@ def inspect_frozen(path: Path) -> None:
                 archive.getinfo(n).file_size for n in names if n.endswith("data_modifier.pth")
             )
     except (zipfile.BadZipFile, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is corrupt or no frozen model: {error}") from error
+        raise UnusablePotential(f"{path} is corrupt or no frozen model: {error}") from error
     if not code:
-        raise ValueError(f"{path} is no frozen model; is it a checkpoint (.pt)?")
+        raise UnusablePotential(f"{path} is no frozen model; is it a checkpoint (.pt)?")
     if modifier:
-        raise ValueError(f"{path} carries a data modifier, which is not supported")
+        raise UnusablePotential(f"{path} carries a data modifier, which is not supported")
     for name, text in code.items():
         for library, operator, builtin in _OPERATOR.findall(text):
             if builtin or library not in _LIBRARIES or operator in _FORBIDDEN:
                 call = f"torch.{builtin}" if builtin else f"{library}.{operator}"
-                raise ValueError(f"{path} is refused: its program calls {call} ({name})")
+                raise UnusablePotential(f"{path} is refused: its program calls {call} ({name})")
 
 
 def sha256(path: Path) -> str:

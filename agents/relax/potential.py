@@ -48,6 +48,10 @@ class MissingPackage(ImportError):
     """The optional package a potential needs is not installed."""
 
 
+class UnusablePotential(ValueError):
+    """A name is no potential, or its file is corrupt or of another kind."""
+
+
 class UnavailableDevice(ValueError):
     """The torch device asked for is not on this machine, or the potential does not run on it."""
 
@@ -175,7 +179,7 @@ def load_potential(name: str, device: str = "cpu") -> Potential:
         The potential, ready to be asked; the same object for the same arguments.
 
     Raises:
-        ValueError: the name is no potential, or its file is corrupt or of another kind.
+        UnusablePotential: the name is no potential, or its file is corrupt or of another kind.
         agents.paths.MissingFile: the weights are not on this machine.
         MissingPackage: the optional package of the potential is not installed.
         UnavailableDevice: the device is not on this machine, or the potential does not run on it.
@@ -206,7 +210,7 @@ def _load(name: str, device: str) -> Potential:
         from agents.relax.matgl import MatglPotential
 
         return MatglPotential.load(Path(name), device=device)
-    raise ValueError(
+    raise UnusablePotential(
         f"unknown potential {name!r}; known are {', '.join(POTENTIALS)} (with :HEAD where a model "
         "has heads), matgl:NAME, a .pt or .pth file of DeePMD-kit, or the directory of a saved "
         "matgl model"
