@@ -7,7 +7,17 @@ import sys
 
 import typer
 
-from discovery.cli import campaigns, data, doctor, evaluate, generate, generator, models, work
+from discovery.cli import (
+    campaigns,
+    data,
+    doctor,
+    evaluate,
+    generate,
+    generator,
+    models,
+    relax,
+    work,
+)
 
 EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted."
 
@@ -24,6 +34,7 @@ app = typer.Typer(
 campaigns.register(app)
 generator.register(app)
 generate.register(app)
+relax.register(app)
 app.add_typer(evaluate.app, name="evaluate")
 work.register(app)
 doctor.register(app)
