@@ -65,6 +65,23 @@ class Runtime:
         return references
 
     @cached_property
+    def second_potential(self) -> Any:
+        """The potential that must agree on what was relaxed, or None."""
+        from agents.relax.agreement import SecondPotential
+        from agents.relax.potential import load_potential
+        from agents.relax.references import ElementalReferences
+
+        resolved = self.resolved.get("second_potential")
+        if resolved is None:
+            return None
+        potential = load_potential(resolved["name"], device=self.device)
+        self._check("second potential", resolved["level"], potential.level)
+        references = ElementalReferences.load(potential)
+        self._check("second reference table", resolved["references"], references.digest)
+        difference = self.config.relax.second_potential_max_difference
+        return SecondPotential(potential, references, difference)
+
+    @cached_property
     def screen_models(self) -> Any:
         """The property models that the campaign was started with."""
         from agents.screen.models import load_models
@@ -95,7 +112,14 @@ class Runtime:
 
     def load_everything(self) -> None:
         """Load every part now, so that one that is missing here is noticed before work starts."""
-        for part in (self.generator, self.potential, self.references, self.screen_models):
+        parts = (
+            self.generator,
+            self.potential,
+            self.second_potential,
+            self.references,
+            self.screen_models,
+        )
+        for part in parts:
             log.debug("loaded %s", type(part).__name__)
 
     def stage(self, name: str) -> Stage:
@@ -123,7 +147,9 @@ def _evaluate(here: Runtime) -> Stage:
 def _relax(here: Runtime) -> Stage:
     from agents.relax.stage import RelaxStage
 
-    return RelaxStage(here.potential, here.references, here.config.relax)
+    return RelaxStage(
+        here.potential, here.references, here.config.relax, second=here.second_potential
+    )
 
 
 def _prescreen(here: Runtime) -> Stage:
