@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from agents.relax.batch import CRYSTAL_ERRORS, relaxations
@@ -133,13 +133,17 @@ class CompetingPhases(Phases):
         chosen = [entry for entry in entries if entry.id in near]
         return [*self._elements(chemical_system), *self._relaxed(chemical_system, chosen)]
 
-    def phases_for(self, composition: Composition) -> list[Phase]:
+    def phases_for(self, composition: Composition, leave_out: Collection[str] = ()) -> list[Phase]:
         """Return the phases that decide about one composition; cheaper than `phases_of`.
 
         A phase that is not relaxed yet counts with its single point less the margin, which is below
         its relaxed energy. Where the hull of these bounds and of the relaxed energies at the
         composition is made of relaxed phases alone, it is the hull of relaxed phases; until then
         the others on it are relaxed.
+
+        Args:
+            composition: Only the ratios matter.
+            leave_out: Ids of phases that are not to compete: to ask how stable a known phase is.
 
         Returns:
             For single points, all phases; else the relaxed ones, which give the same distance at
@@ -150,7 +154,7 @@ class CompetingPhases(Phases):
             TooManyPhases: There are more of them than may be computed.
         """
         system = composition.chemical_system
-        entries = {entry.id: entry for entry in self.entries_of(system)}
+        entries = {e.id: e for e in self.entries_of(system) if e.id not in leave_out}
         single = self._single_points(system, list(entries.values()))
         if self.geometry is Geometry.SINGLE_POINT:
             return single
@@ -169,6 +173,15 @@ class CompetingPhases(Phases):
                 return list(known.values())
             together = [entries[name] for name in _with_polymorphs(chosen, open_, self.hull.margin)]
             known |= {phase.id: phase for phase in self._relaxed(system, together)}
+
+    def relaxed(self, chemical_system: str, ids: Collection[str]) -> list[Phase]:
+        """Return some phases of a chemical system relaxed, however far from the hull they are.
+
+        Raises:
+            IncompleteHull: One of them lacks an energy.
+        """
+        entries = [entry for entry in self.entries_of(chemical_system) if entry.id in ids]
+        return self._relaxed(chemical_system, entries)
 
     def compute_single_points(
         self,

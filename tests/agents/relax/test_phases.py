@@ -151,6 +151,17 @@ def test_one_composition_needs_fewer_relaxations_for_the_same_distance(
     assert spent < len(relaxations) or len(composition) == 1
 
 
+def test_how_stable_a_known_phase_is(folder: Path, relaxations: list[str]) -> None:
+    composition = Composition("NaCl")
+    polymorphs = ("mp-3", "mp-4", "mp-5")
+    others = build(folder).phases_for(composition, leave_out=polymorphs)
+    assert not {phase.id for phase in others} & set(polymorphs)
+    result = energy_above_hull(composition, -2.03, others)
+    assert [product.id for product in result.decomposition] == ["mp-6", "element:Na"]
+    # two thirds of the atoms of NaCl are in NaCl3, which relaxes to -1.11 eV/atom
+    assert result.decomposition_energy == pytest.approx(2.03 - 1.11 * 2 / 3)
+
+
 def test_margin_zero_misses_what_relaxing_would_bring_below(
     folder: Path, relaxations: list[str]
 ) -> None:
