@@ -27,7 +27,11 @@ from db.retry import idempotent
 
 COLLECTION = "optuna_journal"
 ONCE = "discovery:once"
-"""User attribute of a trial or study: a log that carries a value the journal has is left out."""
+"""User attribute of a trial or study: a second log with the same value is refused."""
+
+
+class AlreadyLogged(ValueError):
+    """A log names itself (`ONCE`), and the journal has one of that name."""
 
 
 class MongoJournalBackend(BaseJournalBackend):
@@ -71,6 +75,10 @@ class MongoJournalBackend(BaseJournalBackend):
 
         Args:
             logs: serialisable as JSON.
+
+        Raises:
+            AlreadyLogged: if one carries the attribute `ONCE` with a value that the journal has;
+                those before it were appended.
         """
         # The identifiers are made before the first attempt: a repeated one meets its own document.
         for log in logs:
@@ -84,7 +92,7 @@ class MongoJournalBackend(BaseJournalBackend):
 
     @idempotent
     def _append(self, identifier: ObjectId, once: str | None, text: str) -> None:
-        """Write one log with the next free number, unless it is there already."""
+        """Write one log with the next free number, unless this very one is there already."""
         collection = self._collection()
         document = {"_id": identifier, "journal": self.journal, "text": text}
         if once is not None:
@@ -100,7 +108,9 @@ class MongoJournalBackend(BaseJournalBackend):
                 taken = set((error.details or {}).get("keyPattern", {}))
                 if "number" in taken:
                     continue
-                if not taken & {"_id", "once"}:
+                if "once" in taken:
+                    raise AlreadyLogged(f"journal {self.journal} has the log {once!r}") from None
+                if "_id" not in taken:
                     raise
             return
 
