@@ -18,7 +18,7 @@ from agents.propose.proposer import Draft, Proposer, Result
 from agents.propose.random_search import prior_of
 from agents.propose.seeds import EpisodeSeed
 from agents.propose.settings import EvolutionSettings
-from agents.propose.space import SearchSpace
+from agents.propose.space import SearchSpace, as_points
 
 if TYPE_CHECKING:
     from model.codes import CrystalCodes
@@ -113,7 +113,7 @@ class EvolutionProposer(Proposer):
         if self.settings.initial == "prior":
             return self._prior_draws(n, rng)
         draw = self.space.recombined if self.settings.initial == "donor" else self.space.uniform
-        return [base.with_global_genes(draw(rng)) for _ in range(n)]
+        return base.with_many_global_genes(as_points(draw(rng, n)))
 
     def _prior_draws(self, n: int, rng: np.random.Generator) -> list[CrystalCodes]:
         seed = int(rng.integers(2**31))

@@ -7,11 +7,12 @@ population 64, 10 generations, the best 12 are parents of 63 children, the singl
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agents.propose.proposer import GeneProposer, Result
 from agents.propose.seeds import EpisodeSeed
 from agents.propose.settings import GeneticSettings
-from agents.propose.space import Genes, SearchSpace, as_genes
+from agents.propose.space import Genes, SearchSpace, as_points
 
 
 class GeneticProposer(GeneProposer):
@@ -50,23 +51,40 @@ class GeneticProposer(GeneProposer):
         survivors = self._survivors(ranked)
         size = self.settings.population - len(survivors)
         if not self.settings.distinct:
-            return survivors + [self._child(parents, rng) for _ in range(size)]
-        children = self._distinct(lambda: self._child(parents, rng), size, rng, taken=survivors)
+            return survivors + as_points(self.children(parents, size, rng))
+        children = self._distinct(
+            lambda n: as_points(self.children(parents, n, rng)), size, rng, taken=survivors
+        )
         return survivors + children
 
     def _initial(self, rng: np.random.Generator) -> list[Genes]:
         draw = self.space.uniform if self.settings.initial == "random" else self.space.recombined
         if not self.settings.distinct:
-            return [draw(rng) for _ in range(self.settings.population)]
-        return self._distinct(lambda: draw(rng), self.settings.population, rng)
+            return as_points(draw(rng, self.settings.population))
+        return self._distinct(lambda n: as_points(draw(rng, n)), self.settings.population, rng)
 
     def _survivors(self, ranked: list[Result]) -> list[Genes]:
         best = dict.fromkeys(result.genes for result in ranked)
         return list(best)[: self.settings.survivors]
 
-    def _child(self, parents: np.ndarray, rng: np.random.Generator) -> Genes:
-        """Cross two different parents and mutate; `parents` is (P, G)."""
-        first, second = parents[rng.choice(len(parents), size=2, replace=False)]
-        child = np.where(rng.random(len(first)) < self.settings.crossover, second, first)
-        mutated = rng.random(len(first)) < self.settings.mutation
-        return as_genes(np.where(mutated, rng.integers(0, self.space.sizes), child))
+    def children(
+        self, parents: NDArray[np.int64], n: int, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Cross pairs of different parents and mutate.
+
+        Args:
+            parents: (P, G) global genes, at least two rows.
+            n: Number of children.
+            rng: Source of all draws.
+
+        Returns:
+            (n, G).
+        """
+        sizes = np.array(self.space.sizes)
+        first = rng.integers(len(parents), size=n)
+        second = rng.integers(len(parents) - 1, size=n)
+        second += second >= first
+        crossed = rng.random((n, len(sizes))) < self.settings.crossover
+        mutated = rng.random((n, len(sizes))) < self.settings.mutation
+        drawn = rng.integers(0, sizes, size=(n, len(sizes)))
+        return np.where(mutated, drawn, np.where(crossed, parents[second], parents[first]))

@@ -20,7 +20,7 @@ from agents.propose.optuna_trials import completed, distributions, genes, study_
 from agents.propose.proposer import GeneProposer
 from agents.propose.seeds import EpisodeSeed
 from agents.propose.settings import NSGASettings
-from agents.propose.space import Genes, SearchSpace
+from agents.propose.space import Genes, SearchSpace, as_points
 
 _SAMPLERS: dict[str, type[NSGAIISampler] | type[NSGAIIISampler]] = {
     "optuna_nsga2": NSGAIISampler,
@@ -55,11 +55,13 @@ class NSGAProposer(GeneProposer):
     def _draw_genes(self, generation: int, rng: np.random.Generator) -> list[Genes]:
         size = self.settings.population
         if generation == 0 and self.settings.initial == "donor":
-            return self._distinct(lambda: self.space.recombined(rng), size, rng)
+            return self._distinct(lambda n: as_points(self.space.recombined(rng, n)), size, rng)
         study = self._study(generation)
         told = {result.genes for results in self.told for result in results}
         return self._distinct(
-            lambda: genes(study.ask(self._distributions), self._distributions),
+            lambda n: [
+                genes(study.ask(self._distributions), self._distributions) for _ in range(n)
+            ],
             size,
             rng,
             taken=told,

@@ -42,7 +42,9 @@ class TPEProposer(GeneProposer):
         study = self._study(seed=int(rng.integers(2**32)))
         told = {result.genes for results in self.told for result in results}
         return self._distinct(
-            lambda: genes(study.ask(self._distributions), self._distributions),
+            lambda n: [
+                genes(study.ask(self._distributions), self._distributions) for _ in range(n)
+            ],
             self.settings.batch,
             rng,
             taken=told,

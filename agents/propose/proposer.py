@@ -213,34 +213,42 @@ class GeneProposer(Proposer):
         """Return the genes of one generation, in order; see `Proposer._draw`."""
 
     def _draw(self, generation: int, rng: np.random.Generator) -> list[Draft]:
-        base = self.space.base
-        return [Draft(base.with_global_genes(g)) for g in self._draw_genes(generation, rng)]
+        genes = self._draw_genes(generation, rng)
+        return [Draft(codes) for codes in self.space.base.with_many_global_genes(genes)]
 
     def _distinct(
         self,
-        draw: Callable[[], Genes],
+        draw: Callable[[int], Sequence[Genes]],
         size: int,
         rng: np.random.Generator,
         taken: Collection[Genes] = (),
     ) -> list[Genes]:
         """Draw points until there are `size` that differ from each other and from `taken`.
 
-        A repeated point is redrawn at most `max_redraws` times, then replaced by a uniform draw
-        among unseen points; fewer than `size` come back only when the space is used up.
+        Those that repeat are drawn again, all of them at once and at most `max_redraws` times, then
+        replaced by uniform draws among unseen points; fewer than `size` come back only when the
+        space is used up.
+
+        Args:
+            draw: Draws as many points as it is asked for.
+            size: How many are wanted.
+            rng: Source of the uniform draws.
+            taken: Points that may not be proposed.
         """
         seen = set(taken)
         points: list[Genes] = []
-        for _ in range(size):
-            point: Genes | None = draw()
-            redraws = 0
-            while point in seen and redraws < self.max_redraws:
-                point = draw()
-                redraws += 1
-            if point in seen:
-                point = self.space.unseen(rng, seen)
-                self.filled += 1
-            if point is None:
+        for _ in range(self.max_redraws + 1):
+            for point in draw(size - len(points)):
+                if point not in seen:
+                    seen.add(point)
+                    points.append(point)
+            if len(points) == size:
+                return points
+        while len(points) < size:
+            unseen = self.space.unseen(rng, seen)
+            if unseen is None:
                 break
-            seen.add(point)
-            points.append(point)
+            self.filled += 1
+            seen.add(unseen)
+            points.append(unseen)
         return points

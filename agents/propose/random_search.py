@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from agents.propose.proposer import GeneProposer
 from agents.propose.seeds import EpisodeSeed
 from agents.propose.settings import DonorSettings, PriorSettings, RandomSettings
-from agents.propose.space import Genes, SearchSpace
+from agents.propose.space import Genes, SearchSpace, as_points
 
 if TYPE_CHECKING:
     from model.generator import Generator
@@ -39,7 +38,7 @@ class RandomProposer(GeneProposer):
         self.batch = settings.batch
 
     def _draw_genes(self, generation: int, rng: np.random.Generator) -> list[Genes]:
-        return self._distinct(lambda: self.space.uniform(rng), self.batch, rng)
+        return self._distinct(lambda n: as_points(self.space.uniform(rng, n)), self.batch, rng)
 
 
 class DonorProposer(GeneProposer):
@@ -64,7 +63,7 @@ class DonorProposer(GeneProposer):
         self.batch = settings.batch
 
     def _draw_genes(self, generation: int, rng: np.random.Generator) -> list[Genes]:
-        return self._distinct(lambda: self.space.recombined(rng), self.batch, rng)
+        return self._distinct(lambda n: as_points(self.space.recombined(rng, n)), self.batch, rng)
 
 
 class PriorProposer(GeneProposer):
@@ -91,18 +90,12 @@ class PriorProposer(GeneProposer):
         self.prior = prior_of(generator)
 
     def _draw_genes(self, generation: int, rng: np.random.Generator) -> list[Genes]:
-        def stream() -> Iterator[Genes]:
-            while True:
-                drawn = self.prior.sample_global(
-                    self.space.base,
-                    self.settings.batch,
-                    seed=int(rng.integers(2**31)),
-                    temperature=self.settings.temperature,
-                )
-                yield from (codes.global_genes for codes in drawn)
+        def draw(n: int) -> list[Genes]:
+            seed, temperature = int(rng.integers(2**31)), self.settings.temperature
+            drawn = self.prior.sample_global(self.space.base, n, seed=seed, temperature=temperature)
+            return [codes.global_genes for codes in drawn]
 
-        drawn = stream()
-        return self._distinct(lambda: next(drawn), self.settings.batch, rng)
+        return self._distinct(draw, self.settings.batch, rng)
 
 
 def prior_of(generator: Generator) -> CodePrior:

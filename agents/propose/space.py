@@ -55,14 +55,14 @@ class SearchSpace:
         """Number of distinct points."""
         return math.prod(self.sizes)
 
-    def uniform(self, rng: np.random.Generator) -> Genes:
-        """Draw every gene uniformly over its range."""
-        return as_genes(rng.integers(0, self.sizes))
+    def uniform(self, rng: np.random.Generator, n: int) -> NDArray[np.int64]:
+        """Draw n points (n, G), every gene uniformly over its range."""
+        return rng.integers(0, self.sizes, size=(n, len(self.sizes)))
 
-    def recombined(self, rng: np.random.Generator) -> Genes:
-        """Draw every gene from the same place of a training crystal, each from its own donor."""
-        rows = rng.integers(0, len(self.donors), size=len(self.sizes))
-        return as_genes(self.donors[rows, np.arange(len(self.sizes))])
+    def recombined(self, rng: np.random.Generator, n: int) -> NDArray[np.int64]:
+        """Draw n points (n, G), every gene from a training crystal of its own, at its place."""
+        rows = rng.integers(0, len(self.donors), size=(n, len(self.sizes)))
+        return self.donors[rows, np.arange(len(self.sizes))]
 
     def unseen(self, rng: np.random.Generator, seen: Collection[Genes]) -> Genes | None:
         """Draw uniformly among the points not seen yet.
@@ -76,7 +76,7 @@ class SearchSpace:
             gives nothing new in 1000 draws.
         """
         for _ in range(_UNSEEN_DRAWS):
-            genes = self.uniform(rng)
+            genes = as_points(self.uniform(rng, 1))[0]
             if genes not in seen:
                 return genes
         if self.volume > _ENUMERABLE:
@@ -86,9 +86,9 @@ class SearchSpace:
         return left[int(rng.integers(len(left)))] if left else None
 
 
-def as_genes(values: NDArray[np.integer]) -> Genes:
-    """Return an array as a hashable tuple of plain integers."""
-    return tuple(int(value) for value in values)
+def as_points(genes: NDArray[np.integer]) -> list[Genes]:
+    """Return the rows of an array (n, G) as hashable tuples of plain integers."""
+    return list(map(tuple, genes.tolist()))
 
 
 def draw_base(generator: Generator, rng: np.random.Generator, restriction: BaseSettings) -> int:
