@@ -79,6 +79,35 @@ class CrystalCodes:
         species = tuple(tuple(flat[i : i + levels]) for i in range(0, cut, levels or 1))
         return CrystalCodes(species=species, crystal=tuple(flat[cut:]), local=self.local)
 
+    def with_many_global_genes(self, genes: Sequence[Sequence[int]]) -> list[CrystalCodes]:
+        """Return one copy of these codes for each row of global genes.
+
+        What `with_global_genes` returns for each, without checking the local codes again: a search
+        makes thousands of crystals that share them.
+
+        Args:
+            genes: rows of as many plain integers as `global_genes` has, in the same order.
+
+        Raises:
+            ValueError: if the number of genes differs or one is negative.
+        """
+        expected, levels = len(self.global_genes), len(self.species[0]) if self.species else 1
+        cut = expected - len(self.crystal)
+        made = []
+        for row in genes:
+            if len(row) != expected:
+                raise ValueError(f"these codes have {expected} global genes, got {len(row)}")
+            if min(row) < 0:
+                raise ValueError(f"codes are indices from 0 on, got {min(row)}")
+            flat = tuple(row)
+            codes = object.__new__(CrystalCodes)
+            tokens = tuple(flat[i : i + levels] for i in range(0, cut, levels))
+            object.__setattr__(codes, "species", tokens)
+            object.__setattr__(codes, "crystal", flat[cut:])
+            object.__setattr__(codes, "local", self.local)
+            made.append(codes)
+        return made
+
     def record(self) -> dict[str, Any]:
         """Return plain lists, ready for JSON or a database."""
         return {

@@ -28,6 +28,21 @@ def test_genes_are_species_then_crystal_and_can_be_replaced() -> None:
     assert CODES.with_global_genes(CODES.global_genes) == CODES
 
 
+def test_many_replacements_at_once_equal_single_ones() -> None:
+    rows = [[9, 9, 4, 4, 1, 2, 3], [0, 1, 2, 3, 4, 5, 6]]
+    many = CODES.with_many_global_genes(rows)
+    assert many == [CODES.with_global_genes(row) for row in rows]
+    assert [codes.digest() for codes in many] == [
+        CODES.with_global_genes(row).digest() for row in rows
+    ]
+    cell_only = CrystalCodes((), (3, 4), ((1, 2), (5, 6)))
+    assert cell_only.with_many_global_genes([[7, 8]]) == [cell_only.with_global_genes([7, 8])]
+    with pytest.raises(ValueError, match="7 global genes, got 6"):
+        CODES.with_many_global_genes([[0] * 6])
+    with pytest.raises(ValueError, match="got -1"):
+        CODES.with_many_global_genes([[0, 0, 0, 0, 0, 0, -1]])
+
+
 def test_digest_tells_codes_apart_and_is_the_same_in_another_process() -> None:
     changed = CODES.with_global_genes([3, 1, 5, 0, 7, 8, 10])
     # The same flat integers in another shape are another crystal.
