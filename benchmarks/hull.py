@@ -32,23 +32,17 @@ from agents.relax.potential import load_potential
 from agents.relax.references import ElementalReferences
 from agents.tables import read_rows
 
-KNOWN = [
-    *("NaCl", "KCl", "LiF", "CsCl", "MgO", "CaO", "BaO", "ZnO", "CdO", "NiO"),
-    *("Li2O", "Al2O3", "Fe2O3", "Cr2O3", "TiO2", "ZrO2", "SiO2", "SnO2", "GeO2", "V2O5"),
-    *(
-        "SrTiO3",
-        "BaTiO3",
-        "CaTiO3",
-        "LaAlO3",
-        "KNbO3",
-        "NaNbO3",
-        "KTaO3",
-        "MgAl2O4",
-        "LiCoO2",
-        "GaAs",
-    ),
-    *("InP", "GaN", "AlN", "BN", "SiC", "ZnS", "CdTe", "PbS", "PbTe", "Bi2Te3"),
-    *("MoS2", "WS2", "CsPbI3", "CsPbBr3", "CaF2", "MgF2", "TiN", "Mg2Si", "NiAl", "Na3N"),
+#: Well-known compounds.
+KNOWN: list[str] = [
+    *("NaCl", "KCl", "LiF", "CsCl", "MgO", "CaO"),
+    *("BaO", "ZnO", "CdO", "NiO", "Li2O", "Al2O3"),
+    *("Fe2O3", "Cr2O3", "TiO2", "ZrO2", "SiO2", "SnO2"),
+    *("GeO2", "V2O5", "SrTiO3", "BaTiO3", "CaTiO3", "LaAlO3"),
+    *("KNbO3", "NaNbO3", "KTaO3", "MgAl2O4", "LiCoO2", "GaAs"),
+    *("InP", "GaN", "AlN", "BN", "SiC", "ZnS"),
+    *("CdTe", "PbS", "PbTe", "Bi2Te3", "MoS2", "WS2"),
+    *("CsPbI3", "CsPbBr3", "CaF2", "MgF2", "TiN", "Mg2Si"),
+    *("NiAl", "Na3N"),
 ]
 
 app = typer.Typer(help=__doc__)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from agents.relax.batch import CRYSTAL_ERRORS, relaxations
 from agents.relax.hull import Hull
 from agents.relax.hull_settings import HullSettings
 from agents.relax.phases import (
@@ -17,22 +15,18 @@ from agents.relax.phases import (
     Phase,
     Phases,
     TooManyPhases,
-    criterion,
     elements_of,
     subsystems,
 )
+from agents.relax.phases_energies import PhaseEnergies
 from agents.relax.phases_store import Entry, PhaseEnergy, PhaseStore
 from agents.relax.references import ElementalReferences, ReferenceMismatch
-from agents.relax.relaxation import Relaxation
 from agents.relax.settings import RelaxSettings
 
 if TYPE_CHECKING:
-    from pymatgen.core import Composition, Structure
+    from pymatgen.core import Composition
 
     from agents.relax.potential import Potential
-
-#: Crystals whose single points are computed between two writes to the store.
-BATCH = 64
 
 
 class CompetingPhases(Phases):
@@ -88,13 +82,14 @@ class CompetingPhases(Phases):
         self.hull = hull
         self.geometry = geometry
         self.compute = compute
-        self.settings = relax.model_copy(
+        settings = relax.model_copy(
             update={
                 "max_steps": hull.max_steps,
                 "seconds_per_structure": hull.seconds_per_phase,
                 "volume_scan": False,
             }
         )
+        self.energies = PhaseEnergies(potential, store, settings)
         self.level = self._level(geometry)
 
     def entries_of(self, chemical_system: str) -> list[Entry]:
@@ -160,7 +155,7 @@ class CompetingPhases(Phases):
             return single
         known = {phase.id: phase for phase in self._elements(system)}
         bounds = {phase.id: self._bound(phase) for phase in single if phase.id in entries}
-        stored = self.store.energies(list(entries), self.potential.level, self.level.criterion)
+        stored = self.energies.known(list(entries.values()), Geometry.RELAXED)
         for entry in entries.values():
             if entry.id in stored and self._fault(entry, stored[entry.id]) is None:
                 known[entry.id] = self._phase(entry, stored[entry.id], self.level)
@@ -199,28 +194,21 @@ class CompetingPhases(Phases):
             Number of energies that were computed.
         """
         entries = self._small_enough(self.store.entries_of(chemical_systems))
-        known = self._known(entries, Geometry.SINGLE_POINT)
+        known = self.energies.known(entries, Geometry.SINGLE_POINT)
         missing = [entry for entry in entries if entry.id not in known]
         done = 0
-        for energies in self._compute_single_points(missing):
+        for energies in self.energies.single_points(missing):
             done += len(energies)
             progress(done, len(missing))
         return done
 
     def _level(self, geometry: Geometry) -> Level:
-        return Level(
-            self.potential.level,
-            self.references.digest,
-            criterion(geometry, self.settings.relaxation_record()),
-        )
+        how = self.energies.criterion(geometry)
+        return Level(self.potential.level, self.references.digest, how)
 
     def _small_enough(self, entries: Sequence[Entry]) -> list[Entry]:
         most = self.hull.max_atoms
         return [entry for entry in entries if most is None or entry.n_atoms <= most]
-
-    def _known(self, entries: Sequence[Entry], geometry: Geometry) -> dict[str, PhaseEnergy]:
-        level = self._level(geometry)
-        return self.store.energies([e.id for e in entries], level.potential, level.criterion)
 
     def _elements(self, chemical_system: str, geometry: Geometry | None = None) -> list[Phase]:
         """Return the elemental references: zero by definition."""
@@ -234,19 +222,19 @@ class CompetingPhases(Phases):
         ]
 
     def _single_points(self, chemical_system: str, entries: Sequence[Entry]) -> list[Phase]:
-        known = self._known(entries, Geometry.SINGLE_POINT)
+        known = self.energies.known(entries, Geometry.SINGLE_POINT)
         missing = [entry for entry in entries if entry.id not in known]
         if missing and self.compute:
-            for energies in self._compute_single_points(missing):
+            for energies in self.energies.single_points(missing):
                 known |= {one.id: one for one in energies}
         phases = self._complete(chemical_system, entries, known, Geometry.SINGLE_POINT)
         return [*self._elements(chemical_system, Geometry.SINGLE_POINT), *phases]
 
     def _relaxed(self, chemical_system: str, entries: Sequence[Entry]) -> list[Phase]:
-        known = self._known(entries, Geometry.RELAXED)
+        known = self.energies.known(entries, Geometry.RELAXED)
         missing = [entry for entry in entries if entry.id not in known]
         if missing and self.compute:
-            for one in self._relax(missing):
+            for one in self.energies.relax(missing):
                 known[one.id] = one
         return self._complete(chemical_system, entries, known, Geometry.RELAXED)
 
@@ -271,7 +259,7 @@ class CompetingPhases(Phases):
         if energy.energy_per_atom is None:
             return f"{entry.formula}: {energy.error}"
         formation = self._formation_energy(entry, energy.energy_per_atom)
-        if formation < self.settings.formation_energy_min:
+        if formation < self.energies.settings.formation_energy_min:
             return f"{entry.formula}: no crystal has a formation energy of {formation:.2f} eV/atom"
         return None
 
@@ -292,82 +280,6 @@ class CompetingPhases(Phases):
         composition = Composition(entry.formula)
         total = energy_per_atom * composition.num_atoms
         return self.references.formation_energy_per_atom(composition, total)
-
-    def _compute_single_points(self, entries: Sequence[Entry]) -> Iterator[list[PhaseEnergy]]:
-        """Compute and store single points, crystals of like size together."""
-        ordered = sorted(entries, key=lambda entry: (entry.n_atoms, entry.id))
-        for start in range(0, len(ordered), BATCH):
-            some = ordered[start : start + BATCH]
-            structures = self.store.structures([entry.id for entry in some])
-            energies = self._energies(structures)
-            self.store.add(energies)
-            yield energies
-
-    def _energies(self, structures: dict[str, Structure]) -> list[PhaseEnergy]:
-        """Compute one batch; where it fails, its crystals one by one."""
-        started = time.monotonic()
-        try:
-            totals = self.potential.energies(list(structures.values()))
-        except CRYSTAL_ERRORS as error:
-            if len(structures) == 1:
-                (name,) = structures
-                return [self._failed(name, Geometry.SINGLE_POINT, error)]
-            return [
-                one for name, alone in structures.items() for one in self._energies({name: alone})
-            ]
-        seconds = (time.monotonic() - started) / len(structures)
-        level = self._level(Geometry.SINGLE_POINT)
-        return [
-            PhaseEnergy(
-                name,
-                level.potential,
-                level.criterion,
-                float(total) / len(structure) if math.isfinite(total) else None,
-                error=None if math.isfinite(total) else "the energy is not finite",
-                seconds=seconds,
-            )
-            for (name, structure), total in zip(structures.items(), totals)
-        ]
-
-    def _relax(self, entries: Sequence[Entry]) -> Iterator[PhaseEnergy]:
-        structures = self.store.structures([entry.id for entry in entries])
-        names = list(structures)
-        outcomes = relaxations(list(structures.values()), self.potential, self.settings)
-        for index, outcome in outcomes:
-            if isinstance(outcome, Exception):
-                energy = self._failed(names[index], Geometry.RELAXED, outcome)
-            else:
-                energy = self._judged(names[index], outcome)
-            self.store.add([energy])
-            yield energy
-
-    def _judged(self, name: str, relaxation: Relaxation) -> PhaseEnergy:
-        """Accept what has small forces and stress, as for candidates."""
-        from ase import units
-
-        settings = self.settings
-        small = relaxation.max_force < settings.accept_max_force and (
-            not settings.relax_cell
-            or relaxation.max_stress < settings.accept_max_stress * units.GPa
-        )
-        usable = small and not relaxation.stop.blown_up
-        level = self._level(Geometry.RELAXED)
-        return PhaseEnergy(
-            name,
-            level.potential,
-            level.criterion,
-            relaxation.energy / len(relaxation.structure) if usable else None,
-            error=None if usable else f"its relaxation ended with {relaxation.stop}",
-            steps=relaxation.steps,
-            max_force=relaxation.max_force if math.isfinite(relaxation.max_force) else None,
-            max_stress=relaxation.max_stress if math.isfinite(relaxation.max_stress) else None,
-            seconds=relaxation.seconds,
-        )
-
-    def _failed(self, name: str, geometry: Geometry, error: Exception) -> PhaseEnergy:
-        level = self._level(geometry)
-        words = f"{type(error).__name__}: {error}"
-        return PhaseEnergy(name, level.potential, level.criterion, None, error=words)
 
 
 def _with_polymorphs(

@@ -10,7 +10,7 @@ import pytest
 from pymatgen.core import Composition, Structure
 from reference_phases import COLLECTION, Tabulated, crystal, number_of, write_table
 
-from agents.relax import phases_evaluation
+from agents.relax import phases_energies
 from agents.relax.hull import Hull, energy_above_hull
 from agents.relax.hull_settings import HullSettings
 from agents.relax.phases import Geometry, IncompleteHull, Phase, TooManyPhases, subsystems
@@ -47,7 +47,7 @@ def relaxations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 Relaxation(structure, end, start, 0.001, 0.0, 5, True, 1.0, 0.1, Stop.CONVERGED, 7),
             )
 
-    monkeypatch.setattr(phases_evaluation, "relaxations", relax)
+    monkeypatch.setattr(phases_energies, "relaxations", relax)
     return done
 
 
@@ -190,7 +190,7 @@ def test_a_relaxation_that_does_not_settle_leaves_the_hull_incomplete(
                     ),
                 )
 
-    monkeypatch.setattr(phases_evaluation, "relaxations", relax)
+    monkeypatch.setattr(phases_energies, "relaxations", relax)
     missing = _missing(build(folder, hull={"max_steps": 7}), "Na-Cl")
     assert missing["mp-3"] == "NaCl: its relaxation ended with max_steps"
     assert missing["mp-4"] == "NaCl: RuntimeError: out of memory"
