@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from agents.verify.agent import Progress, VerifyAgent
 from db import campaigns, candidates, generations, queries
@@ -21,6 +22,9 @@ from db.states import State
 from discovery.dispatch import dispatch_relaxations
 from discovery.rounds import BEFORE_SCREENED, screened_candidates
 from discovery.runtime import Runtime
+
+if TYPE_CHECKING:
+    from agents.propose.optuna_studies import StudyRecorder
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +96,7 @@ class CampaignLoop:
         self._token = 0  # no lead: a write with it is refused
         self._renewed = 0.0
         self._hinted: dict[str, float] = {}
+        self._studies: StudyRecorder | None = None
 
     def run(
         self,
@@ -175,6 +180,7 @@ class CampaignLoop:
         if not round_ready(self.name, done):
             tick.waiting_for.append("energies of the last generation")
             return done
+        self._record_studies()
         head, _ = live_head(self.name, self.runtime.generator)
         report = ask_round(
             self.name,
@@ -192,6 +198,18 @@ class CampaignLoop:
     def _unplaced(self) -> int:
         """Count the screened candidates whose distance to the hull is still to come."""
         return len(queries.lacking(self.name, State.SCREENED, "hull")) if self.hull else 0
+
+    def _record_studies(self) -> None:
+        """Copy what Optuna's proposers were told into studies, for people to look at."""
+        if not any(own.kind.startswith("optuna_") for own in self.config.propose.proposers):
+            return
+        from agents.propose.optuna_studies import StudyRecorder
+
+        if self._studies is None:
+            self._studies = StudyRecorder(
+                self.name, self.runtime.generator, self.config.propose.fitness
+            )
+        self._studies.record()
 
     def _full(self) -> bool:
         """Say whether recorded generations used the budget up; others are asked again first."""
