@@ -16,8 +16,14 @@ from agents.compare.cache import EnergyCache
 from agents.compare.evaluation import Evaluator
 from agents.compare.figures import figures_of, spread
 from agents.compare.methods import settings_of
+from agents.compare.novelty import KnownCrystals
 from agents.compare.records import RunsFile, name_of, record_of
+from agents.compare.relaxed import Judge, relax_best
 from agents.compare.run import search
+from agents.paths import cache_path, data_path
+from agents.relax.hull_settings import HullSettings
+from agents.relax.phases import Geometry
+from agents.relax.phases_file import SMALL_ATOMS, SMALL_CELLS, FilePhases
 from agents.relax.potential import load_potential
 from agents.relax.references import ElementalReferences
 from agents.relax.settings import RelaxSettings
@@ -36,6 +42,12 @@ Progress = Callable[[int, int, dict[str, Any]], None]
 """Told (runs done, runs in all, record) after every run, those found in the file included."""
 
 
+class BudgetTooSmall(ValueError):
+    """The force calls of a relaxed comparison do not even pay for the evaluations."""
+
+    exit_code = 2
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What is compared.
@@ -52,6 +64,8 @@ class Comparison:
         first_seed: the first seed of the methods.
         relax: rules and relaxation; the potential too.
         prototypes: whether structure types are counted.
+        force_calls: what every search may cost with the relaxation of its best candidates, each
+            evaluation counted as one; 0: nothing is relaxed.
     """
 
     dataset: str
@@ -65,6 +79,27 @@ class Comparison:
     first_seed: int = 0
     relax: RelaxSettings = field(default_factory=RelaxSettings)
     prototypes: bool = False
+    force_calls: int = 0
+
+    def __post_init__(self) -> None:
+        if 0 < self.force_calls <= self.evaluations:
+            raise BudgetTooSmall(
+                f"{self.force_calls} force calls leave nothing to relax with after "
+                f"{self.evaluations} evaluations, each of which counts as one"
+            )
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a comparison keeps what need not be computed twice.
+
+    Attributes:
+        energies: of candidates (`EnergyCache`); None: they are computed.
+        phases: of competing phases (`FilePhases`); needed only where something is relaxed.
+    """
+
+    energies: Path | None = None
+    phases: Path = field(default_factory=lambda: cache_path("phases") / "phases.sqlite")
 
 
 @dataclass(frozen=True)
@@ -80,11 +115,12 @@ class Task:
 class Workbench:
     """Generator, potential and references, loaded once in a process."""
 
-    def __init__(self, comparison: Comparison, cache: Path | None) -> None:
+    def __init__(self, comparison: Comparison, files: Files) -> None:
         """Load everything a run needs.
 
         Raises:
             MissingCheckpoint: there is no generator of this name.
+            MissingFile: something is to be relaxed, but the reference collection is not there.
         """
         self.comparison = comparison
         self.generator = Generator.load(comparison.dataset)
@@ -92,13 +128,34 @@ class Workbench:
         self.potential = load_potential(settings.potential_name, device=settings.device)
         self.references = ElementalReferences.load(self.potential)
         energies = None
-        if cache is not None:
+        if files.energies is not None:
             energies = EnergyCache(
-                cache, generator_version=self.generator.version, level=self.potential.level
+                files.energies,
+                generator_version=self.generator.version,
+                level=self.potential.level,
             )
         self.evaluator = Evaluator(
             self.generator, self.potential, self.references, settings, energies
         )
+        self.judge = self._judge(files.phases) if comparison.force_calls else None
+
+    def _judge(self, phases: Path) -> Judge:
+        """Open the competing phases and the known crystals."""
+
+        def seen(geometry: Geometry) -> FilePhases:
+            return FilePhases(
+                self.potential,
+                self.references,
+                data_path(SMALL_CELLS).parent,
+                phases,
+                geometry=geometry,
+                relax=self.comparison.relax,
+                hull=HullSettings(max_atoms=SMALL_ATOMS),
+            )
+
+        single = seen(Geometry.SINGLE_POINT)
+        known = KnownCrystals(self.generator, single.store)
+        return Judge(self.evaluator, single, seen(Geometry.RELAXED), known)
 
     def tasks(self) -> list[Task]:
         """Return all runs: seed by seed and base by base, so that early results cover all methods.
@@ -138,6 +195,7 @@ class Workbench:
             "seed": seed,
             "evaluations": self.comparison.evaluations,
             "prototypes": self.comparison.prototypes,
+            "force_calls": self.comparison.force_calls,
         }
 
     def run(self, task: Task) -> dict[str, Any]:
@@ -149,14 +207,18 @@ class Workbench:
             seed=task.seed,
             evaluations=self.comparison.evaluations,
         )
-        return {"key": task.key, **record_of(found, prototypes=self.comparison.prototypes)}
+        record = {"key": task.key, **record_of(found, prototypes=self.comparison.prototypes)}
+        if self.judge is not None:
+            left = self.comparison.force_calls - len(found.evaluated)
+            record["relaxed"] = relax_best(found.evaluated, self.judge, left).record()
+        return record
 
 
 def compare(
     comparison: Comparison,
     *,
     runs: Path | None = None,
-    cache: Path | None = None,
+    files: Files | None = None,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -165,7 +227,7 @@ def compare(
     Args:
         comparison: what is compared.
         runs: file of finished runs; those found there are not repeated, new ones are appended.
-        cache: file of energies.
+        files: caches; default: none for energies, the user's cache for phases.
         workers: processes.
         progress: told of every run.
 
@@ -173,7 +235,8 @@ def compare(
         {"dataset", "bases" (identifiers), "evaluations", "seeds", "potential", "methods" (name →
         figure → {"mean", "sd", "sd_bases"}), versions and protocol}.
     """
-    bench = Workbench(comparison, cache)
+    files = files or Files()
+    bench = Workbench(comparison, files)
     tasks = bench.tasks()
     file = RunsFile(runs) if runs else None
     done = file.load([task.key for task in tasks]) if file else {}
@@ -181,7 +244,7 @@ def compare(
         if progress:
             progress(count, len(tasks), record)
     left = [task for task in tasks if name_of(task.key) not in done]
-    for record in _records(bench, left, cache, workers):
+    for record in _records(bench, left, files, workers):
         if file:
             file.append(record)
         done[name_of(record["key"])] = record
@@ -191,7 +254,7 @@ def compare(
 
 
 def _records(
-    bench: Workbench, tasks: list[Task], cache: Path | None, workers: int
+    bench: Workbench, tasks: list[Task], files: Files, workers: int
 ) -> Iterator[dict[str, Any]]:
     """Yield the records of runs as they finish."""
     if workers == 1 or len(tasks) < 2:
@@ -199,7 +262,7 @@ def _records(
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_start_worker, initargs=(bench.comparison, cache)
+        workers, mp_context=context, initializer=_start_worker, initargs=(bench.comparison, files)
     ) as pool:
         for future in as_completed([pool.submit(_run_in_worker, task) for task in tasks]):
             yield future.result()
@@ -208,9 +271,9 @@ def _records(
 _bench: Workbench | None = None  # of a worker process
 
 
-def _start_worker(comparison: Comparison, cache: Path | None) -> None:
+def _start_worker(comparison: Comparison, files: Files) -> None:
     global _bench
-    _bench = Workbench(comparison, cache)
+    _bench = Workbench(comparison, files)
 
 
 def _run_in_worker(task: Task) -> dict[str, Any]:
@@ -233,6 +296,7 @@ def _report(bench: Workbench, tasks: list[Task], done: dict[str, dict[str, Any]]
         "bases": list(dict.fromkeys(task.key["base"] for task in tasks)),
         "share": str(comparison.share),
         "evaluations": comparison.evaluations,
+        "force_calls": comparison.force_calls,
         "seeds": comparison.seeds,
         "potential": bench.potential.level,
         "references": bench.references.digest,

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from agents.compare.relaxed import NEAR
+
 THRESHOLDS = {"hits": 0.0, "hits_below_-0.5": -0.5}
 """Formation energies in eV/atom below which a SMACT-valid crystal counts."""
 
@@ -21,7 +23,11 @@ def figures_of(record: Mapping[str, Any]) -> dict[str, float | None]:
         "share_negative" (evaluations with a negative formation energy, SMACT-valid or not, over
         all), "share_neutral" (SMACT-valid over all), "distinct_formulas", "best" (lowest formation
         energy of a SMACT-valid crystal, eV/atom; None where there is none), "refused" (evaluations
-        without an energy), "evaluations", and the times in seconds}.
+        without an energy), "evaluations", and the times in seconds}; where the best were relaxed
+        also "relaxed_near_hull" (new crystals, accepted, at most 0.1 eV/atom above the hull, one a
+        formula), "relaxed_near_hull_known_too", "relaxed" (relaxations that count),
+        "relaxed_accepted", "undecided" (accepted, but without a hull) and "force_calls" (those of
+        the evaluations included).
     """
     rows = list(
         zip(record["formulas"], record["formation_energies"], record["neutral"], strict=True)
@@ -46,7 +52,24 @@ def figures_of(record: Mapping[str, Any]) -> dict[str, float | None]:
         "evaluations": n,
     }
     times = ("seconds", "cpu_seconds", "seconds_without_potential", "cpu_seconds_without_potential")
-    return figures | {name: record[name] for name in times}
+    figures |= {name: record[name] for name in times}
+    if "relaxed" in record:
+        figures |= _relaxed_figures(record["relaxed"], n)
+    return figures
+
+
+def _relaxed_figures(relaxed: Mapping[str, Any], evaluations: int) -> dict[str, float | None]:
+    crystals = relaxed["crystals"]
+    accepted = [one for one in crystals if one["refused"] is None]
+    near = [one for one in accepted if one["above_hull"] is not None and one["above_hull"] <= NEAR]
+    return {
+        "relaxed_near_hull": sum(one["known"] is None for one in near),
+        "relaxed_near_hull_known_too": len(near),
+        "relaxed": len(crystals),
+        "relaxed_accepted": len(accepted),
+        "undecided": sum(one["undecided"] is not None for one in accepted),
+        "force_calls": evaluations + relaxed["force_calls"],
+    }
 
 
 def _different(values: Sequence[Any]) -> int:
