@@ -30,7 +30,7 @@ from agents.paths import data_path
 from agents.relax.gate import CRYSTALS, measure
 from agents.relax.openlam import OpenLAMPotential
 from agents.relax.openlam_weights import TEST_MODEL, sha256
-from agents.relax.potential import Potential, load_potential
+from agents.relax.potential import OPENLAM_TEST, Potential, load_potential
 from agents.tables import parse_structure, read_rows
 from db.crystals import record_to_structure
 
@@ -154,6 +154,7 @@ def finish(work: Path, out: Path) -> None:
         "golden_values": golden_values(out / "model.pt"),
     }
     (out / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    write_references(out)
 
 
 def frames(folder: Path) -> int:
@@ -197,12 +198,51 @@ def golden_values(model: Path) -> dict[str, dict[str, float]]:
     return dict(golden)
 
 
+def write_references(out: Path) -> None:
+    """Write the table of elemental references: single points of the gate's elements.
+
+    So small a model has lower energies than those in distorted cells, so nothing is relaxed here.
+    """
+    potential = OpenLAMPotential.load(str(out / "model.pt"))
+    crystals = json.loads(CRYSTALS.read_text())["elements"]
+    table = {}
+    for symbol in sorted(ELEMENTS):
+        record = crystals[symbol]["structure"]
+        size = len(record["species"])
+        energy = potential.energies([record_to_structure(record)])[0] / size
+        table[symbol] = {
+            "source_id": crystals[symbol]["source_id"],
+            "energy_per_atom": round(float(energy), 6),
+            "structure": record,
+            "n_atoms": size,
+            "criterion": "single point",
+        }
+    level = f"{OPENLAM_TEST}-{potential.version}"
+    header = {
+        "potential": OPENLAM_TEST,
+        "version": potential.version,
+        "units": "eV/atom, Å",
+        "criterion": "single point of the sanity gate's crystal of the element",
+        "source": "Materials Project, CC BY 4.0 (doi 10.1063/1.4812323)",
+    }
+    for old in out.parent.glob(f"{OPENLAM_TEST}-*.json"):
+        old.unlink()
+    rows = ",\n".join(f"{json.dumps(e)}: {json.dumps(r)}" for e, r in table.items())
+    text = f'{{"header": {json.dumps(header, indent=1)},\n"elements": {{\n{rows}\n}}}}\n'
+    (out.parent / f"{level}.json").write_text(text)
+
+
 def main() -> None:
     """Do one step of the work."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("step", choices=("label", "train", "finish"))
     parser.add_argument("work", type=Path, help="folder of frames and checkpoints")
-    parser.add_argument("--out", type=Path, default=TEST_MODEL, help="folder of weights and card")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=TEST_MODEL,
+        help="folder of weights and card; the references go beside it",
+    )
     arguments = parser.parse_args()
     if arguments.step == "label":
         print(f"{label(arguments.work, load_potential('chgnet'))} frames in {arguments.work}")

@@ -179,7 +179,8 @@ def _stress(virial: np.ndarray, volume: float) -> np.ndarray:
 def _build(path: Path, head: str | None, device: str) -> Any:
     """Let DeePMD-kit build the model."""
     kind, _, index = device.partition(":")
-    logging.getLogger("deepmd").setLevel(logging.ERROR)
+    for chatty in ("deepmd", "torch._library.triton"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     try:
         with _imported_for(kind, index or "0"):
             from deepmd.infer.deep_pot import DeepPot

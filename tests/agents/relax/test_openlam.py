@@ -126,9 +126,8 @@ def test_nothing_changes_with_frame_order_origin_or_cell(openlam, saltlike):
     )
     order = [3, 0, 4, 2, 1]
     permuted = Structure.from_sites([saltlike[i] for i in order])
-    shifted = Structure(
-        saltlike.lattice, saltlike.species, saltlike.frac_coords + [0.31, -0.77, 0.12]
-    )
+    origin = np.array([0.31, -0.77, 0.12])
+    shifted = Structure(saltlike.lattice, saltlike.species, saltlike.frac_coords + origin)
     twice = saltlike * (2, 1, 1)
     turned, reordered, moved, doubled = openlam.evaluate([rotated, permuted, shifted, twice])
     for result in (turned, reordered, moved):
@@ -161,7 +160,7 @@ def test_a_crystal_has_the_same_values_alone_and_in_any_batch(openlam, crystal, 
     names = ("NaCl", "SrTiO3", "GaAs", "LaAlO3")
     structures = [rattle(crystal(name)) for name in names]
     structures += [structures[0] * (2, 2, 1), crystal("SrTiO3"), structures[2] * (3, 1, 1)]
-    assert [] == openlam.evaluate([])
+    assert openlam.evaluate([]) == []
     for structure, result in zip(structures, openlam.evaluate(structures)):
         (alone,) = openlam.evaluate([structure])
         assert result.energy == pytest.approx(alone.energy, abs=1e-4)
