@@ -163,7 +163,7 @@ def configuration(base: str, variant: Variant, options: argparse.Namespace) -> T
     content["model"] = {**content.get("model", {}), **variant.model}
     content["losses"] = {**content.get("losses", {}), **variant.losses}
     content |= {"epochs": options.epochs, "limit": options.limit, "seed": options.seed}
-    return TrainConfig(**content, head={"epochs": 2, "members": 2}, prior=None)
+    return TrainConfig(**content | {"head": {"epochs": 2, "members": 2}, "prior": None})
 
 
 def measure(base: str, name: str, options: argparse.Namespace) -> dict[str, Any]:
