@@ -1,7 +1,12 @@
 """How much do reference phases gain when a potential relaxes them? Justifies `hull.margin`.
 
-A random sample of the reference collection is relaxed with the settings of the hull; printed are
-quantiles of the energy gained (eV/atom), the share that does not settle, and the cost.
+    python benchmarks/hull_margin.py relax --n 400 --seed 1 --out margin.json
+    python benchmarks/hull_margin.py place margin.json --cache phases.sqlite
+
+`relax`: a random sample of the reference collection is relaxed with the settings of the hull;
+printed are quantiles of the energy gained (eV/atom), the share that does not converge, and the
+cost. `place`: how far those that gained most are above the single-point hull of the other phases,
+before and after. The margin is too small where one is above it before and below the hull after.
 """
 
 from __future__ import annotations
@@ -14,12 +19,16 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from pymatgen.core import Structure
+from pymatgen.core import Composition, Structure
 
 from agents.paths import data_path
 from agents.relax.batch import relaxations
+from agents.relax.hull import energy_above_hull
 from agents.relax.hull_settings import HullSettings
+from agents.relax.phases import Geometry
+from agents.relax.phases_file import FilePhases
 from agents.relax.potential import load_potential
+from agents.relax.references import ElementalReferences
 from agents.relax.relaxation import Relaxation
 from agents.relax.settings import RelaxSettings
 from agents.tables import parse_structure, read_rows
@@ -27,7 +36,11 @@ from agents.tables import parse_structure, read_rows
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
 
-def main(
+app = typer.Typer(help=__doc__)
+
+
+@app.command("relax")
+def relax_sample(
     n: Annotated[int, typer.Option(help="Crystals in the sample.")] = 150,
     max_atoms: Annotated[int, typer.Option(help="Largest cell.")] = 20,
     seed: int = 0,
@@ -82,5 +95,35 @@ def _row(row: dict[str, str], structure: Structure, relaxed: Relaxation) -> dict
     }
 
 
+@app.command()
+def place(
+    results: Annotated[Path, typer.Argument(help="What `relax` has written.")],
+    cache: Annotated[Path, typer.Option(help="SQLite file of energies.")] = Path("phases.sqlite"),
+    least: Annotated[float, typer.Option(help="Only what gained more, eV/atom.")] = 0.05,
+    max_atoms: Annotated[int, typer.Option(help="Largest competing cell.")] = 20,
+) -> None:
+    """Place what gained most relative to the single-point hull of the other phases."""
+    potential = load_potential("chgnet")
+    phases = FilePhases(
+        potential,
+        ElementalReferences.load(potential),
+        data_path("mp_ref2025_le20.csv.gz").parent,
+        cache,
+        geometry=Geometry.SINGLE_POINT,
+        hull=HullSettings(max_atoms=max_atoms, max_phases=100_000),
+    )
+    for one in json.loads(results.read_text()):
+        if one["gain"] <= least:
+            continue
+        composition = Composition(one["formula"])
+        found = {p.id: p for p in phases.phases_of(composition.chemical_system)}
+        energy = found.pop(one["id"]).formation_energy_per_atom
+        above = energy_above_hull(composition, energy, list(found.values())).energy_above_hull
+        print(
+            f"{one['id']:12} {one['formula']:16} gained {one['gain']:.3f}; above the hull: "
+            f"{above:.3f} before, {above - one['gain']:.3f} after"
+        )
+
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()
