@@ -184,7 +184,8 @@ class EvolutionSettings(_Settings):
         pool: Children made for each one evaluated, where a surrogate ranks them.
         acquisition: What the surrogate ranks by: the ``probability`` of a fitness below
             `threshold`, or the expected ``improvement`` over it.
-        threshold: Fitness below which a crystal is a hit (eV/atom).
+        threshold: Fitness below which a crystal is a hit (eV/atom). The default is the window of
+            the paper's photovoltaic campaign; asking for more than 0 costs few crystals below 0.
         min_labels: Evaluations needed before the surrogate ranks.
         max_labels: Most evaluations the surrogate learns from, the newest ones.
         local_moves: Share of the children that also move in the local codes; 0 freezes them.
@@ -214,7 +215,7 @@ class EvolutionSettings(_Settings):
     surrogate: bool = True
     pool: int = Field(default=8, ge=1, le=256)
     acquisition: Literal["probability", "improvement"] = "probability"
-    threshold: float = 0.0
+    threshold: float = -0.5
     min_labels: int = Field(default=32, ge=2)
     max_labels: int = Field(default=2048, ge=2)
     local_moves: float = Field(default=0.2, ge=0, le=1)

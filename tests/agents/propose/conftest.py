@@ -13,6 +13,7 @@ from pymatgen.core import Lattice, Structure
 
 from agents.propose.space import SearchSpace
 from model.codes import CrystalCodes
+from model.generator import Generator
 
 SIZES = (6,) * 7
 ELEMENTS = ("Li", "Na", "K", "Rb", "Cs", "Mg")
@@ -100,3 +101,9 @@ def space(generator: FakeGenerator) -> SearchSpace:
     bank = generator.bank
     donors = np.array([bank.codes(int(i)).global_genes for i in bank.rows("train")])
     return SearchSpace("crystal-0", bank.codes(0), SIZES, donors)
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Generator:
+    """The shipped Perov-5 generator, with its prior."""
+    return Generator.load("perov5")

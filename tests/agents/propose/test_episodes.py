@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 
 from agents.propose import episodes
+from agents.propose import replay as replay_module
 from agents.propose.episodes import ask_round, round_ready, rounds_asked
 from agents.propose.fitness import fitness_of
 from agents.propose.records import UnsoundPrediction
@@ -242,6 +245,114 @@ def test_fitness_is_a_penalty_for_what_has_no_energy(campaign, generator):
         reason="smact",
     )
     assert fitness_of(candidates.load(evaluated.id), settings) == energy(evaluated)
+
+
+LOW = 250.0
+"""Half of Perov-5's codes add up to less."""
+EVOLUTION = ProposeSettings.model_validate(
+    {
+        "proposers": [
+            {
+                "kind": "code_evolution",
+                "batch": 8,
+                "generations": 2,
+                "pool": 2,
+                "min_labels": 4,
+                "threshold": LOW,
+            },
+            {"kind": "donor", "batch": 4, "generations": 1},
+        ]
+    }
+)
+
+
+def evolve(shipped, name, rounds):
+    for round_index in range(rounds_asked(name), rounds):
+        if not round_ready(name, round_index):
+            evaluate_all(name)
+        ask_round(name, SEED, shipped, shipped.head, EVOLUTION, round_index)
+
+
+def test_an_episode_starts_from_what_the_campaign_knows(database, shipped, monkeypatch):
+    campaigns.create("one", config={}, seed=SEED)
+    campaigns.create("two", config={}, seed=SEED)
+    started = {}
+    start = replay_module.start_episode
+
+    def watched(campaign, seed, generator, turn, *rest):
+        proposer = start(campaign, seed, generator, turn, *rest)
+        started.setdefault((turn.episode, turn.generation), proposer.space)
+        return proposer
+
+    monkeypatch.setattr(replay_module, "start_episode", watched)
+    evolve(shipped, "one", 4)
+    assert started[0, 0].earlier == started[0, 1].earlier == ()
+    assert started[3, 0].earlier == ()  # a donor proposer starts cold
+    earlier = [result.candidate_id for result in started[2, 0].earlier]
+    first_rounds = [
+        i for g in generations.load("one") if g.info["round"] < 2 for i in g.candidate_ids
+    ]
+    assert sorted(earlier) == sorted(set(first_rounds))
+    assert started[2, 1].earlier == started[2, 0].earlier  # not what came since
+    assert started[2, 1].base_id == started[2, 0].base_id
+
+    # killed when the second episode was inserted and not recorded, it asks the same
+    record = episodes.generation_records.record
+    calls = iter(range(1000))
+
+    def dies_once(*args, **kwargs):
+        if next(calls) == 4:
+            raise Killed
+        return record(*args, **kwargs)
+
+    monkeypatch.setattr(episodes.generation_records, "record", dies_once)
+    while rounds_asked("two") < 4:
+        with contextlib.suppress(Killed):
+            evolve(shipped, "two", 4)
+        evaluate_all("two")
+    assert asked_ids("two") == asked_ids("one")
+
+
+def test_an_episode_returns_to_a_good_base(database, shipped, monkeypatch):
+    campaigns.create("back", config={}, seed=SEED)
+    seen = []
+
+    def choose(arms, rng):
+        seen.append(arms)
+        return arms[0].base_id
+
+    monkeypatch.setattr(replay_module, "thompson", choose)
+    evolve(shipped, "back", 3)
+    own = [g for g in generations.load("back") if g.proposer == "code_evolution"]
+    assert len({g.base_id for g in own}) == 1
+    (arms,) = seen
+    assert [arm.evaluations for arm in arms] == [16]
+    known, hits = set(), 0
+    for generation in sorted(generations.load("back"), key=lambda g: (g.info["round"], g.episode)):
+        for candidate_id in generation.candidate_ids:
+            candidate = candidates.load(candidate_id)
+            low = generation.info["round"] < 2 and energy(candidate) < LOW
+            if low and candidate.formula not in known:
+                known.add(candidate.formula)
+                hits += generation.proposer == "code_evolution"
+    assert arms[0].hits == hits > 0
+
+
+def test_results_carry_the_objectives(campaign, shipped):
+    settings = ProposeSettings.model_validate(
+        {
+            "proposers": [{"kind": "prior", "batch": 12, "generations": 2}],
+            "fitness": {"objectives": [{"kind": "novelty"}]},
+        }
+    )
+    ask_round("toy", SEED, shipped, shipped.head, settings, 0)
+    evaluate_all()
+    (turn,) = replay_module.turns(settings, 1)
+    told = replay_module.replay("toy", SEED, shipped, turn, settings).told[0]
+    trained = set(shipped.bank.formulas[shipped.bank.rows("train")].tolist())
+    for result in told:
+        formula = candidates.load(result.candidate_id).formula
+        assert result.objectives == (result.fitness, float(formula in trained))
 
 
 def test_an_empty_choice_of_bases_is_refused(campaign, generator):

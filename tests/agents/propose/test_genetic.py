@@ -75,6 +75,46 @@ def test_without_mutation_every_gene_comes_from_two_of_the_twelve_best(wide):
     assert len(used) == 12
 
 
+def brute_force(space, told, settings, rng):
+    """The paper's next generation, gene by gene, from the same random numbers."""
+    order = sorted(range(len(told)), key=lambda i: (told[i].fitness, i))
+    parents = [told[i].codes.global_genes for i in order[: settings.parents]]
+    n, places = settings.population - 1, len(space.sizes)
+    first = rng.integers(len(parents), size=n)
+    second = rng.integers(len(parents) - 1, size=n)
+    cross, mutate = rng.random((n, places)), rng.random((n, places))
+    drawn = rng.integers(0, space.sizes, size=(n, places))
+    generation = [parents[0]]
+    for child in range(n):
+        one = parents[first[child]]
+        others = [parent for i, parent in enumerate(parents) if i != first[child]]
+        other = others[second[child]]
+        genes = []
+        for place in range(places):
+            gene = one[place]
+            if cross[child, place] < 0.5:
+                gene = other[place]
+            if mutate[child, place] < 0.4:
+                gene = int(drawn[child, place])
+            genes.append(gene)
+        generation.append(tuple(genes))
+    return generation
+
+
+def test_three_generations_are_those_of_a_brute_force_version(wide):
+    settings, seed = GeneticSettings(), EpisodeSeed(5, 1)
+    proposer = GeneticProposer(wide, seed, settings)
+    fitness = np.random.default_rng(0)
+    told = []
+    for generation in range(4):
+        proposals = proposer.ask(generation)
+        if told:
+            expected = brute_force(wide, told, settings, seed.generation(generation))
+            assert genes_of(proposals) == expected
+        told = results_of(proposals, fitness.normal(size=64).round(1))  # with ties
+        proposer.tell(generation, told)
+
+
 def test_crossover_takes_half_of_the_genes_from_each_parent(wide):
     # two parents only: the share of genes from the better one is binomial(630, 1/2)
     settings = GeneticSettings(mutation=0.0, parents=2)
