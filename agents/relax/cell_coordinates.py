@@ -22,15 +22,20 @@ class CellCoordinates:
 
     Attributes:
         cell: lattice vectors of the undeformed crystal as rows, Å, shape (3, 3).
-        n_atoms: N.
+        numbers: atomic numbers, shape (N,).
         pressure: external pressure, eV/Å^3.
         relax_cell: whether the cell has coordinates at all.
     """
 
     cell: NDArray[np.float64]
-    n_atoms: int
+    numbers: NDArray[np.int64]
     pressure: float
     relax_cell: bool
+
+    @property
+    def n_atoms(self) -> int:
+        """N."""
+        return len(self.numbers)
 
     def start(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the coordinates of the undeformed crystal with atoms at `positions` (N, 3), Å."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.relax.cell_coordinates import CellCoordinates
+
 #: Longest time step, its first value, and how it grows and shrinks.
 MAX_TIME_STEP = 1.0
 TIME_STEP = 0.1
@@ -43,17 +45,17 @@ class FireState:
     downhill: int = 0
 
 
-def init(coordinates: NDArray[np.float64], n_atoms: int) -> FireState:
-    """Start at rest."""
-    return FireState(coordinates)
+def init(crystal: CellCoordinates, positions: NDArray[np.float64]) -> FireState:
+    """Start at rest with atoms at `positions` (N, 3), Å."""
+    return FireState(crystal.start(positions))
 
 
-def step(state: FireState, energy: float, gradient: NDArray[np.float64]) -> FireState:
+def step(state: FireState, enthalpy: float, gradient: NDArray[np.float64]) -> FireState:
     """Move once.
 
     Args:
         state: where FIRE is.
-        energy: not used; FIRE needs the gradient alone.
+        enthalpy: not used; FIRE needs the gradient alone.
         gradient: at the state's coordinates.
     """
     force = -gradient
@@ -82,3 +84,8 @@ def step(state: FireState, energy: float, gradient: NDArray[np.float64]) -> Fire
         mixing=mixing,
         downhill=downhill,
     )
+
+
+def shorten(state: FireState) -> FireState | None:
+    """A step of FIRE is never taken back."""
+    return None

@@ -17,16 +17,18 @@ import numpy as np
 from ase import units
 from pymatgen.core import Lattice, Structure
 
-from agents.relax import fire
+from agents.relax import fire, trust_region
 from agents.relax.cell_coordinates import CellCoordinates
+from agents.relax.core_repulsion import repulsion
 from agents.relax.neighbours import bonds_within
 
 if TYPE_CHECKING:
     from agents.relax.potential import PotentialResult
     from agents.relax.settings import RelaxSettings
 
-#: Each has `init(coordinates, n_atoms) -> state` and `step(state, energy, gradient) -> state`.
-OPTIMIZERS: dict[str, ModuleType] = {"fire": fire}
+#: Each has `init(crystal, positions) -> state`, `step(state, enthalpy, gradient) -> state` and
+#: `shorten(state) -> state | None`, asked where the state's geometry is no crystal.
+OPTIMIZERS: dict[str, ModuleType] = {"fire": fire, "trust_region": trust_region}
 
 
 class Stop(StrEnum):
@@ -50,7 +52,8 @@ class Relaxation:
     """A relaxed crystal and how it got there.
 
     Attributes:
-        structure: the last geometry, coordinates wrapped into the cell.
+        structure: the last geometry, or of all that were evaluated the one of lowest enthalpy
+            where steps or time ran out; coordinates wrapped into the cell.
         energy: total energy of the cell, eV; not a number when it blew up.
         initial_energy: total energy before the first step, eV.
         max_force: largest norm of the force on an atom of `structure`, eV/Å; from a new evaluation,
@@ -118,7 +121,9 @@ def course(
 
     The cell moves through the logarithm of its deformation. The crystal is relaxed when the raw
     force on every atom *and* the stress are small, not when a mixture of both is. A geometry that
-    is no crystal any more is never shown to the potential.
+    is no crystal any more is never shown to the potential. Atoms that overlap are pushed apart
+    (`agents.relax.core_repulsion`); energies, forces and stresses of the result, and those that
+    decide whether it has converged, are the potential's alone.
 
     Args:
         structure: an ordered crystal; left unchanged.
@@ -140,20 +145,27 @@ def course(
         initial_energy = float(answer.energies[list(trials).index(1.0)])
         start = _lowest(list(trials.values()), answer.energies, settings)
     optimizer = OPTIMIZERS[settings.optimizer]
+    numbers = np.array([site.specie.Z for site in structure])
     coordinates = CellCoordinates(
-        start.lattice.matrix, len(start), settings.pressure * units.GPa, settings.relax_cell
+        start.lattice.matrix, numbers, settings.pressure * units.GPa, settings.relax_cell
     )
-    state = optimizer.init(coordinates.start(start.cart_coords), len(start))
-    current, last, stop = start, start, Stop.MAX_STEPS
+    state = optimizer.init(coordinates, start.cart_coords)
+    last, best, lowest, stop = start, start, np.inf, Stop.MAX_STEPS
     for steps in range(settings.max_steps + 1):
         cell, positions = coordinates.geometry(state.coordinates)
-        if reason := _broken(cell, positions, structure.volume, settings):
+        while reason := _broken(cell, positions, structure.volume, settings):
+            shorter = optimizer.shorten(state)
+            if shorter is None:
+                break
+            state = shorter
+            cell, positions = coordinates.geometry(state.coordinates)
+        if reason:
             stop = reason
             if reason is not Stop.NOT_FINITE:
-                last = _structure(current, cell, positions)
+                last = _structure(start, cell, positions)
             break
-        last = current = _structure(current, cell, positions) if steps else start
-        answer = yield Ask([current])
+        last = _structure(start, cell, positions) if steps else start
+        answer = yield Ask([last])
         (result,) = answer.results
         calls += 1
         if not steps and not settings.volume_scan:
@@ -161,6 +173,10 @@ def course(
         if not result.finite:
             stop = Stop.NOT_FINITE
             break
+        core = repulsion(numbers, cell, positions)
+        enthalpy = coordinates.enthalpy(result.energy + core.energy, cell)
+        if enthalpy < lowest:
+            best, lowest = last, enthalpy
         if _converged(result.max_force, _max_stress(result.stress, settings), settings):
             stop = Stop.CONVERGED
             break
@@ -168,9 +184,11 @@ def course(
             stop = Stop.TIME
             break
         if steps < settings.max_steps:
-            energy = coordinates.enthalpy(result.energy, cell)
-            gradient = coordinates.gradient(state.coordinates, result.forces, result.stress)
-            state = optimizer.step(state, energy, gradient)
+            forces, stress = result.forces + core.forces, result.stress + core.stress
+            gradient = coordinates.gradient(state.coordinates, forces, stress)
+            state = optimizer.step(state, enthalpy, gradient)
+    if stop in (Stop.MAX_STEPS, Stop.TIME):
+        last = best
     final, max_force, max_stress = np.nan, np.nan, np.nan
     if not stop.blown_up:
         last = last.copy()

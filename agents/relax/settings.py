@@ -22,7 +22,7 @@ class RelaxSettings(BaseModel):
     device: str = Field(default="cpu", description="torch device of the potential")
 
     # Relaxation
-    optimizer: Literal["fire"] = "fire"
+    optimizer: Literal["trust_region", "fire"] = "trust_region"
     max_steps: int = Field(default=100, ge=0, description="optimiser steps at most")
     fmax: float = Field(
         default=0.03, gt=0, description="stop below this force, eV/Å (the paper: 0.04)"

@@ -24,7 +24,7 @@ def test_defaults_are_those_of_the_product():
         ({"formation_energy_max": -6.0}, "formation_energy_min -5.0 must be below"),
         ({"volume_scan_scales": (1.0, -0.5)}, "must be positive"),
         ({"max_steps": -1}, "greater than or equal to 0"),
-        ({"optimizer": "bfgs"}, "'fire'"),
+        ({"optimizer": "bfgs"}, "'trust_region' or 'fire'"),
         ({"fmaxx": 0.02}, "Extra inputs are not permitted"),
     ],
 )

@@ -41,7 +41,7 @@ def independent():
     ("name", "volume", "settings"),
     [
         ("NaCl", 0.9, {}),
-        ("Si", 1.12, {}),
+        ("Si", 1.12, {"optimizer": "fire"}),
         ("GaAs", 1.25, {"volume_scan": True}),
     ],
 )
