@@ -215,6 +215,7 @@ class Generator:
     def _quantised(self, codes: Sequence[CrystalCodes]) -> CodeIndices:
         """Check codes against the codebooks and pad them into tensors."""
         max_species, local_sizes = self.model.species_slots, self.model.local_sizes
+        genes = {n: len(self.model.gene_sizes(n)) for n in {c.n_species for c in codes}}
         for i, c in enumerate(codes):
             if c.n_species > max_species or c.n_atoms > self.max_atoms:
                 raise ValueError(
@@ -226,18 +227,31 @@ class Generator:
                     f"codes {i}: {len(c.local[0])} local codes an atom, {self.name} has "
                     f"{len(local_sizes)}"
                 )
-            sizes = self.gene_sizes(c)
-            if len(sizes) != len(c.global_genes):
+            found = sum(map(len, c.species)) + len(c.crystal)
+            if found != genes[c.n_species]:
                 raise ValueError(
-                    f"codes {i}: {len(c.global_genes)} global genes, {self.name} has {len(sizes)}"
+                    f"codes {i}: {found} global genes, {self.name} has {genes[c.n_species]}"
                 )
-            flat = zip(
-                (*c.global_genes, *(g for atom in c.local for g in atom)),
-                (*sizes, *local_sizes * c.n_atoms),
-            )
-            for position, (gene, size) in enumerate(flat):
+        indices = CodeIndices.from_codes(codes, max_species)
+        self._require_in_codebooks(codes, indices)
+        return indices
+
+    def _require_in_codebooks(self, codes: Sequence[CrystalCodes], indices: CodeIndices) -> None:
+        """Raise for the first gene that is too large; all are compared at once."""
+        slots, levels = indices.species.shape[1:]
+        sizes = torch.tensor(self.model.gene_sizes(slots))
+        local_sizes = self.model.local_sizes
+        rows = (
+            (indices.species >= sizes[: slots * levels].view(slots, levels)).flatten(1).any(1)
+            | (indices.crystal >= sizes[slots * levels :]).any(1)
+            | (indices.local >= torch.tensor(local_sizes)).flatten(1).any(1)
+        )
+        for i in rows.nonzero().flatten().tolist():
+            c = codes[i]
+            allowed = (*self.gene_sizes(c), *local_sizes * c.n_atoms)
+            genes = (*c.global_genes, *(g for atom in c.local for g in atom))
+            for position, (gene, size) in enumerate(zip(genes, allowed, strict=True)):
                 if gene >= size:
                     raise ValueError(
                         f"codes {i}: gene {position} is {gene}, allowed are 0 to {size - 1}"
                     )
-        return CodeIndices.from_codes(codes, max_species)
