@@ -36,7 +36,8 @@ class CodeFeatures:
     composition, element statistics, volume and packing, neighbour shells, and the
     network's own code vectors. To these come the hidden layer of every member of the head, and what
     the head predicts for the formation energy: knowledge of the training crystals, which a
-    surrogate may use as far as the labels of the search confirm it.
+    surrogate may use as far as the labels of the search confirm it. Both are empty where the head
+    learned energies of a potential: a search begins without any label of the kind it pays for.
 
     A row does not depend on what it was computed together with: rounding in the network depends on
     the shape of a batch, so every pass has the same number of rows, all with equally many atoms. A
@@ -59,10 +60,13 @@ class CodeFeatures:
         self._rows: OrderedDict[CrystalCodes, NDArray[np.float32]] = OrderedDict()
         head = generator.head
         learned = head.n_features - n_descriptors()
-        self._outputs = [name for name in head.targets if name.split("@")[0] == ENERGY]
+        energies = [name for name in head.targets if name.split("@")[0] == ENERGY]
+        # Labels that were added to the data set are a potential's (`agents.relax.labels`).
+        added = generator.card["data"]["labels_sha256"]
+        self._outputs = [] if added else energies
         elements = learned + _COMPOSITION
         shells = head.n_features - _SHELLS
-        hidden = head.n_features + head.members * head.width
+        hidden = head.n_features + (head.members * head.width if self._outputs else 0)
         self.blocks: Mapping[str, slice] = {
             "learned": slice(0, learned),
             "composition": slice(learned, elements),
@@ -114,10 +118,12 @@ class CodeFeatures:
         head = generator.head
         full = part + [part[-1]] * (_ROWS - len(part))
         features = generator.features(full)
-        hidden = head.hidden(features).transpose(0, 1).flatten(1)
-        means = head.predict(features)
-        columns = [getattr(self, "_raw", lambda h, x: h.standardised(x))(head, features), hidden]
-        columns += [means[name][0][:, None] for name in self._outputs]
+        scaled = (features - head.feature_mean) / head.feature_scale
+        columns = [_LINEAR * torch.asinh(scaled / _LINEAR)]
+        if self._outputs:
+            means = head.predict(features)
+            columns.append(head.hidden(features).transpose(0, 1).flatten(1))
+            columns += [means[name][0][:, None] for name in self._outputs]
         rows = torch.cat(columns, 1).numpy().astype(np.float32)
         return rows[: len(part)]
 

@@ -21,7 +21,7 @@ _INDUCING = 768  # training points that stand for all beyond that
 _TUNED_ON = 256  # labels that the kernel's parameters are chosen with
 _ITERATIONS = 30
 _SMALLEST_NOISE = 1e-3  # variance, in units of the labels' own
-_JITTER = 1e-8
+_JITTER = 1e-6  # of the function's variance, on the diagonal of the inducing points
 _PRIOR_WIDTH = 1.5  # of the logarithms of all parameters
 _DECIMALS = 2  # of the logarithms: rounding errors of another machine do not survive
 
@@ -113,14 +113,17 @@ class GaussianProcess:
         among = self.kernel(self._squared(self._points, self._points))
         among[np.diag_indices_from(among)] += _JITTER * self.kernel.variance
         self._factor = _factorised(among)
-        precision, right = among.copy() * self.kernel.noise, np.zeros(len(chosen))
+        # In the basis of the factor, where the sum below is well conditioned.
+        precision, right = self.kernel.noise * np.eye(len(chosen)), np.zeros(len(chosen))
         for start in range(0, len(y), _INDUCING):
             part = slice(start, start + _INDUCING)
             across = self.kernel(self._squared(self._points, points[part]))
-            precision += across @ across.T
-            right += across @ t[part]
+            basis = solve_triangular(self._factor, across, lower=True)
+            precision += basis @ basis.T
+            right += basis @ t[part]
         self._sparse_factor = _factorised(precision)
-        self._weights = cho_solve((self._sparse_factor, True), right)
+        inner = cho_solve((self._sparse_factor, True), right)
+        self._weights = solve_triangular(self._factor, inner, lower=True, trans="T")
 
     def predict(self, x: NDArray[np.floating]) -> tuple[Array, Array]:
         """Return means and standard deviations (B,) of new labels at features (B, F).
@@ -133,11 +136,11 @@ class GaussianProcess:
         points: Array = np.asarray(x, dtype=np.float64)
         across = self.kernel(self._squared(self._points, points))
         mean = across.T @ self._weights
-        explained = (solve_triangular(self._factor, across, lower=True) ** 2).sum(0)
-        variance = self.kernel.variance - explained
+        basis = solve_triangular(self._factor, across, lower=True)
+        variance = self.kernel.variance - (basis**2).sum(0)
         if self._sparse_factor is not None:
-            rest = (solve_triangular(self._sparse_factor, across, lower=True) ** 2).sum(0)
-            variance += self.kernel.noise * rest
+            rest = solve_triangular(self._sparse_factor, basis, lower=True)
+            variance += self.kernel.noise * (rest**2).sum(0)
         variance = np.maximum(variance, 0.0) + self.kernel.noise
         return mean * self._scale + self._mean, np.sqrt(variance) * self._scale
 
