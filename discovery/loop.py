@@ -158,6 +158,8 @@ class CampaignLoop:
         unplaced = self._unplaced()
         self._hint_workers(tick, unplaced)
         proposing_done = enough or tick.round >= self.config.budget.rounds or self._full()
+        if proposing_done:
+            self._record_studies()
         screening_done = not any(tick.counts.get(state.value) for state in BEFORE_SCREENED)
         last = proposing_done and screening_done and not unplaced
         within = screened_candidates(self.name, placed=self.hull)
