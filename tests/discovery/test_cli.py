@@ -132,6 +132,8 @@ def test_doctor_names_every_part(tmp_path: Path) -> None:
     assert all(
         part["status"] == "ok" and part["version"] for part in parts.values() if part["needed"]
     )
+    assert parts["openlam"]["status"] == "ok"
+    assert "golden values" in parts["openlam"]["detail"]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -146,7 +146,7 @@ def test_values_equal_those_of_deepmd_kits_own_calculator(openlam, saltlike, cry
 
     from agents.relax.calculator import atoms_from_structure
 
-    structures = [saltlike, rattle(crystal("NaCl")), rattle(crystal("LaAlO3"), volume=1.1)]
+    structures = [saltlike, rattle(crystal("LaAlO3"), volume=1.1)]
     calculator = DP(str(WEIGHTS))
     for structure, result in zip(structures, openlam.evaluate(structures)):
         atoms = atoms_from_structure(structure)
@@ -220,10 +220,10 @@ def test_weights_of_another_training_are_judged_by_known_values(tmp_path):
 
 
 def test_a_frozen_model_gives_the_checkpoints_values(openlam, saltlike, tmp_path):
+    from deepmd.pt.entrypoints.main import freeze  # what `dp --pt freeze` calls
+
     frozen = tmp_path / "frozen.pth"
-    dp = Path(sys.executable).parent / "dp"
-    command = [dp, "--pt", "freeze", "-c", WEIGHTS, "-o", frozen]
-    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    freeze(str(WEIGHTS), str(frozen))
     potential = OpenLAMPotential.load(str(frozen))
     assert potential.elements == openlam.elements
     (result,), (expected,) = potential.evaluate([saltlike]), openlam.evaluate([saltlike])
@@ -365,6 +365,7 @@ def test_isolated_atoms_have_no_forces(openlam):
     assert result.max_force == 0
 
 
+@pytest.mark.long
 def test_loading_prints_nothing_and_leaves_the_process_as_it_was():
     code = (
         "import multiprocessing, os, sys; before = dict(os.environ);"
