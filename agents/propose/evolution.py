@@ -151,14 +151,13 @@ class EvolutionProposer(Proposer):
     def _worth(
         self, results: Sequence[Result], seed: int
     ) -> Callable[[Sequence[CrystalCodes]], NDArray[np.float64]] | None:
-        """Return what ranks children, None before there are enough labels."""
-        settings = self.settings
+        """Return what ranks children; None without objectives before there are enough labels."""
+        settings, objectives = self.settings, self.space.objectives
         newest = results[-settings.max_labels :]
         if not settings.surrogate or len(newest) < settings.min_labels:
-            return None
+            return None if objectives is None else self._desirability
         from agents.propose.surrogate import CodeSurrogate
 
-        objectives = self.space.objectives
         surrogate = CodeSurrogate(self.generator, seed=seed)
         ceiling = settings.threshold + _LABEL_CEILING
         values = np.minimum([result.fitness for result in newest], ceiling)
@@ -189,8 +188,9 @@ class EvolutionProposer(Proposer):
         Where all formulas in reach are used up, other crystals of known formulas fill it.
         """
         batch, distinct = self.settings.batch, self.settings.distinct
-        known = {result.codes for result in results}
-        formulas = {r.formula for r in self.reader.read([*known])} if distinct == "formula" else {}
+        told = [result.codes for result in results]
+        known = set(told)
+        formulas = {r.formula for r in self.reader.read(told)} if distinct == "formula" else {}
         new: list[CrystalCodes] = []
         repeated: list[CrystalCodes] = []
         wanted = batch * (1 if worth is None else self.settings.pool)

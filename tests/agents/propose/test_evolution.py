@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -155,8 +156,6 @@ def test_without_local_moves_the_geometry_is_the_bases(shipped):
 
 
 def test_what_the_campaign_knows_already_is_not_paid_for_again(shipped):
-    from dataclasses import replace
-
     asked, told = run(shipped)
     earlier = tuple(result for results in told for result in results)
     space = replace(search_space(shipped, BASE), earlier=earlier)
@@ -166,6 +165,44 @@ def test_what_the_campaign_knows_already_is_not_paid_for_again(shipped):
     cold = build(shipped, seed=9).ask(0)
     worth = [np.mean([energy(f) for f in formulas(shipped, p)]) for p in (first, cold)]
     assert worth[0] < worth[1] - 0.1  # the surrogate ranks from the first generation on
+
+
+def heavy(formula: str) -> bool:
+    return any(Element(str(e)).Z > 54 for e in Composition(formula))
+
+
+class AvoidHeavy:
+    """Stands for objectives: crystals with heavy elements are worth a hundredth."""
+
+    def __call__(self, codes: Any, formulas: list[str]) -> np.ndarray:
+        return np.array([[heavy(formula)] for formula in formulas], dtype=float)
+
+    def desirability(self, values: np.ndarray) -> np.ndarray:
+        return 0.01 ** values[:, 0]
+
+
+def test_objectives_steer_the_search(shipped):
+    plain = search_space(shipped, BASE)
+    steered = replace(plain, objectives=AvoidHeavy())
+    shares = []
+    for space in (plain, steered):
+        proposer = build(shipped, space=space)
+        first = proposer.ask(0)
+        tell(shipped, proposer, 0, first)
+        asked = formulas(shipped, first), formulas(shipped, proposer.ask(1))
+        shares.append([np.mean([heavy(f) for f in found]) for found in asked])
+    assert min(shares[0]) > 0.4
+    assert shares[1] == [0, 0]  # objectives are known before the first evaluation
+
+
+def test_parents_are_the_first_pareto_front(shipped):
+    proposer = build(shipped, parents=3)
+    codes = codes_of(proposer.ask(0))[:5]
+    goals = [(3.0, 0.0), (2.0, 1.0), (1.0, 2.0), (2.5, 2.0), (1.5, 3.0)]
+    results = [Result(str(i), c, g[0], g) for i, (c, g) in enumerate(zip(codes, goals))]
+    assert proposer._parents(results) == [codes[2], codes[1], codes[0]]
+    single = [Result(str(i), c, g[0]) for i, (c, g) in enumerate(zip(codes, goals))]
+    assert proposer._parents(single) == [codes[2], codes[4], codes[1]]
 
 
 def test_a_used_up_chemistry_is_filled_with_other_crystals(shipped):
