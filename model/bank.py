@@ -123,6 +123,18 @@ class CodeBank:
             local=tuple(map(tuple, self._local[index, :atoms].tolist())),
         )
 
+    def global_genes(self, rows: NDArray[np.intp]) -> NDArray[np.int64]:
+        """Return the global genes (n, G) of rows that have equally many species.
+
+        Raises:
+            ValueError: if their numbers of species differ.
+        """
+        slots = set(self.n_species[rows].tolist())
+        if len(slots) > 1:
+            raise ValueError(f"rows of {sorted(slots)} species have different numbers of genes")
+        species = self._species[rows, : max(slots, default=0)].reshape(len(rows), -1)
+        return np.concatenate([species, self._crystal[rows]], axis=1).astype(np.int64)
+
     def rows(self, role: str) -> NDArray[np.intp]:
         """Return the row numbers with a role ("train" or "val")."""
         return np.flatnonzero(self.role == role)

@@ -130,10 +130,9 @@ def search_space(generator: Generator, row: int) -> SearchSpace:
     """
     bank = generator.bank
     base = bank.codes(row)
-    donors = [bank.codes(int(index)).global_genes for index in bank.donors(base)]
     return SearchSpace(
         base_id=str(bank.ids[row]),
         base=base,
         sizes=tuple(generator.gene_sizes(base)),
-        donors=np.asarray(donors, dtype=np.int64),
+        donors=bank.global_genes(bank.donors(base)),
     )

@@ -43,6 +43,15 @@ def test_codes_survive_the_file(bank: CodeBank, tmp_path: Path) -> None:
     np.testing.assert_allclose(loaded.properties["band_gap@pbe"], [1, np.nan, 3, 4])
 
 
+def test_global_genes_of_many_rows_are_those_of_their_codes(bank: CodeBank) -> None:
+    rows = np.array([0, 2, 3])
+    expected = [bank.codes(int(row)).global_genes for row in rows]
+    np.testing.assert_array_equal(bank.global_genes(rows), expected)
+    assert bank.global_genes(rows).dtype == np.int64
+    with pytest.raises(ValueError, match=r"\[2, 3\] species"):
+        bank.global_genes(np.array([0, 1]))
+
+
 def test_donors_are_training_crystals_with_as_many_species(bank: CodeBank) -> None:
     assert bank.donors(_codes(2, 9, 9)).tolist() == [0, 2]
     assert bank.donors(_codes(3, 5, 0)).tolist() == [1]

@@ -42,6 +42,9 @@ class FakeBank:
     def codes(self, index: int) -> CrystalCodes:
         return self._codes[index]
 
+    def global_genes(self, rows: Sequence[int]) -> np.ndarray:
+        return np.array([self._codes[int(row)].global_genes for row in rows])
+
     def rows(self, role: str) -> np.ndarray:
         return np.flatnonzero(self.role == role)
 
