@@ -14,7 +14,7 @@ from agents.compare.timing import Seconds, Stopwatch
 from agents.relax.references import ReferenceMismatch
 from agents.relax.rules import broken_rule, exploited
 from agents.relax.stage import CRYSTAL_ERRORS
-from model.metrics.validity import smact_verdict
+from model.metrics.validity import charge_balanced
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -177,7 +177,7 @@ class Evaluator:
         if structure is not None:
             formula = structure.composition.reduced_formula
             with self.judging:
-                neutral = smact_verdict(formula).cdvae
+                neutral = charge_balanced(formula, "cdvae")
         if structure is not None and refused is None:
             if math.isinf(energy):
                 refused = "failed"

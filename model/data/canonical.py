@@ -150,6 +150,25 @@ def crystal_from_structure(structure: Structure) -> Crystal:
     return crystal
 
 
+def impossible_cell(frac: NDArray[np.float64], cell: NDArray[np.float64]) -> str | None:
+    """Return why no structure can be built from arrays, or None.
+
+    Args:
+        frac: (N, 3) fractional coordinates.
+        cell: (6,) Å and degrees.
+    """
+    if not (np.isfinite(cell).all() and np.isfinite(frac).all()):
+        return "decoded cell or coordinates are not finite"
+    if cell[:3].min() < _MIN_LENGTH or cell[:3].max() > _MAX_LENGTH:
+        return f"decoded cell edges {np.round(cell[:3], 3).tolist()} Å are impossible"
+    gram = _gram(cell[3:])
+    if cell[3:].min() <= 0 or cell[3:].max() >= 180 or gram <= 0:
+        return f"decoded angles {np.round(cell[3:], 2).tolist()} span no cell"
+    if cell[:3].prod() * np.sqrt(gram) < _MIN_VOLUME:
+        return "decoded cell has no volume"
+    return None
+
+
 def structure_from_arrays(
     numbers: NDArray[np.int64], frac: NDArray[np.float64], cell: NDArray[np.float64]
 ) -> tuple[Structure | None, str | None]:
@@ -165,14 +184,8 @@ def structure_from_arrays(
     """
     from pymatgen.core import Element, Lattice, Structure
 
-    if not (np.isfinite(cell).all() and np.isfinite(frac).all()):
-        return None, "decoded cell or coordinates are not finite"
-    if cell[:3].min() < _MIN_LENGTH or cell[:3].max() > _MAX_LENGTH:
-        return None, f"decoded cell edges {np.round(cell[:3], 3).tolist()} Å are impossible"
-    gram = _gram(cell[3:])
-    if cell[3:].min() <= 0 or cell[3:].max() >= 180 or gram <= 0:
-        return None, f"decoded angles {np.round(cell[3:], 2).tolist()} span no cell"
-    if cell[:3].prod() * np.sqrt(gram) < _MIN_VOLUME:
-        return None, "decoded cell has no volume"
+    error = impossible_cell(frac, cell)
+    if error is not None:
+        return None, error
     lattice = Lattice.from_parameters(*cell.tolist())
     return Structure(lattice, [Element.from_Z(z) for z in numbers.tolist()], frac), None

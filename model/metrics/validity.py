@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.data.canonical import Crystal, structure_from_arrays
+from model.data.canonical import Crystal, impossible_cell
 from model.data.geometry import cell_matrix, minimum_image_distances
 
 MIN_DISTANCE = 0.5  # Å
 MIN_VOLUME = 0.1  # Å^3, CDVAE's smallest cell
 _CHUNK = 256
+ChargeRule = Literal["cdvae", "strict"]
 
 PROTOCOL = (
     "structural: every distance, images included, > 0.5 Å and a cell of at least 0.1 Å^3; "
@@ -60,17 +61,36 @@ def smact_verdict(formula: str) -> SmactVerdict:
         ValueError: The formula cannot be read, or smact does not know an element.
     """
     from pymatgen.core import Composition
+
+    return SmactVerdict(
+        cdvae=charge_balanced(formula, "cdvae"),
+        strict=charge_balanced(formula, "strict"),
+        applicable=len(Composition(formula)) > 1,
+    )
+
+
+@lru_cache(maxsize=200_000)
+def charge_balanced(formula: str, rule: ChargeRule) -> bool:
+    """Judge a composition by one rule alone, which costs half of `smact_verdict`.
+
+    Args:
+        formula: Reduced formula.
+        rule: Which oxidation states, see `SmactVerdict`.
+
+    Raises:
+        ValueError: The formula cannot be read, or smact does not know an element.
+    """
+    from pymatgen.core import Composition
     from smact.screening import smact_validity
 
     composition = Composition(formula)
     if any(abs(amount - round(amount)) > 1e-8 for amount in composition.values()):
         raise ValueError(f"{formula} has a fractional amount: SMACT judges ordered crystals only")
+    states = {"cdvae": "smact14", "strict": None}[rule]
     try:
-        cdvae = bool(smact_validity(composition, oxidation_states_set="smact14"))
-        strict = bool(smact_validity(composition))
+        return bool(smact_validity(composition, oxidation_states_set=states))
     except KeyError as error:
         raise ValueError(f"SMACT does not know an element of {formula}: {error}") from error
-    return SmactVerdict(cdvae=cdvae, strict=strict, applicable=len(composition) > 1)
 
 
 def reduced_formulas(crystals: Sequence[Crystal]) -> list[str]:
@@ -98,11 +118,7 @@ def shortest_distances(crystals: Sequence[Crystal]) -> NDArray[np.float64]:
         (n,) Å; NaN where no cell can be built.
     """
     result = np.full(len(crystals), np.nan)
-    usable = [
-        i
-        for i, c in enumerate(crystals)
-        if structure_from_arrays(c.numbers, c.frac, c.cell)[1] is None
-    ]
+    usable = [i for i, c in enumerate(crystals) if impossible_cell(c.frac, c.cell) is None]
     by_count: dict[int, list[int]] = {}
     for i in usable:
         by_count.setdefault(len(crystals[i].numbers), []).append(i)
