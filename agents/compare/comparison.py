@@ -15,12 +15,20 @@ from agents.compare.bases import Share, draw_bases
 from agents.compare.cache import EnergyCache
 from agents.compare.evaluation import Evaluator
 from agents.compare.figures import figures_of, spread
-from agents.compare.methods import settings_of
+from agents.compare.fitness import (
+    Fitness,
+    SinglePointHulls,
+    Worth,
+    formation_energy,
+    total_energy,
+)
+from agents.compare.methods import settings_for, settings_of
 from agents.compare.novelty import KnownCrystals
 from agents.compare.records import RunsFile, name_of, record_of
 from agents.compare.relaxed import Judge, relax_best
 from agents.compare.run import search
 from agents.paths import cache_path, data_path
+from agents.propose.settings import ProposerSettings
 from agents.relax.hull_settings import HullSettings
 from agents.relax.phases import Geometry
 from agents.relax.phases_file import SMALL_ATOMS, SMALL_CELLS, FilePhases
@@ -63,6 +71,7 @@ class Comparison:
         max_atoms: largest base; None for any.
         first_seed: the first seed of the methods.
         relax: rules and relaxation; the potential too.
+        fitness: what all methods minimise.
         prototypes: whether structure types are counted.
         force_calls: what every search may cost with the relaxation of its best candidates, each
             evaluation counted as one; 0: nothing is relaxed.
@@ -78,6 +87,7 @@ class Comparison:
     max_atoms: int | None = 10
     first_seed: int = 0
     relax: RelaxSettings = field(default_factory=RelaxSettings)
+    fitness: Fitness = Fitness.FORMATION_ENERGY
     prototypes: bool = False
     force_calls: int = 0
 
@@ -137,7 +147,9 @@ class Workbench:
         self.evaluator = Evaluator(
             self.generator, self.potential, self.references, settings, energies
         )
-        self.judge = self._judge(files.phases) if comparison.force_calls else None
+        self.judge = None
+        if comparison.force_calls or comparison.fitness is Fitness.ABOVE_HULL:
+            self.judge = self._judge(files.phases)
 
     def _judge(self, phases: Path) -> Judge:
         """Open the competing phases and the known crystals."""
@@ -155,7 +167,8 @@ class Workbench:
 
         single = seen(Geometry.SINGLE_POINT)
         known = KnownCrystals(self.generator, single.store)
-        return Judge(self.evaluator, single, seen(Geometry.RELAXED), known)
+        hulls = SinglePointHulls(single)
+        return Judge(self.evaluator, single, hulls, seen(Geometry.RELAXED), known)
 
     def tasks(self) -> list[Task]:
         """Return all runs: seed by seed and base by base, so that early results cover all methods.
@@ -182,7 +195,7 @@ class Workbench:
 
     def _key(self, method: str, row: int, seed: int) -> dict[str, Any]:
         """Return all that decides the outcome of a run."""
-        settings = settings_of(method).model_dump(mode="json", exclude={"generations"})
+        settings = self._settings(method).model_dump(mode="json", exclude={"generations"})
         return {
             "dataset": self.comparison.dataset,
             "generator": self.generator.version,
@@ -194,21 +207,34 @@ class Workbench:
             "base": str(self.generator.bank.ids[row]),
             "seed": seed,
             "evaluations": self.comparison.evaluations,
+            "fitness": str(self.comparison.fitness),
             "prototypes": self.comparison.prototypes,
             "force_calls": self.comparison.force_calls,
         }
+
+    def _settings(self, method: str) -> ProposerSettings:
+        return settings_for(settings_of(method), self.comparison.fitness)
+
+    def _worth(self) -> Worth:
+        if self.comparison.fitness is Fitness.ABOVE_HULL:
+            assert self.judge is not None  # made for this fitness
+            return self.judge.hulls.above
+        if self.comparison.fitness is Fitness.TOTAL_ENERGY:
+            return total_energy
+        return formation_energy
 
     def run(self, task: Task) -> dict[str, Any]:
         """Run one task and return its record."""
         found = search(
             self.evaluator,
-            settings_of(task.method),
+            self._settings(task.method),
             task.row,
             seed=task.seed,
             evaluations=self.comparison.evaluations,
+            worth=self._worth(),
         )
         record = {"key": task.key, **record_of(found, prototypes=self.comparison.prototypes)}
-        if self.judge is not None:
+        if self.judge is not None and self.comparison.force_calls:
             left = self.comparison.force_calls - len(found.evaluated)
             record["relaxed"] = relax_best(found.evaluated, self.judge, left).record()
         return record
@@ -302,7 +328,11 @@ def _report(bench: Workbench, tasks: list[Task], done: dict[str, dict[str, Any]]
         "references": bench.references.digest,
         "generator_version": bench.generator.version,
         "methods": methods,
-        "settings": {name: settings_of(name).model_dump(mode="json") for name in methods},
+        "fitness": str(comparison.fitness),
+        "settings": {
+            name: settings_for(settings_of(name), comparison.fitness).model_dump(mode="json")
+            for name in methods
+        },
         "protocol": PROTOCOL,
     }
 

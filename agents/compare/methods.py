@@ -6,15 +6,21 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
+from agents.compare.fitness import Fitness
 from agents.propose.settings import (
     DonorSettings,
     EvolutionSettings,
     GeneticSettings,
+    NSGASettings,
     PriorSettings,
     ProposerSettings,
     RandomSettings,
+    SubstitutionSettings,
     TPESettings,
 )
+
+HULL_THRESHOLD = 0.1
+"""Single-point energy above the hull below which our search looks for crystals, eV/atom."""
 
 OURS = EvolutionSettings()
 
@@ -27,9 +33,11 @@ def _without(**parts: Any) -> EvolutionSettings:
 METHODS: dict[str, ProposerSettings] = {
     "uniform": RandomSettings(),
     "donor": DonorSettings(),
+    "substitution": SubstitutionSettings(),
     "prior": PriorSettings(),
     "paper_ga": GeneticSettings(),
     "tpe": TPESettings(),
+    "nsga2": NSGASettings(kind="optuna_nsga2"),
     "ours": OURS,
     "ours_without_surrogate": _without(surrogate=False),
     "ours_without_prior": _without(initial="donor", prior=False, fresh=0.0),
@@ -59,6 +67,17 @@ def settings_of(name: str) -> ProposerSettings:
         hint = f", did you mean {near[0]}?" if near else ""
         raise UnknownMethod(f"unknown method {name!r}{hint} (known: {', '.join(METHODS)})")
     return METHODS[name]
+
+
+def settings_for(settings: ProposerSettings, fitness: Fitness) -> ProposerSettings:
+    """Return the settings with what must follow the fitness: the value below which to search.
+
+    Decoded crystals lie above the hull until they are relaxed, so the threshold there is what
+    `HULL_THRESHOLD` says.
+    """
+    if fitness is Fitness.ABOVE_HULL and isinstance(settings, EvolutionSettings):
+        return settings.model_copy(update={"threshold": HULL_THRESHOLD})
+    return settings
 
 
 def for_budget(settings: ProposerSettings, evaluations: int) -> ProposerSettings:

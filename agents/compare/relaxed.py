@@ -20,6 +20,7 @@ from agents.relax.rules import judge_relaxation
 
 if TYPE_CHECKING:
     from agents.compare.evaluation import Evaluated, Evaluator
+    from agents.compare.fitness import SinglePointHulls
     from agents.compare.novelty import KnownCrystals
     from agents.relax.phases_evaluation import CompetingPhases
     from agents.relax.relaxation import Relaxation
@@ -40,8 +41,11 @@ class Relaxed:
         max_force: raw, from a new evaluation, eV/Å; None where it blew up.
         refused: the rule of acceptance that it breaks, or None.
         known: the known crystal it became, or None.
+        above_single_points: its energy above the hull of single points, eV/atom, which is a lower
+            bound, as relaxing the phases lowers the hull; None where it was refused or there is
+            no hull.
         above_hull: energy above the hull of relaxed phases, eV/atom; None where it was refused,
-            where it lies too far even above single points, and where the hull is undecided.
+            where the bound is not near the hull, and where the hull is undecided.
         undecided: why there is no hull, or None.
     """
 
@@ -52,6 +56,7 @@ class Relaxed:
     max_force: float | None = None
     refused: str | None = None
     known: str | None = None
+    above_single_points: float | None = None
     above_hull: float | None = None
     undecided: str | None = None
 
@@ -68,12 +73,14 @@ class Judge:
     Attributes:
         evaluator: potential, references and settings of the relaxation.
         single: competing phases as they are in the reference collection.
+        hulls: distances to the hulls of these.
         relaxed: competing phases relaxed with the candidates' criterion.
         known: crystals that are not new.
     """
 
     evaluator: Evaluator
     single: CompetingPhases
+    hulls: SinglePointHulls
     relaxed: CompetingPhases
     known: KnownCrystals
 
@@ -168,7 +175,7 @@ def _ranking(
                 best[one.formula] = one
     ranked: list[tuple[Evaluated, float]] = []
     for one in best.values():
-        distance = _above_single_points(one, judge)
+        distance = judge.hulls.above(one)
         if distance is not None:
             ranked.append((one, distance))
     ranked.sort(key=lambda entry: entry[1])
@@ -178,16 +185,6 @@ def _ranking(
 def _energy(evaluated: Evaluated) -> float:
     assert evaluated.formation_energy is not None  # of a hit
     return evaluated.formation_energy
-
-
-def _above_single_points(candidate: Evaluated, judge: Judge) -> float | None:
-    assert candidate.structure is not None
-    composition = candidate.structure.composition
-    try:
-        hull = Hull(judge.single.phases_of(composition.chemical_system))
-    except HullRefused:
-        return None
-    return hull.at(composition, _energy(candidate)).energy_above_hull
 
 
 def _most_calls(judge: Judge) -> int:
@@ -227,12 +224,14 @@ def _judged(
     if verdict is not None:
         return Relaxed(*figures, refused=verdict.reason)
     known = judge.known.matches(result.structure)
+    bound = None
     try:
         single = Hull(judge.single.phases_of(composition.chemical_system))
-        if single.at(composition, energy).energy_above_hull > NEAR:
-            return Relaxed(*figures, known=known)  # relaxing phases only lowers the hull
+        bound = single.at(composition, energy).energy_above_hull
+        if bound > NEAR:
+            return Relaxed(*figures, known=known, above_single_points=bound)
         phases = judge.relaxed.phases_for(composition)
         above = energy_above_hull(composition, energy, phases).energy_above_hull
     except HullRefused as refusal:
-        return Relaxed(*figures, known=known, undecided=refusal.reason)
-    return Relaxed(*figures, known=known, above_hull=above)
+        return Relaxed(*figures, known=known, above_single_points=bound, undecided=refusal.reason)
+    return Relaxed(*figures, known=known, above_single_points=bound, above_hull=above)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from agents.compare.fitness import Worth, formation_energy
 from agents.compare.methods import for_budget
 from agents.compare.timing import Seconds
 from agents.propose.build import build_proposer
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from model.codes import CrystalCodes
 
 MAX_REDRAWS = 50
+PENALTY = FitnessSettings().penalty
+"""What a method is told of a crystal without a fitness, as in a campaign."""
 _IDLE_GENERATIONS = 10  # without anything new: the method has nothing left to propose
 
 
@@ -76,7 +79,7 @@ def search(
     *,
     seed: int,
     evaluations: int,
-    fitness: FitnessSettings | None = None,
+    worth: Worth = formation_energy,
 ) -> Search:
     """Run one method on one base crystal.
 
@@ -93,12 +96,11 @@ def search(
         row: of the base crystal in the code bank.
         seed: of every random number; the base's row is mixed in.
         evaluations: the budget.
-        fitness: what is minimised; default: formation energy.
+        worth: what is minimised; what it costs to find out is not the method's.
 
     Returns:
         What was evaluated; fewer than `evaluations` only where the method has nothing left.
     """
-    fitness = fitness or FitnessSettings()
     started, judging = Seconds.now(), evaluator.judging.total
     computing, remembered = evaluator.computing.total, evaluator.remembered
     generator = evaluator.generator
@@ -124,7 +126,12 @@ def search(
         known = [ledger.places[p.codes] for p in proposals if p.codes in ledger.places]
         members.append(tuple(known))
         if ledger.left:
-            results = [_result(ledger.evaluated[place], place, fitness) for place in known]
+            with evaluator.judging:
+                worths = [worth(ledger.evaluated[place]) for place in known]
+            results = [
+                _result(ledger.evaluated[place], place, value)
+                for place, value in zip(known, worths, strict=True)
+            ]
             proposer.tell(generation, results)
     own = Seconds.now() - started - (evaluator.judging.total - judging)
     own = own - (evaluator.computing.total - computing)
@@ -139,13 +146,10 @@ def search(
     )
 
 
-def _result(evaluated: Evaluated, place: int, fitness: FitnessSettings) -> Result:
+def _result(evaluated: Evaluated, place: int, worth: float | None) -> Result:
     """Return what the method is told of one evaluation."""
-    value = evaluated.formation_energy
-    if fitness.kind == "total_energy":
-        value = evaluated.energy
     return Result(
         candidate_id=str(place),
         codes=evaluated.codes,
-        fitness=fitness.penalty if value is None else value,
+        fitness=PENALTY if worth is None else worth,
     )

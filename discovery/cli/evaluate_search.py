@@ -18,6 +18,14 @@ class SearchedSet(enum.StrEnum):
     mp20 = "mp20"
 
 
+class Minimised(enum.StrEnum):
+    """What all methods minimise."""
+
+    formation_energy = "formation_energy"
+    total_energy = "total_energy"
+    above_hull = "above_hull"
+
+
 class BaseShare(enum.StrEnum):
     """Half of the held-out crystals that bases are drawn from."""
 
@@ -45,6 +53,10 @@ def search(
             "its best candidates. 0: nothing is relaxed. 2000 is the published comparison.",
         ),
     ] = 0,
+    fitness: Annotated[
+        Minimised,
+        typer.Option(help="What all methods minimise; above_hull is that of single points."),
+    ] = Minimised.formation_energy,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of every method on every base.")] = 5,
     share: Annotated[
         BaseShare, typer.Option(help="Half of the held-out crystals; tune on the other one.")
@@ -74,6 +86,7 @@ def search(
     """
     from agents.compare.bases import Share
     from agents.compare.comparison import Comparison, Files, compare
+    from agents.compare.fitness import Fitness
     from agents.compare.methods import METHODS, check_names
 
     names = list(METHODS) if methods == "all" else [m.strip() for m in methods.split(",")]
@@ -90,6 +103,7 @@ def search(
         base_seed=base_seed,
         max_atoms=max_atoms,
         prototypes=prototypes,
+        fitness=Fitness(fitness.value),
         force_calls=relax,
     )
     files = Files(energies=cache) if phases is None else Files(energies=cache, phases=phases)
