@@ -20,8 +20,14 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 VERSION = "0.3.0"
-WEIGHTS = "pretrained/0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar"
-WEIGHTS_SHA256 = "d14ab7c0f093efe64b60a7bcd540bca10e74fb7f46c86108a079af60524659d1"
+WEIGHTS = {
+    "0.3.0": "pretrained/0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar",
+    "0.2.0": "pretrained/0.2.0/chgnet_0.2.0_e30f77s348m32.pth.tar",
+}
+WEIGHTS_SHA256 = {
+    "0.3.0": "d14ab7c0f093efe64b60a7bcd540bca10e74fb7f46c86108a079af60524659d1",
+    "0.2.0": "ef624f78b6db9d315b4ef256f1bb3207449924191b91720dc17d3f60c5df980e",
+}
 #: Elements up to Pu that its training set, MPtrj, does not contain.
 UNTRAINED = frozenset({"Po", "At", "Rn", "Fr", "Ra"})
 #: Bonds and angles per pass on a CPU (some ten crystals of five atoms): beyond that it is slower.
@@ -35,22 +41,24 @@ MEMORY_SHARE = 0.7
 class CHGNetPotential(Potential):
     """CHGNet with the weights of its wheel, on one thread, in single precision.
 
-    Its energies are those of the Materials Project: PBE(+U) with the MP2020 corrections.
+    Its energies are those of the Materials Project: PBE(+U) with the MP2020 corrections. 0.2.0 is
+    the release before, with another architecture and cut-off: a second opinion on what 0.3.0 says.
+    The r2SCAN weights of the wheel are left out: the sanity gate, which knows PBE, refuses them.
     """
 
     name = "chgnet"
-    version = VERSION
 
-    def __init__(self, model: Any, device: str) -> None:
+    def __init__(self, model: Any, device: str, version: str = VERSION) -> None:
         from pymatgen.core import Element
 
+        self.version = version
         self._network = CHGNetNetwork(model)
         self._device = device
         self.elements = frozenset(Element.from_Z(z).symbol for z in range(1, 95)) - UNTRAINED
 
     @classmethod
-    def load(cls, device: str = "cpu") -> CHGNetPotential:
-        """Load the weights shipped in the chgnet wheel.
+    def load(cls, device: str = "cpu", version: str = VERSION) -> CHGNetPotential:
+        """Load weights shipped in the chgnet wheel, "0.3.0" or "0.2.0".
 
         Raises:
             ValueError: the weights in the wheel are not those this product was tested with.
@@ -58,17 +66,18 @@ class CHGNetPotential(Potential):
         import chgnet
         from chgnet.model import CHGNet
 
-        path = Path(chgnet.__file__).parent / WEIGHTS
+        path = Path(chgnet.__file__).parent / WEIGHTS[version]
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        if digest != WEIGHTS_SHA256:
+        if digest != WEIGHTS_SHA256[version]:
             raise ValueError(
-                f"{path} has sha256 {digest}, expected {WEIGHTS_SHA256}: install chgnet 0.4.2"
+                f"{path} has sha256 {digest}, expected {WEIGHTS_SHA256[version]}: "
+                "install chgnet 0.4.2"
             )
         state = torch.load(path, map_location="cpu", weights_only=True)["model"]
         with contextlib.redirect_stdout(io.StringIO()):  # CHGNet announces itself
-            model = CHGNet.from_dict(state, mlp_out_bias=False, version=VERSION)
+            model = CHGNet.from_dict(state, mlp_out_bias=version == "0.2.0", version=version)
         model.requires_grad_(False)
-        return cls(model.to(device).eval(), device)
+        return cls(model.to(device).eval(), device, version)
 
     def evaluate(self, structures: Sequence[Structure]) -> list[PotentialResult]:
         """See `Potential.evaluate`; one backward pass gives forces and stress of a batch."""
@@ -89,6 +98,18 @@ class CHGNetPotential(Potential):
         with _one_thread(self._device):
             parts = [self._network.energies(graph) for graph in self._graphs(structures)]
         return np.concatenate(parts) if parts else np.zeros(0)
+
+    def in_flight(self, structures: Sequence[Structure]) -> int:
+        """See `Potential.in_flight`; on a GPU as many as fill its memory in one pass."""
+        least = super().in_flight(structures)
+        if self._device == "cpu" or not structures:
+            return least
+        network = self._network
+        sample = [s for s in structures[:least] if len(s)]
+        messages = [
+            crystal_bonds(s, network.atom_cutoff, network.bond_cutoff).messages for s in sample
+        ]
+        return max(least, int(messages_at_once(self._device) // max(np.mean(messages), 1.0)))
 
     def _graphs(self, structures: Sequence[Structure]) -> Iterator[BatchGraph]:
         """Yield the graphs of batches that suit the device."""

@@ -125,7 +125,7 @@ class CHGNetNetwork:
             message = layer.gated(_at_angles(layer, near, angles, atoms, tips, left, right))
             total = torch.zeros_like(near).index_add_(0, left, message * angle_weights)
             near = near + layer.out(total)
-            bonds = bonds.index_copy(0, short, near)
+            bonds = self._longer(layer, bonds, graph).index_copy(0, short, near)
             if index + 1 < len(self.bond_layers):  # nothing reads the angles of the last layer
                 layer = self.angle_layers[index]
                 hidden = _at_angles(layer, near, angles, atoms, tips, left, right)
@@ -136,6 +136,18 @@ class CHGNetNetwork:
         site = self.readout(atoms)[:, 0] + self.composition[numbers]
         energies = site.new_zeros(graph.n_crystals)
         return energies.index_add_(0, self._indices(graph.owners), site)
+
+    def _longer(self, layer: _Message, bonds: Tensor, graph: BatchGraph) -> Tensor:
+        """Update the bonds that have no angles: they meet the bias of the layer alone, if any.
+
+        The package skips the layer for crystals without any angle, bias and all.
+        """
+        bias = None if layer.mlp_out is None else layer.mlp_out.layers[-1].bias
+        if bias is None:
+            return bonds
+        with_angles = np.zeros(graph.n_crystals, dtype=np.float32)
+        with_angles[graph.owners[graph.angle_atoms]] = 1.0
+        return bonds + self._tensor(with_angles[graph.owners[graph.first]])[:, None] * bias
 
     def _angle_basis(self, graph: BatchGraph, directions: Tensor) -> Tensor:
         """Fourier basis of the angles, shape (A, 2 K + 1)."""

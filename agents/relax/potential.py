@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 #: CHGNet, whose weights are in its package.
-CHGNET = ("chgnet", "chgnet-0.3.0")
+CHGNET = ("chgnet", "chgnet-0.3.0", "chgnet-0.2.0")
 #: OpenLAM's models, by the names DeePMD-kit publishes them under.
 OPENLAM_MODELS = (
     "DPA-2.4-7M",
@@ -146,6 +146,10 @@ class Potential(ABC):
         """
         return np.array([result.energy for result in self.evaluate(structures)])
 
+    def in_flight(self, structures: Sequence[Structure]) -> int:
+        """Return how many crystals like these are best relaxed at once; 32 fill a CPU's batches."""
+        return 32
+
     def calculator(self) -> Calculator:
         """Return a new ASE calculator that asks this potential."""
         from agents.relax.calculator import PotentialCalculator
@@ -197,7 +201,8 @@ def _load(name: str, device: str) -> Potential:
     if name in ("auto", *CHGNET):
         from agents.relax.chgnet import CHGNetPotential
 
-        return CHGNetPotential.load(device=device)
+        version = name.partition("-")[2] or "0.3.0"
+        return CHGNetPotential.load(device=device, version=version)
     if name.startswith(MATGL_PREFIX):
         from agents.relax.matgl import MatglPotential, locate
 

@@ -15,13 +15,16 @@ from agents.relax.chgnet import CHGNetPotential
 from agents.relax.potential import UnavailableDevice, UnsupportedElements, load_potential
 
 
-def test_values_equal_those_of_chgnets_own_prediction(chgnet, crystal, rattle):
+@pytest.mark.parametrize("version", ["0.3.0", "0.2.0"])
+def test_values_equal_those_of_chgnets_own_prediction(crystal, rattle, version):
     from chgnet.model import CHGNet
 
     with contextlib.redirect_stdout(io.StringIO()):
-        model = CHGNet.load(model_name="0.3.0", use_device="cpu", verbose=False)
+        model = CHGNet.load(model_name=version, use_device="cpu", verbose=False)
+    potential = CHGNetPotential.load(version=version)
     structures = [rattle(crystal(name)) for name in ("NaCl", "SrTiO3", "GaAs")]
-    for structure, result in zip(structures, chgnet.evaluate(structures)):
+    structures.append(Structure(Lattice.cubic(3.6), ["Xe"], [[0, 0, 0]]))  # bonds, no angles
+    for structure, result in zip(structures, potential.evaluate(structures)):
         expected = model.predict_structure(structure, task="efs")
         assert result.energy == pytest.approx(float(expected["e"]) * len(structure), abs=1e-4)
         np.testing.assert_allclose(result.forces, expected["f"], atol=1e-3)
@@ -126,7 +129,7 @@ def test_loading_and_evaluating_print_nothing_and_keep_the_thread_count(capfd, c
 
 
 def test_other_weights_are_refused(monkeypatch):
-    monkeypatch.setattr("agents.relax.chgnet.WEIGHTS_SHA256", "0" * 64)
+    monkeypatch.setattr("agents.relax.chgnet.WEIGHTS_SHA256", {"0.3.0": "0" * 64})
     with pytest.raises(ValueError, match="expected 0000"):
         CHGNetPotential.load()
 
