@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 #: What a potential's library raises on a crystal it cannot handle; anything else is a bug of ours.
 CRYSTAL_ERRORS = (ArithmeticError, LookupError, RuntimeError, ValueError)
-#: Crystals relaxed at once: enough to fill the batches that suit a potential on a CPU.
-IN_FLIGHT = 32
 
 
 def relax(structure: Structure, potential: Potential, settings: RelaxSettings) -> Relaxation:
@@ -85,7 +83,7 @@ def relaxations(
     structures: Sequence[Structure],
     potential: Potential,
     settings: RelaxSettings,
-    in_flight: int = IN_FLIGHT,
+    in_flight: int | None = None,
 ) -> Iterator[tuple[int, Relaxation | Exception]]:
     """Relax crystals together and yield each as soon as it is finished.
 
@@ -93,7 +91,7 @@ def relaxations(
         structures: ordered crystals; left unchanged.
         potential: gives energies, forces and stresses.
         settings: optimiser, criteria, pressure and guards.
-        in_flight: crystals relaxed at once.
+        in_flight: crystals relaxed at once; None: what suits the potential and its device.
 
     Yields:
         The crystal's place in `structures`, and its relaxation or the error that the potential
@@ -106,6 +104,8 @@ def relaxations(
         raise ValueError(
             f"unknown optimizer {settings.optimizer!r}; known are {', '.join(OPTIMIZERS)}"
         )
+    if in_flight is None:
+        in_flight = potential.in_flight(structures)
     waiting = iter(enumerate(structures))
     flights: dict[int, _Flight] = {}
     while True:

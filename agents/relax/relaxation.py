@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 OPTIMIZERS: dict[str, ModuleType] = {"fire": fire, "trust_region": trust_region}
 
 
+#: Steps that overlapping atoms are given to separate, and the energy at which they have, eV/atom.
+SEPARATION_STEPS = 60
+SEPARATED = 1e-3
+
+
 class Stop(StrEnum):
     """Why a relaxation ended."""
 
@@ -136,16 +141,21 @@ def course(
     Returns:
         The relaxation. One that blew up or ran out of time is returned too, with its `stop`.
     """
+    numbers = np.array([site.specie.Z for site in structure])
     calls, initial_energy = 0, np.nan
-    start = structure
+    start = _separated(structure, numbers, settings)
     if settings.volume_scan:
-        trials = scaled(structure, settings.volume_scan_scales)
+        trials = scaled(start, settings.volume_scan_scales)
         answer = yield Ask(list(trials.values()), energies_only=True)
         calls = len(trials)
-        initial_energy = float(answer.energies[list(trials).index(1.0)])
+        if start is structure:
+            initial_energy = float(answer.energies[list(trials).index(1.0)])
         start = _lowest(list(trials.values()), answer.energies, settings)
     optimizer = OPTIMIZERS[settings.optimizer]
-    numbers = np.array([site.specie.Z for site in structure])
+    if np.isnan(initial_energy) and start is not structure:
+        answer = yield Ask([structure], energies_only=True)
+        calls += 1
+        initial_energy = float(answer.energies[0])
     coordinates = CellCoordinates(
         start.lattice.matrix, numbers, settings.pressure * units.GPa, settings.relax_cell
     )
@@ -168,7 +178,7 @@ def course(
         answer = yield Ask([last])
         (result,) = answer.results
         calls += 1
-        if not steps and not settings.volume_scan:
+        if not steps and start is structure:
             initial_energy = result.energy
         if not result.finite:
             stop = Stop.NOT_FINITE
@@ -211,6 +221,27 @@ def course(
         stop=stop,
         force_calls=calls,
     )
+
+
+def _separated(structure: Structure, numbers: np.ndarray, settings: RelaxSettings) -> Structure:
+    """Return a crystal whose atoms no longer overlap, or the one given where none did.
+
+    It is relaxed in the repulsion of the overlaps alone, without a question to the potential.
+    """
+    cell, positions = structure.lattice.matrix, structure.cart_coords
+    core = repulsion(numbers, cell, positions)
+    if core.energy < SEPARATED * len(numbers):
+        return structure
+    crystal = CellCoordinates(cell, numbers, 0.0, settings.relax_cell)
+    state = trust_region.init(crystal, positions)
+    for _ in range(SEPARATION_STEPS):
+        gradient = crystal.gradient(state.coordinates, core.forces, core.stress)
+        state = trust_region.step(state, core.energy, gradient)
+        cell, positions = crystal.geometry(state.coordinates)
+        core = repulsion(numbers, cell, positions)
+        if core.energy < SEPARATED * len(numbers):
+            break
+    return _structure(structure, cell, positions)
 
 
 def scaled(structure: Structure, scales: Sequence[float]) -> dict[float, Structure]:

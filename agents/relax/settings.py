@@ -86,7 +86,9 @@ class RelaxSettings(BaseModel):
     evaluate_batch: int = Field(
         default=64, ge=1, description="crystals leased and evaluated at once"
     )
-    relax_batch: int = Field(default=4, ge=1, description="crystals leased at once for relaxation")
+    relax_batch: int = Field(
+        default=16, ge=1, description="crystals leased at once and relaxed together"
+    )
     lease_seconds: int = Field(default=300, ge=1)
     max_per_generation: int | None = Field(
         default=None,

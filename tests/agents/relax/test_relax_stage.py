@@ -136,7 +136,11 @@ def test_a_relaxed_crystal_is_accepted_with_its_record(chgnet, references, cryst
     assert record["formation_energy_per_atom"] == pytest.approx(-2.08, abs=0.03)
     assert record["max_force"] < 0.05
     assert record["volume_ratio"] == pytest.approx(1 / 1.1, rel=0.03)
-    assert (record["converged"], record["stop"], record["optimizer"]) == (True, "converged", "trust_region")
+    assert (record["converged"], record["stop"], record["optimizer"]) == (
+        True,
+        "converged",
+        "trust_region",
+    )
     assert record["settings"]["fmax"] == 0.03
     relaxed = record_to_structure(record["structure"])
     energy = chgnet.energies([relaxed])[0]
@@ -228,7 +232,7 @@ def test_exploding_crystals_are_rejected_with_the_reason(
         forces[0, 0] = force
         return PotentialResult(-100.0, forces, stress * np.eye(3))
 
-    stage = RelaxStage(stand_in(answer), references, RelaxSettings())
+    stage = RelaxStage(stand_in(answer), references, RelaxSettings(optimizer="fire"))
     (outcome,) = outcomes(stage, crystal("NaCl"))
     assert (outcome.to, outcome.reason) == (State.REJECTED, reason)
     assert outcome.updates["relaxation"]["stop"] == reason

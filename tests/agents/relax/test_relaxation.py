@@ -104,22 +104,27 @@ def _push(stress: float, force: float = 0.0, energy: float = 0.0):
     def answer(structure):
         forces = np.zeros((len(structure), 3))
         forces[0, 0] = force
-        return PotentialResult(energy, forces, stress * np.eye(3))
+        return PotentialResult(energy + stress * structure.volume, forces, stress * np.eye(3))
 
     return answer
 
 
 @pytest.mark.parametrize(
-    ("answer", "stop"),
+    ("optimizer", "answer", "stop"),
     [
-        (_push(stress=-0.5), Stop.VOLUME),
-        (_push(stress=0.5), Stop.VOLUME),
-        (_push(stress=0.0, force=20.0), Stop.MIN_DISTANCE),
-        (_push(stress=0.0, force=float("nan")), Stop.NOT_FINITE),
+        ("fire", _push(stress=-0.5), Stop.VOLUME),
+        ("fire", _push(stress=0.5), Stop.VOLUME),
+        ("fire", _push(stress=0.0, force=20.0), Stop.MIN_DISTANCE),
+        ("fire", _push(stress=0.0, force=float("nan")), Stop.NOT_FINITE),
+        ("trust_region", _push(stress=-0.5), Stop.VOLUME),
+        ("trust_region", _push(stress=0.5), Stop.VOLUME),
+        ("trust_region", _push(stress=0.0, force=float("nan")), Stop.NOT_FINITE),
     ],
 )
-def test_exploding_crystals_are_stopped_with_the_reason(crystal, stand_in, answer, stop):
-    relaxation = relax(crystal("NaCl"), stand_in(answer), RelaxSettings())
+def test_exploding_crystals_are_stopped_with_the_reason(crystal, stand_in, optimizer, answer, stop):
+    potential = stand_in(answer)
+    relaxation = relax(crystal("NaCl"), potential, RelaxSettings(optimizer=optimizer))
+    assert np.isnan(relaxation.energy)
     assert relaxation.stop is stop
     assert relaxation.stop.blown_up
     assert not relaxation.converged
