@@ -127,7 +127,7 @@ class SubstitutionProposer(Proposer):
     def _substitute(self, substitution: Substitution) -> Structure:
         structure = self.base.copy()
         structure.replace_species(substitution.elements)
-        return with_predicted_volume(structure, self.base) if self.settings.volume else structure
+        return with_predicted_volume(structure) if self.settings.volume else structure
 
 
 def substitutions(base: Structure, domain: set[str]) -> Iterator[Substitution]:
@@ -152,27 +152,23 @@ def substitutions(base: Structure, domain: set[str]) -> Iterator[Substitution]:
             )
 
 
-def with_predicted_volume(structure: Structure, base: Structure) -> Structure:
-    """Return a crystal scaled to the volume predicted for it.
+def with_predicted_volume(structure: Structure) -> Structure:
+    """Return a crystal scaled to the volume that data-mined bond lengths predict for it.
 
-    By data-mined bond lengths (DLS); by the ionic or atomic radii of the base crystal's elements
-    (RLS) where an element has no data.
+    A crystal for which pymatgen predicts none (noble gases, atoms out of each other's reach) keeps
+    its cell.
 
     Args:
         structure: The substituted crystal, in the cell of the base.
-        base: The crystal it was made from.
     """
-    from pymatgen.analysis.structure_prediction.volume_predictor import (
-        DLSVolumePredictor,
-        RLSVolumePredictor,
-    )
+    from pymatgen.analysis.structure_prediction.volume_predictor import DLSVolumePredictor
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # radii of single elements are missing; the result is used
+        warnings.simplefilter("ignore")  # bond lengths of some elements come from their radii
         try:
             return DLSVolumePredictor().get_predicted_structure(structure)
-        except (ValueError, TypeError, AttributeError):  # no atomic radius
-            return RLSVolumePredictor().get_predicted_structure(structure, base)
+        except ValueError:
+            return structure
 
 
 @dataclass(frozen=True)

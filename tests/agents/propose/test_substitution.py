@@ -69,10 +69,12 @@ def test_an_alloy_is_substituted_at_equal_oxidation_states():
 def test_volumes_are_pymatgens_and_follow_the_ions():
     base = structure_of("NaCl", 3.5)
     larger = base.replace_species({"Na": "Cs", "Cl": "I"}, in_place=False)
-    scaled = with_predicted_volume(larger, base)
+    scaled = with_predicted_volume(larger)
     assert scaled.volume == pytest.approx(DLSVolumePredictor().predict(larger))
     assert scaled.volume > 1.3 * base.volume
     assert base.volume == pytest.approx(3.5**3)
+    gases = base.replace_species({"Na": "He", "Cl": "Xe"}, in_place=False)
+    assert with_predicted_volume(gases).volume == base.volume  # nothing is known of them
 
 
 @pytest.fixture
