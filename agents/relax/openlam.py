@@ -236,13 +236,19 @@ def _require_all_parameters(
 
 
 def _trained_elements(model: Any) -> frozenset[str]:
+    """Return the elements a model was trained on, or those of its type map where it cannot say.
+
+    `get_observed_types` of DeePMD-kit tells the same in an order that costs seconds.
+    """
     from pymatgen.core import Element
 
+    backend = model.deep_eval
+    task = getattr(backend, "input_param", backend.model_def_script)
+    observed = task.get("info", {}).get("observed_type")
+    network = backend.get_model()
+    if observed is None and hasattr(network, "get_observed_type_list"):
+        observed = network.get_observed_type_list()  # those whose energies have an offset
     symbols = {symbol for symbol in model.get_type_map() if Element.is_valid_symbol(symbol)}
-    try:
-        observed = model.get_observed_types()["observed_type"]
-    except AttributeError:  # frozen before DeePMD-kit 3 kept them
-        observed = ()
     return frozenset(symbols & set(observed) if observed else symbols)
 
 

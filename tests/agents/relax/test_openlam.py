@@ -268,6 +268,21 @@ def test_a_head_is_chosen_by_name_or_alias(openlam, multitask, crystal):
     assert other.energies(salt)[0] == pytest.approx(openlam.energies(salt)[0] + 2, abs=1e-5)
 
 
+def test_elements_are_those_a_head_was_trained_on(tmp_path):
+    content = torch.load(WEIGHTS, weights_only=True)
+    state = content["model"]
+    parameters = state["_extra_state"]["model_params"]
+    parameters["info"] = {"observed_type": ["Na", "Cl"]}
+    torch.save(content, tmp_path / "told.pt")
+    assert OpenLAMPotential.load(str(tmp_path / "told.pt")).elements == {"Na", "Cl"}
+    parameters["info"] = {}  # older files do not tell: elements without an energy were not seen
+    bias = next(key for key in state if key.endswith("out_bias"))
+    state[bias][0, parameters["type_map"].index("Sr")] = 0
+    torch.save(content, tmp_path / "silent.pt")
+    found = OpenLAMPotential.load(str(tmp_path / "silent.pt")).elements
+    assert found == set(parameters["type_map"]) - {"Sr"}
+
+
 def test_a_missing_or_wrong_head_is_refused_with_the_heads_there_are(multitask):
     with pytest.raises(ValueError, match=r"needs a head: .*it has Crystals, Molecules"):
         load_potential(str(multitask))
