@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from agents.propose.objectives import Objectives
 
 
+class RoundNotReady(RuntimeError):
+    """A round was asked before every result of the one before was known."""
+
+
 @dataclass(frozen=True)
 class CampaignMemory:
     """Generations of completed rounds, with the results of their candidates.
@@ -77,6 +81,9 @@ def recall(
         before_round: Number of the first round that is left out.
         settings: What the fitness is.
         objectives: What is minimised besides.
+
+    Raises:
+        RoundNotReady: A result is still to come.
     """
     generations = sorted(
         (g for g in generation_records.load(campaign) if g.info["round"] < before_round),
@@ -84,7 +91,13 @@ def recall(
     )
     ids = [i for g in generations for i in g.candidate_ids]
     found = results_of(load(ids), settings, objectives)
-    return CampaignMemory(tuple(generations), {i: r for i, r in found.items() if r is not None})
+    known = {i: pair for i, pair in found.items() if pair is not None}
+    if len(known) < len(found):
+        raise RoundNotReady(
+            f"campaign {campaign}: {len(found) - len(known)} candidates of rounds before "
+            f"{before_round} still wait for evaluations"
+        )
+    return CampaignMemory(tuple(generations), known)
 
 
 def results_of(

@@ -10,7 +10,7 @@ import numpy as np
 
 from agents.propose.bandit import thompson
 from agents.propose.build import build_proposer
-from agents.propose.memory import load, recall, results_of
+from agents.propose.memory import RoundNotReady, load, recall, results_of
 from agents.propose.objectives import Objectives
 from agents.propose.proposer import Proposer, Result
 from agents.propose.seeds import EpisodeSeed
@@ -26,10 +26,6 @@ from db import generations as generation_records
 
 if TYPE_CHECKING:
     from model.generator import Generator
-
-
-class RoundNotReady(RuntimeError):
-    """A round was asked before every result of the one before was known."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+import numpy as np
 import pytest
 import torch
 
@@ -214,6 +215,7 @@ def test_a_candidate_of_two_proposers_counts_for_both(campaign, generator):
     only = (*bank.codes(0).global_genes[:-1], 3)
     same = bank.codes(0).with_global_genes(only)
     bank.codes = lambda index: same  # one base, one donor: one point
+    bank.global_genes = lambda rows: np.array([only])
     report = ask_round("toy", SEED, generator, generator.head, settings, 0)
     shared = set(report.generations[0].candidate_ids) & set(report.generations[1].candidate_ids)
     assert shared
@@ -311,6 +313,14 @@ def test_an_episode_starts_from_what_the_campaign_knows(database, shipped, monke
             evolve(shipped, "two", 4)
         evaluate_all("two")
     assert asked_ids("two") == asked_ids("one")
+
+
+def test_an_episode_waits_for_what_it_wants_to_know(database, shipped):
+    campaigns.create("early", config={}, seed=SEED)
+    evolve(shipped, "early", 2)
+    with pytest.raises(RoundNotReady, match="still wait for evaluations"):
+        ask_round("early", SEED, shipped, shipped.head, EVOLUTION, 2)
+    assert rounds_asked("early") == 2
 
 
 def test_an_episode_returns_to_a_good_base(database, shipped, monkeypatch):
