@@ -109,7 +109,8 @@ class CHGNetPotential(Potential):
         messages = [
             crystal_bonds(s, network.atom_cutoff, network.bond_cutoff).messages for s in sample
         ]
-        return max(least, int(messages_at_once(self._device) // max(np.mean(messages), 1.0)))
+        mean = max(float(np.mean(messages)), 1.0)
+        return max(least, int(messages_at_once(self._device) / mean))
 
     def _graphs(self, structures: Sequence[Structure]) -> Iterator[BatchGraph]:
         """Yield the graphs of batches that suit the device."""

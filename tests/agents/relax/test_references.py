@@ -75,7 +75,8 @@ def test_the_table_can_be_recomputed(chgnet, references, data_dir, tmp_path):
     again = ElementalReferences.load(chgnet, path)
     assert again.elements == {"Al", "Ti"}
     assert again.header["data_sha256"] == references.header["data_sha256"]
-    assert again.header["relaxation"] == references.header["relaxation"]
+    for key in ("fmax", "stress_max", "pressure", "relax_cell"):  # whatever optimiser meets them
+        assert again.header["relaxation"][key] == references.header["relaxation"][key]
     for symbol in again.elements:
         assert again[symbol].source_id == references[symbol].source_id
         stored = references[symbol].energy_per_atom

@@ -222,7 +222,7 @@ def test_out_of_time_is_judged_by_forces_and_stress_like_out_of_steps(
 
 @pytest.mark.parametrize(
     ("stress", "force", "reason"),
-    [(-0.5, 0.0, "volume"), (0.0, 20.0, "min_distance"), (0.0, float("nan"), "not_finite")],
+    [(-0.5, 0.0, "volume"), (0.0, 200.0, "min_distance"), (0.0, float("nan"), "not_finite")],
 )
 def test_exploding_crystals_are_rejected_with_the_reason(
     references, crystal, stand_in, stress, force, reason

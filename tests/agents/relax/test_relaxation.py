@@ -114,7 +114,7 @@ def _push(stress: float, force: float = 0.0, energy: float = 0.0):
     [
         ("fire", _push(stress=-0.5), Stop.VOLUME),
         ("fire", _push(stress=0.5), Stop.VOLUME),
-        ("fire", _push(stress=0.0, force=20.0), Stop.MIN_DISTANCE),
+        ("fire", _push(stress=0.0, force=200.0), Stop.MIN_DISTANCE),
         ("fire", _push(stress=0.0, force=float("nan")), Stop.NOT_FINITE),
         ("trust_region", _push(stress=-0.5), Stop.VOLUME),
         ("trust_region", _push(stress=0.5), Stop.VOLUME),
