@@ -12,6 +12,7 @@ import pytest
 from pymatgen.core import Structure
 from workplace import Workplace
 
+from db.connection import connect
 from db.states import ALLOWED, TERMINAL, State
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(900)]
@@ -83,6 +84,22 @@ def test_verified_candidates_carry_everything(finished: Workplace) -> None:
     assert {one["on"] for one in heads} == {"decoded", "relaxed"}
     assert record["relaxation"]["max_force"] < 0.05
     assert record["relaxed_codes"]
+
+
+def test_optuna_finds_its_episode_as_a_study(finished: Workplace) -> None:
+    import optuna
+
+    from agents.propose.optuna_studies import studies
+
+    told = finished.json("query", "tiny", "--format", "json")
+    energies = {r["id"]: r["evaluation"].get("formation_energy_per_atom") for r in told}
+    with connect(home=finished.folder / ".discovery", create=False):
+        study = optuna.load_study(study_name="episode 1: optuna_tpe", storage=studies("tiny"))
+        trials = study.trials
+    assert len(trials) == 16  # both rounds, the last one too
+    for trial in trials:
+        energy = energies[trial.user_attrs["candidate"]]
+        assert trial.value == (10.0 if energy is None else energy)
 
 
 def test_predictions_are_older_than_the_labels_they_are_judged_by(finished: Workplace) -> None:
