@@ -35,6 +35,7 @@ from agents.relax.phases_file import SMALL_ATOMS, SMALL_CELLS, FilePhases
 from agents.relax.potential import load_potential
 from agents.relax.references import ElementalReferences
 from agents.relax.settings import RelaxSettings
+from db.code_version import code_version
 from model.generator import Generator
 
 PROTOCOL = (
@@ -233,7 +234,11 @@ class Workbench:
             evaluations=self.comparison.evaluations,
             worth=self._worth(),
         )
-        record = {"key": task.key, **record_of(found, prototypes=self.comparison.prototypes)}
+        record = {
+            "key": task.key,
+            "code": code_version(),
+            **record_of(found, prototypes=self.comparison.prototypes),
+        }
         if self.judge is not None and self.comparison.force_calls:
             left = self.comparison.force_calls - len(found.evaluated)
             record["relaxed"] = relax_best(found.evaluated, self.judge, left).record()
@@ -333,6 +338,7 @@ def _report(bench: Workbench, tasks: list[Task], done: dict[str, dict[str, Any]]
             name: settings_for(settings_of(name), comparison.fitness).model_dump(mode="json")
             for name in methods
         },
+        "code": sorted({done[name_of(task.key)]["code"] for task in tasks}),
         "protocol": PROTOCOL,
     }
 

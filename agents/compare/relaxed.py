@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from agents.relax.batch import relaxations
@@ -149,7 +150,7 @@ class _Line:
         self._waiting = self._new(iter(ranked), known)
 
     def take(self, n: int) -> list[tuple[Evaluated, float]]:
-        return [entry for entry, _ in zip(self._waiting, range(n))]
+        return list(islice(self._waiting, n))
 
     def _new(
         self, ranked: Iterator[tuple[Evaluated, float]], known: KnownCrystals
