@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.geometry import is_finite, shortest_distance, too_close
+
 if TYPE_CHECKING:
     from agents.relax.potential import Potential
     from agents.relax.references import ElementalReferences
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from model.generator import Generator
 
 _BATCH = 64
+_MIN_DISTANCE = 0.5  # Å: nearer no potential was trained, and flat cells have endless neighbours
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class LabelledCodes:
         codes: n codes, as drawn.
         values: (n,) single-point formation energies, eV/atom.
         level: of the potential, "chgnet-0.3.0".
-        refused: drawn codes that got no label: no cell, elements the potential does not know, or
-            an energy that is not finite.
+        refused: drawn codes that got no label: no cell, atoms closer than 0.5 Å, elements the
+            potential does not know, or an energy that is not finite.
     """
 
     codes: list[CrystalCodes]
@@ -82,6 +85,8 @@ def label_codes(
             for own, decoded in zip(part, generator.decode(part), strict=True)
             if decoded.structure is not None
             and {site.specie.symbol for site in decoded.structure} <= known
+            and is_finite(decoded.structure)
+            and not too_close(shortest_distance(decoded.structure), _MIN_DISTANCE)
         ]
         energies = potential.energies([s for _, s in pairs]) if pairs else np.empty(0)
         for (own, structure), energy in zip(pairs, energies, strict=True):

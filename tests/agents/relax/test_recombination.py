@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from pymatgen.core import Lattice, Structure
 
 from agents.relax.potential import Potential, PotentialResult
 from agents.relax.recombination import label_codes, recombine
 from agents.relax.references import ElementalReference, ElementalReferences
-from model.generator import Generator
+from model.generator import Decoded, Generator
 
 MU = -1.5
 
@@ -80,3 +81,18 @@ def test_labels_belong_to_their_codes(generator: Generator) -> None:
     assert 0 < len(labelled.codes) == len(labelled.values) < len(codes)
     assert labelled.refused == len(codes) - len(labelled.codes)
     assert labelled.level == "volume-1"
+
+
+def test_flat_cells_and_overlapping_atoms_get_no_label(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = recombine(generator, 3, np.random.default_rng(0))
+    flat = Structure(Lattice.orthorhombic(30, 30, 0.04), ["Na"], [[0, 0, 0]])
+    overlapping = Structure(Lattice.cubic(5), ["Na", "Cl"], [[0, 0, 0], [0.05, 0, 0]])
+    sound = Structure(Lattice.cubic(3), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    decoded = [Decoded(structure) for structure in (flat, overlapping, sound)]
+    monkeypatch.setattr(generator, "decode", lambda _: decoded)
+    known = frozenset({"Na", "Cl"})
+    labelled = label_codes(generator, Volume(known, 1.0), references(known), codes)
+    assert labelled.codes == [codes[2]]
+    assert labelled.refused == 2
