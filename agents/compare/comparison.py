@@ -24,6 +24,7 @@ from agents.compare.fitness import (
 )
 from agents.compare.methods import settings_for, settings_of
 from agents.compare.novelty import KnownCrystals
+from agents.compare.ranking_phases import RankingPhases
 from agents.compare.records import RunsFile, name_of, record_of
 from agents.compare.relaxed import Judge, relax_best
 from agents.compare.run import search
@@ -155,7 +156,7 @@ class Workbench:
     def _judge(self, phases: Path) -> Judge:
         """Open the competing phases and the known crystals."""
 
-        def seen(geometry: Geometry) -> FilePhases:
+        def seen(geometry: Geometry, max_atoms: int | None) -> FilePhases:
             return FilePhases(
                 self.potential,
                 self.references,
@@ -163,13 +164,20 @@ class Workbench:
                 phases,
                 geometry=geometry,
                 relax=self.comparison.relax,
-                hull=HullSettings(max_atoms=SMALL_ATOMS),
+                hull=HullSettings(max_atoms=max_atoms),
             )
 
-        single = seen(Geometry.SINGLE_POINT)
-        known = KnownCrystals(self.generator, single.store)
-        hulls = SinglePointHulls(single)
-        return Judge(self.evaluator, single, hulls, seen(Geometry.RELAXED), known)
+        everything = seen(Geometry.RELAXED, None)
+        ranking = RankingPhases(
+            seen(Geometry.SINGLE_POINT, SMALL_ATOMS), seen(Geometry.SINGLE_POINT, None)
+        )
+        return Judge(
+            evaluator=self.evaluator,
+            single=ranking,
+            hulls=SinglePointHulls(ranking),
+            relaxed=everything,
+            known=KnownCrystals(self.generator, everything.store),
+        )
 
     def tasks(self) -> list[Task]:
         """Return all runs: seed by seed and base by base, so that early results cover all methods.

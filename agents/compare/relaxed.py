@@ -2,7 +2,7 @@
 
 Whatever found the candidates, they are chosen in the same way: one crystal of each reduced formula,
 SMACT-valid with a negative formation energy, ranked by its single-point energy above the hull of
-the single points of all competing phases. Crystals that are known already are not relaxed. The
+single points of competing phases. Crystals that are known already are not relaxed. The
 relaxation goes down this list until the force calls are spent; the one that they do not suffice
 for does not count.
 """
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from agents.compare.evaluation import Evaluated, Evaluator
     from agents.compare.fitness import SinglePointHulls
     from agents.compare.novelty import KnownCrystals
+    from agents.relax.phases import Phases
     from agents.relax.phases_evaluation import CompetingPhases
     from agents.relax.relaxation import Relaxation
 
@@ -73,14 +74,14 @@ class Judge:
 
     Attributes:
         evaluator: potential, references and settings of the relaxation.
-        single: competing phases as they are in the reference collection.
+        single: competing phases as they are in the reference collection, for the ranking.
         hulls: distances to the hulls of these.
         relaxed: competing phases relaxed with the candidates' criterion.
         known: crystals that are not new.
     """
 
     evaluator: Evaluator
-    single: CompetingPhases
+    single: Phases
     hulls: SinglePointHulls
     relaxed: CompetingPhases
     known: KnownCrystals
