@@ -29,6 +29,8 @@ class Share(StrEnum):
 class TooFewBases(ValueError):
     """The code bank has fewer fitting held-out crystals than bases were asked for."""
 
+    exit_code = 2
+
 
 def share_of(identifier: str) -> Share:
     """Return the half a held-out crystal belongs to; the same on every machine."""
