@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -83,10 +84,11 @@ class Conditions(BaseModel):
         composition = Composition(self.formula)
         if not composition or any(abs(a - round(a)) > 1e-8 for a in composition.values()):
             raise ValueError(f"{self.formula!r} is not a formula with whole amounts")
-        reduced = composition.get_integer_formula_and_factor()[0]
+        # pymatgen's own reduction never goes below Na2O2 or Cl2, as chemists write these
+        divisor = math.gcd(*(round(amount) for amount in composition.values()))
         return {
-            atomic_number(element.symbol): round(amount)
-            for element, amount in Composition(reduced).items()
+            atomic_number(element.symbol): round(amount) // divisor
+            for element, amount in composition.items()
         }
 
     def atom_range(self, largest: int) -> tuple[int, int]:

@@ -121,3 +121,13 @@ def test_cells_are_drawn_as_given(roomy):
 def test_a_cell_without_room_is_refused(roomy):
     with pytest.raises(ImpossibleConditions):
         roomy.sample_cells([{OXYGEN: 9}], seed=0)
+
+
+@pytest.mark.parametrize(
+    ("cell", "amounts"),
+    [({11: 1, 8: 1}, {11: 1, 8: 1}), ({11: 4, 8: 4}, {11: 1, 8: 1}), ({17: 2}, {17: 1})],
+)
+def test_peroxides_and_molecules_are_reduced_like_any_formula(cell, amounts):
+    conditions = Conditions.of_cell(cell)
+    assert conditions.amounts() == amounts
+    assert conditions.n_atoms == sum(cell.values())
