@@ -24,7 +24,6 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 from agents.compare.figures import hits_along
-from agents.compare.relaxed import NEAR
 
 Run = dict[str, Any]
 
@@ -94,8 +93,7 @@ def _near_along(run: Run, total: int) -> np.ndarray:
     spent = len(run["formulas"])
     for one in run["relaxed"]["crystals"]:
         spent += one["force_calls"]
-        near = one["above_hull"] is not None and one["above_hull"] <= NEAR
-        found[spent] += near and one["known"] is None
+        found[spent] += bool(one["near_hull"]) and one["known"] is None
     return found.cumsum()
 
 

@@ -167,16 +167,13 @@ class Workbench:
                 hull=HullSettings(max_atoms=max_atoms),
             )
 
-        everything = seen(Geometry.RELAXED, None)
-        ranking = RankingPhases(
-            seen(Geometry.SINGLE_POINT, SMALL_ATOMS), seen(Geometry.SINGLE_POINT, None)
-        )
+        small, single = (seen(Geometry.SINGLE_POINT, limit) for limit in (SMALL_ATOMS, None))
         return Judge(
             evaluator=self.evaluator,
-            single=ranking,
-            hulls=SinglePointHulls(ranking),
-            relaxed=everything,
-            known=KnownCrystals(self.generator, everything.store),
+            hulls=SinglePointHulls(RankingPhases(small, single)),
+            single=single,
+            relaxed=seen(Geometry.RELAXED, None),
+            known=KnownCrystals(self.generator, single.store),
         )
 
     def tasks(self) -> list[Task]:

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from agents.compare.relaxed import NEAR
-
 THRESHOLDS = {"hits": 0.0, "hits_below_-0.5": -0.5}
 """Formation energies in eV/atom below which a SMACT-valid crystal counts."""
 
@@ -61,7 +59,7 @@ def figures_of(record: Mapping[str, Any]) -> dict[str, float | None]:
 def _relaxed_figures(relaxed: Mapping[str, Any], evaluations: int) -> dict[str, float | None]:
     crystals = relaxed["crystals"]
     accepted = [one for one in crystals if one["refused"] is None]
-    near = [one for one in accepted if one["above_hull"] is not None and one["above_hull"] <= NEAR]
+    near = [one for one in accepted if one["near_hull"]]
     return {
         "relaxed_near_hull": sum(one["known"] is None for one in near),
         "relaxed_near_hull_known_too": len(near),

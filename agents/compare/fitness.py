@@ -10,6 +10,8 @@ from agents.relax.hull import Hull
 from agents.relax.phases import HullRefused
 
 if TYPE_CHECKING:
+    from pymatgen.core import Composition
+
     from agents.compare.evaluation import Evaluated
     from agents.relax.phases import Phases
 
@@ -51,14 +53,17 @@ class SinglePointHulls:
         """Return the energy above the hull, eV/atom; None without an energy or a hull."""
         if evaluated.formation_energy is None or evaluated.formula is None:
             return None
-        if evaluated.formula not in self._energies:
-            self._energies[evaluated.formula] = self._hull_energy(evaluated)
-        hull = self._energies[evaluated.formula]
+        assert evaluated.structure is not None  # it has an energy
+        hull = self.energy(evaluated.formula, evaluated.structure.composition)
         return None if hull is None else evaluated.formation_energy - hull
 
-    def _hull_energy(self, evaluated: Evaluated) -> float | None:
-        assert evaluated.structure is not None  # it has an energy
-        composition = evaluated.structure.composition
+    def energy(self, formula: str, composition: Composition) -> float | None:
+        """Return the hull's energy at a composition, eV/atom; None where the hull is refused."""
+        if formula not in self._energies:
+            self._energies[formula] = self._computed(composition)
+        return self._energies[formula]
+
+    def _computed(self, composition: Composition) -> float | None:
         try:
             hull = Hull(self._phases.phases_of(composition.chemical_system))
         except HullRefused:

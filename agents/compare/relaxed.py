@@ -20,6 +20,8 @@ from agents.relax.phases import HullRefused
 from agents.relax.rules import judge_relaxation
 
 if TYPE_CHECKING:
+    from pymatgen.core import Composition
+
     from agents.compare.evaluation import Evaluated, Evaluator
     from agents.compare.fitness import SinglePointHulls
     from agents.compare.novelty import KnownCrystals
@@ -43,11 +45,13 @@ class Relaxed:
         max_force: raw, from a new evaluation, eV/Å; None where it blew up.
         refused: the rule of acceptance that it breaks, or None.
         known: the known crystal it became, or None.
-        above_single_points: its energy above the hull of single points, eV/atom, which is a lower
-            bound, as relaxing the phases lowers the hull; None where it was refused or there is
-            no hull.
-        above_hull: energy above the hull of relaxed phases, eV/atom; None where it was refused,
-            where the bound is not near the hull, and where the hull is undecided.
+        above_single_points: its energy above the hull of the single points of all phases, eV/atom,
+            which is a lower bound, as relaxing phases lowers the hull; of those for the ranking
+            where that is enough to see that it is far. None where it was refused or has no hull.
+        above_hull: energy above the hull of relaxed phases, eV/atom; computed only where the bound
+            leaves it open.
+        near_hull: whether it was accepted and is near the hull, new or not; None where the hull is
+            undecided.
         undecided: why there is no hull, or None.
     """
 
@@ -60,12 +64,8 @@ class Relaxed:
     known: str | None = None
     above_single_points: float | None = None
     above_hull: float | None = None
+    near_hull: bool | None = False
     undecided: str | None = None
-
-    @property
-    def near_hull(self) -> bool:
-        """Whether it was accepted and is near the hull, new or not."""
-        return self.above_hull is not None and self.above_hull <= NEAR
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,15 @@ class Judge:
 
     Attributes:
         evaluator: potential, references and settings of the relaxation.
-        single: competing phases as they are in the reference collection, for the ranking.
-        hulls: distances to the hulls of these.
-        relaxed: competing phases relaxed with the candidates' criterion.
+        hulls: distances to the hulls of single points, for the ranking.
+        single: all competing phases as they are in the reference collection.
+        relaxed: the same, relaxed with the candidates' criterion.
         known: crystals that are not new.
     """
 
     evaluator: Evaluator
-    single: Phases
     hulls: SinglePointHulls
+    single: Phases
     relaxed: CompetingPhases
     known: KnownCrystals
 
@@ -226,14 +226,26 @@ def _judged(
     if verdict is not None:
         return Relaxed(*figures, refused=verdict.reason)
     known = judge.known.matches(result.structure)
+    hull = judge.hulls.energy(candidate.formula, composition)
+    if hull is None or energy - hull > NEAR:  # more phases, and relaxed ones, only lower the hull
+        bound = None if hull is None else energy - hull
+        return Relaxed(*figures, known=known, above_single_points=bound)
+    place = _place(composition, energy, judge)
+    return Relaxed(*figures, known=known, **place)
+
+
+def _place(composition: Composition, energy: float, judge: Judge) -> dict[str, Any]:
+    """Return where a crystal lies, without relaxing phases where single points decide."""
     bound = None
     try:
         single = Hull(judge.single.phases_of(composition.chemical_system))
         bound = single.at(composition, energy).energy_above_hull
         if bound > NEAR:
-            return Relaxed(*figures, known=known, above_single_points=bound)
+            return {"above_single_points": bound}
+        if bound + judge.relaxed.hull.margin <= NEAR:
+            return {"above_single_points": bound, "near_hull": True}
         phases = judge.relaxed.phases_for(composition)
         above = energy_above_hull(composition, energy, phases).energy_above_hull
     except HullRefused as refusal:
-        return Relaxed(*figures, known=known, above_single_points=bound, undecided=refusal.reason)
-    return Relaxed(*figures, known=known, above_single_points=bound, above_hull=above)
+        return {"above_single_points": bound, "near_hull": None, "undecided": refusal.reason}
+    return {"above_single_points": bound, "above_hull": above, "near_hull": above <= NEAR}
