@@ -24,7 +24,6 @@ from agents.compare.fitness import (
 )
 from agents.compare.methods import settings_for, settings_of
 from agents.compare.novelty import KnownCrystals
-from agents.compare.ranking_phases import RankingPhases
 from agents.compare.records import RunsFile, name_of, record_of
 from agents.compare.relaxed import Judge, relax_best
 from agents.compare.run import search
@@ -170,7 +169,7 @@ class Workbench:
         small, single = (seen(Geometry.SINGLE_POINT, limit) for limit in (SMALL_ATOMS, None))
         return Judge(
             evaluator=self.evaluator,
-            hulls=SinglePointHulls(RankingPhases(small, single)),
+            hulls=SinglePointHulls(small, single),
             single=single,
             relaxed=seen(Geometry.RELAXED, None),
             known=KnownCrystals(self.generator, single.store),

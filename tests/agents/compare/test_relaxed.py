@@ -18,6 +18,7 @@ from agents.compare.methods import METHODS
 from agents.compare.records import record_of
 from agents.compare.relaxed import Judge, relax_best
 from agents.compare.run import search
+from agents.relax.hull import Hull
 from agents.relax.phases import IncompleteHull, Level, Phase
 from agents.relax.relaxation import Relaxation, Stop
 
@@ -58,7 +59,9 @@ class NothingKnown:
 @pytest.fixture
 def judge(evaluator: Evaluator) -> Judge:
     phases = ToyPhases()
-    return Judge(evaluator, SinglePointHulls(phases), phases, ToyPhases(0.02), NothingKnown())
+    return Judge(
+        evaluator, SinglePointHulls(phases, phases), phases, ToyPhases(0.02), NothingKnown()
+    )
 
 
 def _calls(structure: Structure) -> int:
@@ -96,7 +99,7 @@ def _expected_order(found: Sequence[Evaluated]) -> list[Evaluated]:
     for one in sorted(found, key=lambda e: e.formation_energy or 0.0, reverse=True):
         if one.neutral and one.formation_energy is not None and one.formation_energy < 0:
             best[one.formula] = one
-    phases = SinglePointHulls(ToyPhases())
+    phases = SinglePointHulls(ToyPhases(), ToyPhases())
     ranked = [(phases.above(one), one) for one in best.values()]
     return [one for above, one in sorted(ranked, key=lambda p: p[0] or 0.0) if above is not None]
 
@@ -196,3 +199,34 @@ def test_a_missing_phase_leaves_a_crystal_undecided(judge: Judge, found) -> None
     result = relax_best(found, unsure, 100_000)
     assert {one.undecided for one in result.relaxed} == {None, "incomplete"}
     assert all((one.near_hull is None) == (one.undecided is not None) for one in result.relaxed)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_single_point_hull_is_pymatgens(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    elements = ("Li", "Fe", "P", "O")
+
+    def phase(name: str, amounts: np.ndarray) -> Phase:
+        composition = Composition(dict(zip(elements, amounts.tolist(), strict=True)))
+        energy = 0.0 if len(composition) == 1 else float(rng.uniform(-2, 0.3))
+        return Phase(name, composition, energy, LEVEL)
+
+    pure = [phase(f"element:{e}", row) for e, row in zip(elements, np.eye(4, dtype=int))]
+    mixed = [phase(f"mp-{i}", rng.integers(0, 4, 4)) for i in range(60)]
+    phases = pure + [p for p in mixed if len(p.composition) > 1]
+
+    def of(chemical_system: str) -> list[Phase]:
+        symbols = set(chemical_system.split("-"))
+        return [p for p in phases if {e.symbol for e in p.composition} <= symbols]
+
+    store = SimpleNamespace(phases_of=of)
+    hulls = SinglePointHulls(store, store)
+    whole = Hull(phases)
+    for _ in range(20):
+        composition = Composition(dict(zip(elements, rng.integers(0, 5, 4).tolist(), strict=True)))
+        if len(composition) < 2:
+            continue
+        inside = Hull(of(composition.chemical_system)).at(composition, 0.0).hull_energy_per_atom
+        assert inside == pytest.approx(whole.at(composition, 0.0).hull_energy_per_atom, abs=1e-9)
+        found = hulls.energy(composition.reduced_formula, composition)
+        assert found == pytest.approx(inside, abs=1e-9)
