@@ -42,13 +42,14 @@ def hits(runs: dict[str, list[Run]], axes: Any) -> None:
     """Draw hits against evaluations: the mean, and the range of 80 % of the bases and seeds."""
     for method, own in runs.items():
         curves = [hits_along(run) for run in own]
-        shortest = min(map(len, curves))
-        found = np.array([curve[:shortest] for curve in curves])
-        steps = np.arange(1, shortest + 1)
+        longest = max(map(len, curves))
+        # a method that has nothing left keeps what it found
+        found = np.array([c + [c[-1] if c else 0] * (longest - len(c)) for c in curves])
+        steps = np.arange(1, longest + 1)
         (line,) = axes.plot(steps, found.mean(0), label=f"{method} ({len(own)} runs)")
         low, high = np.quantile(found, (0.1, 0.9), axis=0)
         axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
-    end = axes.get_xlim()[1]
+    end = max(len(run["formulas"]) for own in runs.values() for run in own)
     axes.plot([0, end], [0, end], color="0.8", linewidth=0.8, zorder=0)
     axes.set_xlabel("evaluations")
     axes.set_ylabel("distinct SMACT-valid formulas, E_f < 0")

@@ -47,6 +47,10 @@ PROTOCOL = (
     "runs; sd over seeds of the mean over bases; sd_bases over bases of the mean over seeds"
 )
 
+MARGIN = 0.05
+"""What relaxing gains a phase at most, as far as verdicts go, eV/atom. Of 2,096 phases relaxed in
+comparisons 2 % gained more with CHGNet, the median 0.006."""
+
 Progress = Callable[[int, int, dict[str, Any]], None]
 """Told (runs done, runs in all, record) after every run, those found in the file included."""
 
@@ -163,7 +167,7 @@ class Workbench:
                 phases,
                 geometry=geometry,
                 relax=self.comparison.relax,
-                hull=HullSettings(max_atoms=max_atoms),
+                hull=HullSettings(max_atoms=max_atoms, margin=MARGIN),
             )
 
         small, single = (seen(Geometry.SINGLE_POINT, limit) for limit in (SMALL_ATOMS, None))
