@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ase.io import read, write
 from pymatgen.core import Lattice, Structure
 
 from agents.relax.batch import relax_many
@@ -141,16 +142,34 @@ def test_nothing_changes_with_frame_order_origin_or_cell(openlam, saltlike):
     np.testing.assert_allclose(doubled.stress, given.stress, atol=1e-5)
 
 
-def test_values_equal_those_of_deepmd_kits_own_calculator(openlam, saltlike, crystal, rattle):
-    from deepmd.calculator import DP
+#: In a process of its own: deepmd-kit compiles the model, which torch-geometric breaks where some
+#: other test has imported it.
+CALCULATE = """
+import sys
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read, write
+from deepmd.calculator import DP
+weights, file = sys.argv[1:]
+crystals, calculator = read(file, ":"), DP(weights)
+for atoms in crystals:
+    atoms.calc = calculator
+    atoms.get_potential_energy()
+    found = {name: calculator.get_property(name, atoms) for name in ("energy", "forces", "stress")}
+    atoms.calc = SinglePointCalculator(atoms, **found)
+write(file, crystals)
+"""
 
+
+def test_values_equal_those_of_deepmd_kits_own_calculator(
+    openlam, saltlike, crystal, rattle, tmp_path
+):
     from agents.relax.calculator import atoms_from_structure
 
     structures = [saltlike, rattle(crystal("LaAlO3"), volume=1.1)]
-    calculator = DP(str(WEIGHTS))
-    for structure, result in zip(structures, openlam.evaluate(structures)):
-        atoms = atoms_from_structure(structure)
-        atoms.calc = calculator
+    file = tmp_path / "crystals.traj"
+    write(file, [atoms_from_structure(structure) for structure in structures])
+    subprocess.run([sys.executable, "-c", CALCULATE, WEIGHTS, file], check=True)
+    for atoms, result in zip(read(file, ":"), openlam.evaluate(structures), strict=True):
         assert result.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-5)
         np.testing.assert_allclose(result.forces, atoms.get_forces(), atol=1e-5)
         np.testing.assert_allclose(result.stress, atoms.get_stress(voigt=False), atol=1e-7)
@@ -220,10 +239,9 @@ def test_weights_of_another_training_are_judged_by_known_values(tmp_path):
 
 
 def test_a_frozen_model_gives_the_checkpoints_values(openlam, saltlike, tmp_path):
-    from deepmd.pt.entrypoints.main import freeze  # what `dp --pt freeze` calls
-
     frozen = tmp_path / "frozen.pth"
-    freeze(str(WEIGHTS), str(frozen))
+    dp = Path(sys.executable).with_name("dp")  # a process of its own, see `CALCULATE`
+    subprocess.run([dp, "--pt", "freeze", "-c", WEIGHTS, "-o", frozen], check=True)
     potential = OpenLAMPotential.load(str(frozen))
     assert potential.elements == openlam.elements
     (result,), (expected,) = potential.evaluate([saltlike]), openlam.evaluate([saltlike])
