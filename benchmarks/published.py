@@ -54,6 +54,9 @@ VALIDITY: dict[str, dict[str, tuple[float, float | None]]] = {
 }
 """Model → data set → (structural, compositional by CDVAE's rule)."""
 
+FORCE_VALIDITY: dict[str, float] = {"perov5": 0.9917, "carbon24": 0.7422, "mp20": 0.9193}
+"""Data set → share of VQCrystal's crystals with all forces below 0.05 eV/Å after relaxation."""
+
 DIVERSITY: dict[str, dict[str, tuple[float, float]]] = {
     "VQCrystal": {
         "perov5": (0.247, 0.312),

@@ -2,7 +2,8 @@
 
     discovery evaluate reconstruction --dataset perov5 --json > perov5.json
     discovery evaluate generation --checkpoint mp20 --json > mp20-generation.json
-    python benchmarks/tables.py perov5.json mp20-generation.json
+    python benchmarks/force_validity.py mp20 --n 200 --volume-scan --json > mp20-forces.json
+    python benchmarks/tables.py perov5.json mp20-generation.json mp20-forces.json
 
 Each file is recognised by what it holds. Prints Markdown; nothing is measured here. Where a paper
 gives no figure, or none could be found, stands a dash.
@@ -20,6 +21,7 @@ from published import (  # beside this file
     BITS,
     COVERAGE,
     DIVERSITY,
+    FORCE_VALIDITY,
     NAMES,
     PREDICTION,
     RECONSTRUCTION,
@@ -31,6 +33,7 @@ _KINDS = {
     "match_rate": "reconstruction",
     "validity": "generation",
     "match_at_1": "prediction",
+    "rattle": "forces",
 }
 
 
@@ -49,8 +52,15 @@ def read(paths: Sequence[Path]) -> dict[str, dict[str, Report]]:
         report = json.loads(path.read_text())
         kinds = [kind for key, kind in _KINDS.items() if key in report]
         if not kinds:
-            raise UnknownReport(f"{path} is no document of evaluate {', '.join(_KINDS.values())}")
-        found[kinds[0]][report["dataset"]] = report
+            raise UnknownReport(
+                f"{path} is no document of force_validity.py or of evaluate reconstruction, "
+                "generation or prediction"
+            )
+        if kinds[0] == "forces":  # one document may hold several data sets
+            for row in report["rows"]:
+                found["forces"].setdefault(row["dataset"], {"rows": []})["rows"].append(row)
+        else:
+            found[kinds[0]][report["dataset"]] = report
     return found
 
 
@@ -107,6 +117,31 @@ def generation_table(reports: Mapping[str, Report]) -> str:
         if rows:
             parts.append(f"### Generation, {name}\n\n" + markdown(header, rows))
     return "\n\n".join(parts)
+
+
+def validity_table(reports: Mapping[str, Report], forces: Mapping[str, Report]) -> str:
+    """Return Table 2: validity in % by distances, by composition, and by forces once relaxed."""
+    rows = []
+    for dataset, name in NAMES.items():
+        if dataset in FORCE_VALIDITY:
+            known = (*VALIDITY["VQCrystal"][dataset], FORCE_VALIDITY[dataset])
+            rows.append([f"VQCrystal, {name}", *map(_percent, known), "–"])
+        if dataset not in reports and dataset not in forces:
+            continue
+        validity = reports.get(dataset, {}).get("validity", {})
+        own = [_percent(validity.get(key)) for key in ("structural", "compositional")]
+        relaxed = forces.get(dataset, {}).get("rows", [])
+        plain = [r for r in relaxed if r["protocol"] == "plain"]
+        rattled = [r for r in relaxed if r["protocol"] == "rattled"]
+        rows.append([f"ours, {name}", *own, _forces(plain), _forces(rattled)])
+    header = ["", "struct. %", "comp. %", "force %, plain", "force %, displaced by 0.03 Å first"]
+    return "### Validity\n\n" + markdown(header, rows)
+
+
+def _forces(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return shares of crystals at rest, with the steps allowed and the crystals counted."""
+    found = [f"{_percent(r['valid'])} ({r['max_steps']} steps, n = {r['n']})" for r in rows]
+    return ", ".join(found) or "–"
 
 
 def prediction_table(reports: Mapping[str, Report]) -> str:
@@ -209,6 +244,7 @@ def main() -> None:
     parser.add_argument("files", nargs="*", type=Path, help="documents of discovery evaluate")
     found = read(parser.parse_args().files)
     print(reconstruction_table(found["reconstruction"]), end="\n\n")
+    print(validity_table(found["generation"], found["forces"]), end="\n\n")
     print(generation_table(found["generation"]), end="\n\n")
     print(prediction_table(found["prediction"]), end="\n\n")
     if text := protocols(found):
