@@ -26,6 +26,7 @@ from matplotlib import pyplot
 from agents.compare.figures import hits_along
 
 Run = dict[str, Any]
+_EVERY = 10  # evaluations between two points of a curve
 
 
 def read(sources: Sequence[Path]) -> dict[str, list[Run]]:
@@ -45,7 +46,8 @@ def hits(runs: dict[str, list[Run]], axes: Any) -> None:
         longest = max(map(len, curves))
         # a method that has nothing left keeps what it found
         found = np.array([c + [c[-1] if c else 0] * (longest - len(c)) for c in curves])
-        steps = np.arange(1, longest + 1)
+        steps = np.arange(_EVERY, longest + 1, _EVERY)
+        found = found[:, steps - 1]
         (line,) = axes.plot(steps, found.mean(0), label=f"{method} ({len(own)} runs)")
         low, high = np.quantile(found, (0.1, 0.9), axis=0)
         axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
@@ -78,8 +80,8 @@ def relaxed(runs: dict[str, list[Run]], axes: Any) -> None:
     """Draw new crystals near the hull against force calls, the evaluations included."""
     for method, own in runs.items():
         total = own[0]["key"]["force_calls"]
-        steps = np.arange(total + 1)
-        curves = np.array([_near_along(run, total) for run in own])
+        steps = np.arange(0, total + 1, _EVERY)
+        curves = np.array([_near_along(run, total)[steps] for run in own])
         (line,) = axes.plot(steps, curves.mean(0), label=f"{method} ({len(own)} runs)")
         low, high = np.quantile(curves, (0.1, 0.9), axis=0)
         axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.12, linewidth=0)

@@ -28,7 +28,8 @@ from agents.compare.records import RunsFile, name_of, record_of
 from agents.compare.relaxed import Judge, relax_best
 from agents.compare.run import search
 from agents.paths import cache_path, data_path
-from agents.propose.settings import ProposerSettings
+from agents.propose.objectives import Objectives
+from agents.propose.settings import Objective, ProposerSettings
 from agents.relax.hull_settings import HullSettings
 from agents.relax.phases import Geometry
 from agents.relax.phases_file import SMALL_ATOMS, SMALL_CELLS, FilePhases
@@ -77,6 +78,8 @@ class Comparison:
         first_seed: the first seed of the methods.
         relax: rules and relaxation; the potential too.
         fitness: what all methods minimise.
+        novelty: weight of being no training crystal's formula, for methods that weigh objectives;
+            0: nobody is told.
         prototypes: whether structure types are counted.
         force_calls: what every search may cost with the relaxation of its best candidates, each
             evaluation counted as one; 0: nothing is relaxed.
@@ -93,6 +96,7 @@ class Comparison:
     first_seed: int = 0
     relax: RelaxSettings = field(default_factory=RelaxSettings)
     fitness: Fitness = Fitness.FORMATION_ENERGY
+    novelty: float = 0.0
     prototypes: bool = False
     force_calls: int = 0
 
@@ -217,12 +221,19 @@ class Workbench:
             "seed": seed,
             "evaluations": self.comparison.evaluations,
             "fitness": str(self.comparison.fitness),
+            "novelty": self.comparison.novelty,
             "prototypes": self.comparison.prototypes,
             "force_calls": self.comparison.force_calls,
         }
 
     def _settings(self, method: str) -> ProposerSettings:
         return settings_for(settings_of(method), self.comparison.fitness)
+
+    def _objectives(self) -> Objectives | None:
+        weight = self.comparison.novelty
+        if not weight:
+            return None
+        return Objectives([Objective(kind="novelty", weight=weight)], self.generator, [])
 
     def _worth(self) -> Worth:
         if self.comparison.fitness is Fitness.ABOVE_HULL:
@@ -241,6 +252,7 @@ class Workbench:
             seed=task.seed,
             evaluations=self.comparison.evaluations,
             worth=self._worth(),
+            objectives=self._objectives(),
         )
         record = {
             "key": task.key,
@@ -342,6 +354,7 @@ def _report(bench: Workbench, tasks: list[Task], done: dict[str, dict[str, Any]]
         "generator_version": bench.generator.version,
         "methods": methods,
         "fitness": str(comparison.fitness),
+        "novelty": comparison.novelty,
         "settings": {
             name: settings_for(settings_of(name), comparison.fitness).model_dump(mode="json")
             for name in methods

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agents.compare.timing import Seconds, Stopwatch
-from agents.relax.references import ReferenceMismatch
 from agents.relax.rules import broken_rule, exploited
 from agents.relax.stage import CRYSTAL_ERRORS
 from model.metrics.validity import charge_balanced
@@ -83,10 +82,7 @@ class Evaluator:
         Raises:
             ReferenceMismatch: the references belong to another potential or version.
         """
-        if references.level != potential.level:
-            raise ReferenceMismatch(
-                f"references of {references.level} cannot be used with {potential.level}"
-            )
+        references.require(potential)
         self.generator, self.potential = generator, potential
         self.references, self.settings, self.cache = references, settings, cache
         self.potential_calls = 0

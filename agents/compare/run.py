@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from agents.compare.fitness import Worth, formation_energy
@@ -16,6 +16,7 @@ from agents.propose.space import search_space
 
 if TYPE_CHECKING:
     from agents.compare.evaluation import Evaluated, Evaluator
+    from agents.propose.objectives import Objectives
     from model.codes import CrystalCodes
 
 MAX_REDRAWS = 50
@@ -80,6 +81,7 @@ def search(
     seed: int,
     evaluations: int,
     worth: Worth = formation_energy,
+    objectives: Objectives | None = None,
 ) -> Search:
     """Run one method on one base crystal.
 
@@ -96,6 +98,7 @@ def search(
         row: of the base crystal in the code bank.
         seed: of every random number; the base's row is mixed in.
         evaluations: the budget.
+        objectives: what is minimised besides, by methods that look at several objectives.
         worth: what is minimised; what it costs to find out is not the method's.
 
     Returns:
@@ -106,7 +109,7 @@ def search(
     generator = evaluator.generator
     proposer = build_proposer(
         for_budget(settings, evaluations),
-        search_space(generator, row),
+        replace(search_space(generator, row), objectives=objectives),
         EpisodeSeed(seed, row),
         MAX_REDRAWS,
         generator,
@@ -129,7 +132,7 @@ def search(
             with evaluator.judging:
                 worths = [worth(ledger.evaluated[place]) for place in known]
             results = [
-                _result(ledger.evaluated[place], place, value)
+                _result(ledger.evaluated[place], place, value, objectives)
                 for place, value in zip(known, worths, strict=True)
             ]
             proposer.tell(generation, results)
@@ -146,10 +149,12 @@ def search(
     )
 
 
-def _result(evaluated: Evaluated, place: int, worth: float | None) -> Result:
+def _result(
+    evaluated: Evaluated, place: int, worth: float | None, objectives: Objectives | None
+) -> Result:
     """Return what the method is told of one evaluation."""
-    return Result(
-        candidate_id=str(place),
-        codes=evaluated.codes,
-        fitness=PENALTY if worth is None else worth,
-    )
+    fitness = PENALTY if worth is None else worth
+    more: tuple[float, ...] = ()
+    if objectives is not None:
+        more = (fitness, *objectives([evaluated.codes], [evaluated.formula or ""])[0].tolist())
+    return Result(str(place), evaluated.codes, fitness, more)

@@ -57,6 +57,14 @@ def search(
         Minimised,
         typer.Option(help="What all methods minimise; above_hull is that of single points."),
     ] = Minimised.formation_energy,
+    novelty: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="Weight of a formula that no training crystal has, for methods that weigh "
+            "objectives.",
+        ),
+    ] = 0.0,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of every method on every base.")] = 5,
     share: Annotated[
         BaseShare, typer.Option(help="Half of the held-out crystals; tune on the other one.")
@@ -104,6 +112,7 @@ def search(
         max_atoms=max_atoms,
         prototypes=prototypes,
         fitness=Fitness(fitness.value),
+        novelty=novelty,
         force_calls=relax,
     )
     files = Files(energies=cache) if phases is None else Files(energies=cache, phases=phases)
