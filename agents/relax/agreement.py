@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agents.relax.references import ReferenceMismatch
 from agents.relax.rules import Verdict
 
 if TYPE_CHECKING:
@@ -65,10 +64,7 @@ class SecondPotential:
         Raises:
             ReferenceMismatch: the references belong to another potential or version.
         """
-        if references.level != potential.level:
-            raise ReferenceMismatch(
-                f"references of {references.level} cannot be used with {potential.level}"
-            )
+        references.require(potential)
         self.potential = potential
         self.references = references
         self.max_difference = max_difference

@@ -67,10 +67,7 @@ class CompetingPhases(Phases):
         Raises:
             ReferenceMismatch: The references belong to another potential, or pressure is not zero.
         """
-        if references.level != potential.level:
-            raise ReferenceMismatch(
-                f"references of {references.level} cannot be used with {potential.level}"
-            )
+        references.require(potential)
         if relax.pressure != 0:
             raise ReferenceMismatch(
                 f"the hull is one of energies at zero pressure, but relax.pressure is "

@@ -105,6 +105,13 @@ class ElementalReferences:
         }
         return cls(table["header"], elements, hashlib.sha256(content).hexdigest())
 
+    def require(self, potential: Potential) -> None:
+        """Raise `ReferenceMismatch` unless these are the energies of a potential's own level."""
+        if self.level != potential.level:
+            raise ReferenceMismatch(
+                f"references of {self.level} cannot be used with {potential.level}"
+            )
+
     @property
     def elements(self) -> frozenset[str]:
         """Symbols of the elements in the table."""

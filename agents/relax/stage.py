@@ -14,7 +14,7 @@ from agents.prediction import Prediction
 from agents.relax.agreement import SecondPotential, agreement
 from agents.relax.batch import CRYSTAL_ERRORS, relaxations
 from agents.relax.potential import Potential, PotentialResult
-from agents.relax.references import ElementalReferences, ReferenceMismatch
+from agents.relax.references import ElementalReferences
 from agents.relax.relaxation import Relaxation, Stop
 from agents.relax.rules import Verdict, broken_rule, exploited, judge_relaxation
 from agents.relax.settings import RelaxSettings
@@ -42,10 +42,7 @@ class _PotentialStage(Stage):
         Raises:
             ReferenceMismatch: the references belong to another potential or version.
         """
-        if references.level != potential.level:
-            raise ReferenceMismatch(
-                f"references of {references.level} cannot be used with {potential.level}"
-            )
+        references.require(potential)
         self.potential = potential
         self.references = references
         self.settings = settings
