@@ -129,14 +129,18 @@ def test_an_evaluation_becomes_a_row_of_the_papers_table(data: Path) -> None:
     file = data / "report.json"
     file.write_text(json.dumps(_run("reconstruction", "--dataset", "perov5", "--json")))
     script = _ROOT / "benchmarks" / "tables.py"
+    forces = data / "forces.json"
+    row = {"dataset": "perov5", "protocol": "plain", "max_steps": 100, "n": 8, "valid": 0.875}
+    forces.write_text(json.dumps({"rattle": 0.03, "rows": [row]}))
     printed = subprocess.run(
-        [sys.executable, script, file], capture_output=True, text=True, check=True
+        [sys.executable, script, file, forces], capture_output=True, text=True, check=True
     ).stdout
     rows = [line.split(" | ") for line in printed.splitlines() if line.startswith("| ours, true N")]
     assert rows[0][1].startswith("50.00 / ")
     assert "| VQCrystal | 95.60 / 0.0438 |" in printed
+    assert "| ours, Perov-5 | – | – | 87.50 (100 steps, n = 8) | – |" in printed
     assert "StructureMatcher" in printed
     file.write_text("{}")
     ended = subprocess.run([sys.executable, script, file], capture_output=True, text=True)
     assert ended.returncode
-    assert "no document of evaluate" in ended.stderr
+    assert "is no document of" in ended.stderr
