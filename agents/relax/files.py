@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from agents.relax.agreement import SecondPotential, agreement
 from agents.relax.batch import CRYSTAL_ERRORS, relaxations
-from agents.relax.relaxation import Relaxation
+from agents.relax.relaxation import Relaxation, finite_or_none
 from agents.relax.rules import Verdict, broken_rule, judge_relaxation
 
 if TYPE_CHECKING:
@@ -84,16 +83,8 @@ def _judged(
             verdict = _failure(second.potential, error)
     return {
         **record,
-        "energy": _number(relaxation.energy),
-        "initial_energy": _number(relaxation.initial_energy),
-        "formation_energy_per_atom": _number(formation_energy),
-        "max_force": _number(relaxation.max_force),
-        "max_stress": _number(relaxation.max_stress),
-        "steps": relaxation.steps,
-        "stop": str(relaxation.stop),
-        "converged": relaxation.converged,
-        "volume_ratio": _number(relaxation.volume_ratio),
-        "seconds": relaxation.seconds,
+        **relaxation.numbers(),
+        "formation_energy_per_atom": finite_or_none(formation_energy),
         "second_potential": opinion.record() if opinion else None,
         "verdict": verdict.reason if verdict else "accepted",
         "detail": verdict.detail if verdict else {},
@@ -109,8 +100,3 @@ def _not_relaxed(verdict: Verdict | None, error: Exception | None) -> dict[str, 
 def _failure(potential: Potential, error: Exception) -> Verdict:
     text = f"{type(error).__name__}: {error}"
     return Verdict("failed", {"potential": potential.level, "error": text})
-
-
-def _number(value: float) -> float | None:
-    """Return a plain number, or None where it is not finite (JSON has no NaN)."""
-    return float(value) if math.isfinite(value) else None

@@ -7,11 +7,12 @@ together; a course knows nothing of the others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import units
@@ -84,6 +85,26 @@ class Relaxation:
     seconds: float
     stop: Stop
     force_calls: int
+
+    def numbers(self) -> dict[str, Any]:
+        """Return everything but the structure as plain JSON values; None where not finite."""
+        return {
+            "energy": finite_or_none(self.energy),
+            "initial_energy": finite_or_none(self.initial_energy),
+            "max_force": finite_or_none(self.max_force),
+            "max_stress": finite_or_none(self.max_stress),
+            "steps": self.steps,
+            "force_calls": self.force_calls,
+            "converged": self.converged,
+            "stop": str(self.stop),
+            "volume_ratio": finite_or_none(self.volume_ratio),
+            "seconds": self.seconds,
+        }
+
+
+def finite_or_none(value: float) -> float | None:
+    """Return a plain number, or None where it is not finite (JSON has no NaN)."""
+    return float(value) if math.isfinite(value) else None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ failed (an error of the library), and never takes its batch with it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from agents.relax.agreement import SecondPotential, agreement
 from agents.relax.batch import CRYSTAL_ERRORS, relaxations
 from agents.relax.potential import Potential, PotentialResult
 from agents.relax.references import ElementalReferences
-from agents.relax.relaxation import Relaxation, Stop
+from agents.relax.relaxation import Relaxation, Stop, finite_or_none
 from agents.relax.rules import Verdict, broken_rule, exploited, judge_relaxation
 from agents.relax.settings import RelaxSettings
 from agents.stage import Outcome, Stage
@@ -252,23 +251,9 @@ class RelaxStage(_PotentialStage):
         finite = relaxation.stop is not Stop.NOT_FINITE
         return {
             "structure": structure_to_record(relaxation.structure) if finite else None,
-            "energy": _number(relaxation.energy),
-            "initial_energy": _number(relaxation.initial_energy),
-            "formation_energy_per_atom": _number(formation_energy),
-            "max_force": _number(relaxation.max_force),
-            "max_stress": _number(relaxation.max_stress),
-            "steps": relaxation.steps,
-            "force_calls": relaxation.force_calls,
-            "converged": relaxation.converged,
-            "stop": str(relaxation.stop),
-            "volume_ratio": _number(relaxation.volume_ratio),
+            **relaxation.numbers(),
+            "formation_energy_per_atom": finite_or_none(formation_energy),
             "optimizer": self.settings.optimizer,
             "settings": self.settings.relaxation_record(),
-            "seconds": relaxation.seconds,
             **self._labels(),
         }
-
-
-def _number(value: float) -> float | None:
-    """Return a plain number, or None where it is not finite (JSON has no NaN)."""
-    return float(value) if math.isfinite(value) else None
