@@ -12,7 +12,12 @@ from db.plain import plain
 from db.states import CALCULATION_ALLOWED, CalculationState
 
 REQUIRED = frozenset({"hash", "kind", "code", "version", "settings", "structure", "formula"})
-OPTIONAL = frozenset({"level", "estimated_core_seconds", "candidates", "control", "info"})
+OPTIONAL = frozenset(
+    {
+        *("task", "parent", "options"),
+        *("level", "estimated_core_seconds", "candidates", "control", "info"),
+    }
+)
 ADVANCED = frozenset({"fw_id", "result", "error", "estimated_core_seconds", "control", "info"})
 FINAL = (CalculationState.COMPLETED, CalculationState.FAILED)
 
@@ -25,9 +30,10 @@ def claim(spec: dict[str, Any]) -> tuple[Calculation, bool]:
     """Record a calculation in state ``submitting``, unless it is recorded already.
 
     Args:
-        spec: ``hash``, ``kind`` ("compound" or "reference"), ``code``, ``version``, ``settings``,
-            ``structure``, ``formula``, and optionally ``level``, ``estimated_core_seconds``,
-            ``candidates``, ``control``, ``info``.
+        spec: ``hash``, ``kind`` ("compound", "reference" or "phase"), ``code``, ``version``,
+            ``settings``, ``structure``, ``formula``, and optionally ``task``, ``parent``,
+            ``options``, ``level``, ``estimated_core_seconds``, ``candidates``, ``control``,
+            ``info``.
 
     Returns:
         The calculation, and whether this call recorded it: exactly one of all callers is told so.
@@ -93,7 +99,7 @@ def find(
 
     Args:
         state: Only in this state.
-        kind: "compound" or "reference".
+        kind: "compound", "reference" or "phase".
         formula: Only of this reduced formula.
         candidate: Only those that verify this candidate.
     """

@@ -167,7 +167,10 @@ class Calculation(Record):
     """One first-principles calculation; `hash` is the primary key, so it is paid for once."""
 
     hash = StringField(primary_key=True)
-    kind = StringField(choices=["compound", "reference"])
+    kind = StringField(choices=["compound", "reference", "phase"])
+    task = StringField(default="static")  # records older than tasks hold none of these three
+    parent = StringField(null=True)  # the calculation whose result it starts from
+    options = DictField(default=lambda: {"gap": True})
     code = StringField()
     version = StringField()
     level = StringField()
@@ -191,6 +194,7 @@ class Calculation(Record):
             {"fields": ["state", "created_at"]},
             {"fields": ["kind", "formula"]},
             {"fields": ["candidates"]},
+            {"fields": ["parent"]},
         ],
     }
 

@@ -7,15 +7,14 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agents.verify.presets import DFTSettings, preset
 from agents.verify.settings import VerifySettings
+from agents.verify.tasks import Task, relative_cost
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
-
-Kind = Literal["compound", "reference"]
 
 
 class Availability(NamedTuple):
@@ -61,7 +60,20 @@ class DFTBackend(ABC):
 
     @abstractmethod
     def estimate_core_seconds(self, structure: Structure, settings: DFTSettings) -> float:
-        """Estimate the cost of one calculation on one core, s; infinite where unsupported."""
+        """Estimate the cost of energy and gap on one core, s; infinite where unsupported."""
+
+    def estimate_task(
+        self, structure: Structure, settings: DFTSettings, task: Task, options: Mapping[str, Any]
+    ) -> float:
+        """Estimate the cost of a task on one core, s; infinite where unsupported.
+
+        Args:
+            structure: The crystal it starts from.
+            settings: The level of theory.
+            task: What is computed.
+            options: The task's options, complete.
+        """
+        return self.estimate_core_seconds(structure, settings) * relative_cost(task, options)
 
     @abstractmethod
     def reference(self, element: str) -> Structure:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from agents.verify.backend import DFTBackend, Kind
+from agents.verify.backend import DFTBackend
 from agents.verify.presets import DFTSettings
 from agents.verify.symmetry import symmetrise
+from agents.verify.tasks import DEFAULTS, Kind, Task, options_of
 from db.crystals import record_to_structure, structure_to_record
 from db.documents import Calculation
 
@@ -29,6 +31,9 @@ def calculation_spec(
     settings: DFTSettings,
     *,
     kind: Kind,
+    task: Task | str = Task.STATIC,
+    parent: str | None = None,
+    options: Mapping[str, Any] | None = None,
     molecule: bool = False,
     info: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -36,9 +41,13 @@ def calculation_spec(
 
     Args:
         backend: The code.
-        structure: Crystal, or molecule in a box.
+        structure: Crystal, or molecule in a box. With a parent, the crystal that its chain of
+            calculations began with: it says what the calculation is about, not what it is.
         settings: All settings of the level of theory.
-        kind: ``compound`` or ``reference``.
+        kind: ``compound``, ``reference`` or ``phase``.
+        task: What is computed.
+        parent: Hash of the calculation it starts from.
+        options: Options of the task (`agents.verify.tasks.DEFAULTS` where they say nothing).
         molecule: The structure is a molecule in a box.
         info: Anything else worth recording; not part of the identity.
 
@@ -48,10 +57,22 @@ def calculation_spec(
     Raises:
         ValueError: The structure cannot be standardised.
     """
-    seconds = backend.estimate_core_seconds(structure, settings)
+    task, complete = Task(task), options_of(Task(task), options)
+    seconds = backend.estimate_task(structure, settings, task, complete)
     return {
-        "hash": calculation_hash(backend, structure, settings, molecule=molecule),
+        "hash": calculation_hash(
+            backend,
+            structure,
+            settings,
+            task=task,
+            parent=parent,
+            options=complete,
+            molecule=molecule,
+        ),
         "kind": kind,
+        "task": str(task),
+        "parent": parent,
+        "options": complete,
         "code": backend.name,
         "version": backend.version,
         "level": backend.level(settings),
@@ -64,23 +85,36 @@ def calculation_spec(
 
 
 def calculation_hash(
-    backend: DFTBackend, structure: Structure, settings: DFTSettings, *, molecule: bool = False
+    backend: DFTBackend,
+    structure: Structure,
+    settings: DFTSettings,
+    *,
+    task: Task = Task.STATIC,
+    parent: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    molecule: bool = False,
 ) -> str:
-    """Hash code, version, settings and the standardised, rounded cell.
+    """Hash code, version, settings, task, and the standardised, rounded cell or the parent.
 
     Returns:
         64 hexadecimal digits (sha256).
     """
-    cell = structure
-    if not molecule:
-        cell = symmetrise(structure, settings.symprec, settings.max_displacement).structure
-    identity = {
+    identity: dict[str, Any] = {
         "code": backend.name,
         "version": backend.version,
         "settings": settings.record(),
-        "cell": _rounded(cell),
         "molecule": molecule,
     }
+    complete = options_of(task, options)
+    if parent is not None:
+        identity["parent"] = parent
+    else:
+        cell = structure
+        if not molecule:
+            cell = symmetrise(structure, settings.symprec, settings.max_displacement).structure
+        identity["cell"] = _rounded(cell)
+    if (task, parent, complete) != (Task.STATIC, None, DEFAULTS[Task.STATIC]):
+        identity |= {"task": str(task), "options": complete}  # else as hashed before tasks existed
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
@@ -95,10 +129,11 @@ def _wrapped(coordinate: float) -> float:
 
 
 def find_equal(spec: dict[str, Any]) -> str | None:
-    """Look for a recorded calculation of the same crystal at the same level.
+    """Look for a recorded calculation of the same crystal, task and level.
 
     The hash of a crystal depends on noise near a rounding edge, and on the choice of origin and
-    axes; a match of the structures does not.
+    axes; a match of the structures does not. What has a parent is known by the parent, whose equal
+    was looked for when it was queued. A ``static`` with its gap answers one without, too.
 
     Args:
         spec: From `calculation_spec`.
@@ -113,11 +148,11 @@ def find_equal(spec: dict[str, Any]) -> str | None:
             formula=spec["formula"], code=spec["code"], version=spec["version"], kind=spec["kind"]
         ).order_by("created_at", "hash")
     )
-    recorded = [one for one in recorded if one.settings == spec["settings"]]
+    recorded = [one for one in recorded if _same_task(one, spec)]
     for calculation in recorded:
         if calculation.hash == spec["hash"]:
             return str(calculation.hash)
-    if spec["info"]["molecule"]:
+    if spec["info"]["molecule"] or spec["parent"] is not None:
         return None
     matcher = StructureMatcher(**MATCHER)
     settings = DFTSettings.model_validate(spec["settings"])
@@ -128,6 +163,15 @@ def find_equal(spec: dict[str, Any]) -> str | None:
         if matcher.fit(cell, _primitive(calculation.structure, settings)):
             return str(calculation.hash)
     return None
+
+
+def _same_task(recorded: Calculation, spec: dict[str, Any]) -> bool:
+    if recorded.settings != spec["settings"] or recorded.parent != spec["parent"]:
+        return False
+    wanted = [spec["options"]]
+    if spec["task"] == Task.STATIC:
+        wanted.append({**spec["options"], "gap": True})
+    return recorded.task == spec["task"] and recorded.options in wanted
 
 
 def _primitive(record: dict[str, Any], settings: DFTSettings) -> Structure:

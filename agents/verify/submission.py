@@ -158,6 +158,8 @@ class Submission:
                 "calculation": job(calculation),
                 "code": calculation.code,
                 "input": {
+                    "task": calculation.task,
+                    "options": calculation.options,
                     "structure": calculation.structure,
                     "settings": calculation.settings,
                     "molecule": bool(calculation.info.get("molecule", False)),
