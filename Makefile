@@ -6,6 +6,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip
 STAMP   := $(VENV)/.installed
+UNIT    := not campaign and not chaos and not long
 APT     := libxc-dev libopenblas-dev libfftw3-dev libcurl4 g++ make
 
 export OMP_NUM_THREADS ?= 1
@@ -31,11 +32,13 @@ $(STAMP): pyproject.toml constraints.txt tools/system-packages.sh tools/install-
 run: setup
 	@$(BIN)/discovery run --campaign quickstart
 
+# Tests of logic run in two processes; campaigns start processes of their own and come one after the other.
 test: setup
-	@$(BIN)/python -m pytest tests -m "not long" --durations 15
+	@$(BIN)/python -m pytest tests -m "$(UNIT)" --numprocesses 2 --dist loadfile --durations 15
+	@$(BIN)/python -m pytest tests -m "(campaign or chaos) and not long" --durations 5
 
 test-unit: setup
-	@$(BIN)/python -m pytest tests -m "not campaign and not chaos and not long"
+	@$(BIN)/python -m pytest tests -m "$(UNIT)" --numprocesses 2 --dist loadfile
 
 test-campaign: setup
 	@$(BIN)/python -m pytest tests -m "campaign and not long"
