@@ -7,7 +7,9 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, cast
+
+from pydantic import BaseModel
 
 from agents.verify.presets import DFTSettings, preset
 from agents.verify.settings import VerifySettings
@@ -28,7 +30,37 @@ class BackendUnavailable(RuntimeError):
     """A DFT code was asked for by name but cannot be used on this machine."""
 
 
-class DFTBackend(ABC):
+class LevelSettings(Protocol):
+    """What every code's settings of a level of theory have in common."""
+
+    @property
+    def preset(self) -> str:
+        """Name of the set they are."""
+
+    @property
+    def xc(self) -> str:
+        """The functional."""
+
+    @property
+    def data_sets(self) -> str:
+        """Name and version of the data sets or tables that they rest on."""
+
+    @property
+    def symprec(self) -> float:
+        """Tolerance of the symmetrised input cell, Å."""
+
+    @property
+    def max_displacement(self) -> float:
+        """Symmetrising moves no atom further than this, Å."""
+
+    def record(self) -> dict[str, Any]:
+        """Return plain JSON values, as hashed and stored."""
+
+
+S = TypeVar("S", bound=LevelSettings)
+
+
+class DFTBackend(ABC, Generic[S]):
     """A DFT code that turns a crystal into total energy and band gap.
 
     The life of a backend: the campaign resolves ``auto`` to a backend once and writes its name,
@@ -44,6 +76,8 @@ class DFTBackend(ABC):
     """
 
     name: str
+    settings_type: ClassVar[type[BaseModel]] = DFTSettings
+    """Class of its settings."""
 
     @property
     @abstractmethod
@@ -55,15 +89,15 @@ class DFTBackend(ABC):
         """Say whether calculations can be run here; called before a campaign starts."""
 
     @abstractmethod
-    def unsupported(self, elements: Iterable[str], settings: DFTSettings) -> str | None:
+    def unsupported(self, elements: Iterable[str], settings: S) -> str | None:
         """Say why crystals with these elements cannot be computed; None where they can be."""
 
     @abstractmethod
-    def estimate_core_seconds(self, structure: Structure, settings: DFTSettings) -> float:
+    def estimate_core_seconds(self, structure: Structure, settings: S) -> float:
         """Estimate the cost of energy and gap on one core, s; infinite where unsupported."""
 
     def estimate_task(
-        self, structure: Structure, settings: DFTSettings, task: Task, options: Mapping[str, Any]
+        self, structure: Structure, settings: S, task: Task, options: Mapping[str, Any]
     ) -> float:
         """Estimate the cost of a task on one core, s; infinite where unsupported.
 
@@ -91,11 +125,30 @@ class DFTBackend(ABC):
         ``output_file`` only when it has an answer: a result, or an error it can explain.
         """
 
-    def settings(self, name: str) -> DFTSettings:
-        """Return the settings of a preset."""
-        return preset(name)
+    def settings(self, name: str) -> S:
+        """Return the settings of a preset.
 
-    def level(self, settings: DFTSettings) -> str:
+        Raises:
+            ValueError: There is none of that name.
+        """
+        return cast("S", preset(name))
+
+    def read_settings(self, record: Mapping[str, Any]) -> S:
+        """Return the settings that a record holds."""
+        return cast("S", self.settings_type.model_validate(record))
+
+    def calculation_settings(self, elements: Iterable[str], settings: S) -> S:
+        """Return the settings of one calculation: the level's, and what its elements decide.
+
+        They are part of the calculation's identity; the level's name comes from ``settings``.
+
+        Args:
+            elements: Symbols of the crystal's elements.
+            settings: The level of theory.
+        """
+        return settings
+
+    def level(self, settings: S) -> str:
         """Name the level of theory, for instance ``gpaw-26.7.0-pbe-fast-1a2b3c4d``.
 
         The last part is of the settings' hash: two levels of one name are one level.
@@ -139,7 +192,7 @@ def resolve_backend(settings: VerifySettings) -> dict[str, Any]:
     }
 
 
-def check_recorded(backend: DFTBackend, resolved: Mapping[str, Any]) -> DFTSettings:
+def check_recorded(backend: DFTBackend[S], resolved: Mapping[str, Any]) -> S:
     """Make sure that a campaign goes on at the level of theory that it started at.
 
     Args:
@@ -157,8 +210,9 @@ def check_recorded(backend: DFTBackend, resolved: Mapping[str, Any]) -> DFTSetti
         raise BackendUnavailable(
             f"the campaign verifies with {resolved['level']}, but {available.reason}: install it"
         )
-    recorded = DFTSettings.model_validate(resolved["settings"])
-    here = recorded.model_copy(update={"data_sets": backend.settings(recorded.preset).data_sets})
+    recorded = backend.read_settings(resolved["settings"])
+    installed = backend.settings(recorded.preset).data_sets
+    here = backend.read_settings({**recorded.record(), "data_sets": installed})
     if backend.level(here) != resolved["level"]:
         raise BackendUnavailable(
             f"the campaign verifies with {resolved['level']} "
@@ -170,7 +224,7 @@ def check_recorded(backend: DFTBackend, resolved: Mapping[str, Any]) -> DFTSetti
     return recorded
 
 
-def load_backend(name: str) -> DFTBackend:
+def load_backend(name: str) -> DFTBackend[Any]:
     """Return the backend of a name, available or not.
 
     Raises:

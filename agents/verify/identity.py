@@ -8,8 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from agents.verify.backend import DFTBackend
-from agents.verify.presets import DFTSettings
+from agents.verify.backend import DFTBackend, S
 from agents.verify.symmetry import symmetrise
 from agents.verify.tasks import DEFAULTS, Kind, Task, options_of
 from db.crystals import record_to_structure, structure_to_record
@@ -26,9 +25,9 @@ MATCHER = {"ltol": 0.01, "stol": 0.03, "angle_tol": 1.0, "scale": False, "primit
 
 
 def calculation_spec(
-    backend: DFTBackend,
+    backend: DFTBackend[S],
     structure: Structure,
-    settings: DFTSettings,
+    settings: S,
     *,
     kind: Kind,
     task: Task | str = Task.STATIC,
@@ -58,12 +57,14 @@ def calculation_spec(
         ValueError: The structure cannot be standardised.
     """
     task, complete = Task(task), options_of(Task(task), options)
+    elements = [element.symbol for element in structure.composition.elements]
+    own = backend.calculation_settings(elements, settings)
     seconds = backend.estimate_task(structure, settings, task, complete)
     return {
         "hash": calculation_hash(
             backend,
             structure,
-            settings,
+            own,
             task=task,
             parent=parent,
             options=complete,
@@ -76,7 +77,7 @@ def calculation_spec(
         "code": backend.name,
         "version": backend.version,
         "level": backend.level(settings),
-        "settings": settings.record(),
+        "settings": own.record(),
         "structure": structure_to_record(structure),
         "formula": structure.composition.reduced_formula,
         "estimated_core_seconds": None if math.isinf(seconds) else seconds,
@@ -85,9 +86,9 @@ def calculation_spec(
 
 
 def calculation_hash(
-    backend: DFTBackend,
+    backend: DFTBackend[S],
     structure: Structure,
-    settings: DFTSettings,
+    settings: S,
     *,
     task: Task = Task.STATIC,
     parent: str | None = None,
@@ -95,6 +96,8 @@ def calculation_hash(
     molecule: bool = False,
 ) -> str:
     """Hash code, version, settings, task, and the standardised, rounded cell or the parent.
+
+    The settings are those of the calculation (`DFTBackend.calculation_settings`).
 
     Returns:
         64 hexadecimal digits (sha256).
@@ -155,12 +158,11 @@ def find_equal(spec: dict[str, Any]) -> str | None:
     if spec["info"]["molecule"] or spec["parent"] is not None:
         return None
     matcher = StructureMatcher(**MATCHER)
-    settings = DFTSettings.model_validate(spec["settings"])
-    cell = _primitive(spec["structure"], settings)
+    cell = _primitive(spec["structure"], spec["settings"])
     for calculation in recorded:
         if calculation.info.get("molecule"):
             continue
-        if matcher.fit(cell, _primitive(calculation.structure, settings)):
+        if matcher.fit(cell, _primitive(calculation.structure, spec["settings"])):
             return str(calculation.hash)
     return None
 
@@ -174,7 +176,7 @@ def _same_task(recorded: Calculation, spec: dict[str, Any]) -> bool:
     return recorded.task == spec["task"] and recorded.options in wanted
 
 
-def _primitive(record: dict[str, Any], settings: DFTSettings) -> Structure:
+def _primitive(record: dict[str, Any], settings: Mapping[str, Any]) -> Structure:
     """Return the cell that is computed."""
     structure = record_to_structure(record)
-    return symmetrise(structure, settings.symprec, settings.max_displacement).structure
+    return symmetrise(structure, settings["symprec"], settings["max_displacement"]).structure

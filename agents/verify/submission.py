@@ -6,10 +6,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from agents.verify.attempts import job, may_retry, retry
-from agents.verify.backend import DFTBackend
+from agents.verify.backend import DFTBackend, LevelSettings
 from agents.verify.identity import calculation_spec, find_equal
 from agents.verify.launchpad import add_firework
-from agents.verify.presets import DFTSettings
 from agents.verify.references import is_molecule
 from agents.verify.settings import VerifySettings
 from db import calculations, candidates
@@ -48,7 +47,7 @@ class Submission:
     """
 
     def __init__(
-        self, pad: LaunchPad, backend: DFTBackend, dft: DFTSettings, settings: VerifySettings
+        self, pad: LaunchPad, backend: DFTBackend[Any], dft: LevelSettings, settings: VerifySettings
     ) -> None:
         self.pad = pad
         self.backend = backend
