@@ -46,6 +46,13 @@ class CrystalCodes:
         object.__setattr__(self, "crystal", crystal)
         object.__setattr__(self, "local", local)
 
+    def __hash__(self) -> int:  # computed once: a search looks the same codes up many times
+        known = self.__dict__.get("_hash")
+        if known is None:
+            known = hash((self.species, self.crystal, self.local))
+            object.__setattr__(self, "_hash", known)
+        return known
+
     @property
     def n_atoms(self) -> int:
         """Number of atoms in the cell."""

@@ -13,7 +13,7 @@ import numpy as np
 from agents.compare.timing import Seconds, Stopwatch
 from agents.relax.rules import broken_rule, exploited
 from agents.relax.stage import CRYSTAL_ERRORS
-from model.metrics.validity import charge_balanced
+from model.metrics.charge_balance import charge_balanced
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

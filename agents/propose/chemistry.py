@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from model.metrics.validity import charge_balanced, reduced_formulas, shortest_distances
+from model.metrics.charge_balance import Counts, charge_balanced, counts_balanced
+from model.metrics.validity import reduced_counts, reduced_formula, shortest_distances
 
 if TYPE_CHECKING:
     from model.codes import CrystalCodes
@@ -21,13 +22,22 @@ class Reading:
     """What one set of codes decodes to.
 
     Attributes:
-        formula: Reduced formula.
+        counts: Atomic numbers and amounts, reduced: equal where the reduced formula is.
         shortest: Shortest distance between two atoms, images included (Å); NaN where the decoded
             cell cannot be built.
     """
 
-    formula: str
+    counts: Counts
     shortest: float
+
+    @property
+    def formula(self) -> str:
+        """Reduced formula."""
+        return reduced_formula(self.counts)
+
+    def balanced(self, rule: ChargeRule) -> bool:
+        """Say whether SMACT accepts the composition, see `balanced`."""
+        return rule == "off" or counts_balanced(self.counts, rule)
 
 
 class CodeReader:
@@ -51,8 +61,8 @@ class CodeReader:
 
 def readings(crystals: Sequence[Crystal]) -> list[Reading]:
     """Return the readings of decoded crystals."""
-    pairs = zip(reduced_formulas(crystals), shortest_distances(crystals).tolist(), strict=True)
-    return [Reading(formula, shortest) for formula, shortest in pairs]
+    pairs = zip(reduced_counts(crystals), shortest_distances(crystals).tolist(), strict=True)
+    return [Reading(counts, shortest) for counts, shortest in pairs]
 
 
 def balanced(formula: str, rule: ChargeRule) -> bool:

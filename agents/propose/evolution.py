@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agents.propose.acquisition import acquisition
-from agents.propose.chemistry import CodeReader, balanced
+from agents.propose.chemistry import CodeReader, Reading
 from agents.propose.local_moves import LocalMoves
 from agents.propose.moves import Variation, vary
 from agents.propose.objectives import front_numbers
@@ -19,6 +18,7 @@ from agents.propose.random_search import prior_of
 from agents.propose.seeds import EpisodeSeed
 from agents.propose.settings import EvolutionSettings
 from agents.propose.space import SearchSpace, as_points
+from model.metrics.charge_balance import Counts
 
 if TYPE_CHECKING:
     from model.codes import CrystalCodes
@@ -103,9 +103,9 @@ class EvolutionProposer(Proposer):
         if not self.settings.archive:
             return [result.codes for result in ranked[: self.settings.parents]]
         readings = self.reader.read([result.codes for result in ranked])
-        best: dict[str, CrystalCodes] = {}
+        best: dict[Counts, CrystalCodes] = {}
         for result, reading in zip(ranked, readings, strict=True):
-            best.setdefault(reading.formula, result.codes)
+            best.setdefault(reading.counts, result.codes)
         return list(best.values())[: self.settings.parents]
 
     def _initial(self, n: int, rng: np.random.Generator) -> list[CrystalCodes]:
@@ -185,46 +185,53 @@ class EvolutionProposer(Proposer):
     ) -> list[CrystalCodes]:
         """Fill a generation with the most promising children that are worth an evaluation.
 
-        Where all formulas in reach are used up, other crystals of known formulas fill it.
+        More are made while there are too few for a generation; where all formulas in reach are
+        used up, other crystals of known formulas fill it.
         """
         batch, distinct = self.settings.batch, self.settings.distinct
         told = [result.codes for result in results]
         known = set(told)
-        formulas = {r.formula for r in self.reader.read(told)} if distinct == "formula" else {}
+        paid = {r.counts for r in self.reader.read(told)} if distinct == "formula" else set()
         new: list[CrystalCodes] = []
         repeated: list[CrystalCodes] = []
         wanted = batch * (1 if worth is None else self.settings.pool)
         for _ in range(_ROUNDS):
-            children = make(max(batch, wanted - len(new)))
+            children = make(wanted)
             if distinct != "off":
                 children = [codes for codes in dict.fromkeys(children) if codes not in known]
                 known.update(children)
             for codes, reading in zip(children, self.reader.read(children), strict=True):
-                if reading.shortest >= self.settings.min_distance:
-                    (repeated if reading.formula in formulas else new).append(codes)
-            if len(new) >= wanted and len(chosen := self._best(new, worth)) == batch:
-                return chosen
+                if self._possible(reading):
+                    (repeated if reading.counts in paid else new).append(codes)
+            if self._distinct(new) >= batch:
+                return self._best(new, worth)
+            wanted = max(batch, wanted // 4)
         chosen = self._best(new, worth)
-        return [*chosen, *itertools.islice(self._balanced(repeated), batch - len(chosen))]
+        return [*chosen, *repeated[: batch - len(chosen)]]
+
+    def _distinct(self, pool: Sequence[CrystalCodes]) -> int:
+        """Return for how many evaluations a pool suffices."""
+        if self.settings.distinct != "formula":
+            return len(pool)
+        return len({reading.counts for reading in self.reader.read(pool)})
+
+    def _possible(self, reading: Reading) -> bool:
+        """Say whether a child has its atoms apart and a composition that SMACT accepts."""
+        apart = reading.shortest >= self.settings.min_distance
+        return apart and reading.balanced(self.settings.charge)
 
     def _best(
         self,
         pool: Sequence[CrystalCodes],
         worth: Callable[[Sequence[CrystalCodes]], NDArray[np.float64]] | None,
     ) -> list[CrystalCodes]:
-        """Return up to a batch of the pool, the best first; SMACT is asked about those alone."""
+        """Return up to a batch of the pool, the best first, one for each formula where asked."""
         ranked = list(pool)
         if worth is not None and pool:
             ranked = [pool[i] for i in np.argsort(-worth(pool), kind="stable")]
         if self.settings.distinct == "formula":
-            best: dict[str, CrystalCodes] = {}
+            best: dict[Counts, CrystalCodes] = {}
             for codes, reading in zip(ranked, self.reader.read(ranked), strict=True):
-                best.setdefault(reading.formula, codes)
+                best.setdefault(reading.counts, codes)
             ranked = list(best.values())
-        return list(itertools.islice(self._balanced(ranked), self.settings.batch))
-
-    def _balanced(self, pool: Sequence[CrystalCodes]) -> Iterator[CrystalCodes]:
-        """Yield the crystals of which SMACT accepts the formula."""
-        for codes, reading in zip(pool, self.reader.read(pool), strict=True):
-            if balanced(reading.formula, self.settings.charge):
-                yield codes
+        return ranked[: self.settings.batch]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
 
 Array = NDArray[np.float64]
@@ -159,10 +160,11 @@ def _tuned(squared: Sequence[Array], t: Array) -> Kernel:
     count = len(squared)
     start = np.concatenate([np.full(count, -np.log(count)), np.zeros(count), [np.log(0.1)]])
     bounds = [(-7.0, 4.0)] * count + [(-4.0, 5.0)] * count + [(np.log(_SMALLEST_NOISE), 1.0)]
+    pairs = np.tril_indices(len(t), -1)
     found = minimize(
         _negative_log_posterior,
         start,
-        args=(squared, t, start),
+        args=(np.sqrt(5.0 * np.stack([d2[pairs] for d2 in squared])), pairs, t, start),
         jac=True,
         method="L-BFGS-B",
         bounds=bounds,
@@ -178,26 +180,39 @@ def _kernel(parameters: Array) -> Kernel:
 
 
 def _negative_log_posterior(
-    parameters: Array, squared: Sequence[Array], t: Array, centre: Array
+    parameters: Array, distances: Array, pairs: tuple[Array, Array], t: Array, centre: Array
 ) -> tuple[float, Array]:
-    """Return the value and its gradient in the logarithms of amplitudes, lengths and noise."""
+    """Return the value and its gradient in the logarithms of amplitudes, lengths and noise.
+
+    Args:
+        parameters: (2 G + 1,) the logarithms.
+        distances: (G, P) of every pair of labels in each block, times the root of 5.
+        pairs: rows and columns (P,) of the pairs below the diagonal.
+        t: (n,) standardised labels.
+        centre: (2 G + 1,) mean of the prior.
+    """
     kernel = _kernel(parameters)
-    parts, slopes = [], []
-    for amplitude, length, d2 in zip(kernel.amplitudes, kernel.lengths, squared, strict=True):
-        r = np.sqrt(5.0 * d2) / length
-        decay = amplitude * np.exp(-r)
-        parts.append(decay * (1.0 + r + r * r / 3.0))
-        slopes.append(decay * r * r * (1.0 + r) / 3.0)
-    covariance = np.sum(parts, axis=0)
-    covariance[np.diag_indices_from(covariance)] += kernel.noise
+    r = distances / kernel.lengths[:, None]
+    decay = kernel.amplitudes[:, None] * np.exp(-r)
+    slopes = r * r
+    parts = decay * (1.0 + r + slopes / 3.0)
+    slopes *= decay * (1.0 + r) / 3.0
+    covariance = np.zeros((len(t), len(t)))
+    covariance[pairs] = parts.sum(0)
+    covariance[np.diag_indices_from(covariance)] = kernel.variance + kernel.noise
     factor = _factorised(covariance)
     weights = cho_solve((factor, True), t)
     offset = (parameters - centre) / _PRIOR_WIDTH
     value = 0.5 * t @ weights + np.log(np.diag(factor)).sum() + 0.5 * offset @ offset
-    inner = cho_solve((factor, True), np.eye(len(t))) - np.outer(weights, weights)
-    gradient = [0.5 * np.vdot(inner, change) for change in (*parts, *slopes)]
-    gradient.append(0.5 * kernel.noise * np.trace(inner))
-    return float(value), np.array(gradient) + offset / _PRIOR_WIDTH
+    inverse, _ = dpotri(factor, lower=1)  # its lower triangle
+    inner = inverse[pairs] - weights[pairs[0]] * weights[pairs[1]]
+    trace = np.trace(inverse) - weights @ weights
+    gradient = np.empty_like(parameters)
+    count = len(distances)
+    gradient[:count] = parts @ inner + 0.5 * trace * kernel.amplitudes
+    gradient[count:-1] = slopes @ inner
+    gradient[-1] = 0.5 * trace * kernel.noise
+    return float(value), gradient + offset / _PRIOR_WIDTH
 
 
 def _factorised(matrix: Array) -> Array:

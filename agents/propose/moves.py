@@ -75,7 +75,12 @@ def vary(
         rows = np.minimum((share * len(material)).astype(np.int64), len(material) - 1)
         chosen = (drawn & (which == index))[:, token]
         children = np.where(chosen, material[rows[:, token], np.arange(len(token))], children)
-    return [parents[p].with_global_genes(row) for p, row in zip(first, children, strict=True)]
+    made: dict[int, CrystalCodes] = {}
+    for parent in set(first.tolist()):
+        places = np.flatnonzero(first == parent)
+        rows = parents[parent].with_many_global_genes(children[places].tolist())
+        made.update(zip(places.tolist(), rows, strict=True))
+    return [made[place] for place in range(n)]
 
 
 def token_of_gene(codes: CrystalCodes, whole_tokens: bool = True) -> NDArray[np.int64]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +15,11 @@ from numpy.typing import NDArray
 
 from model.data.canonical import Crystal, impossible_cell
 from model.data.geometry import cell_matrix, minimum_image_distances
+from model.metrics.charge_balance import Counts, charge_balanced
 
 MIN_DISTANCE = 0.5  # Å
 MIN_VOLUME = 0.1  # Å^3, CDVAE's smallest cell
 _CHUNK = 256
-ChargeRule = Literal["cdvae", "strict"]
 
 PROTOCOL = (
     "structural: every distance, images included, > 0.5 Å and a cell of at least 0.1 Å^3; "
@@ -69,42 +71,29 @@ def smact_verdict(formula: str) -> SmactVerdict:
     )
 
 
-@lru_cache(maxsize=200_000)
-def charge_balanced(formula: str, rule: ChargeRule) -> bool:
-    """Judge a composition by one rule alone, which costs half of `smact_verdict`.
-
-    Args:
-        formula: Reduced formula.
-        rule: Which oxidation states, see `SmactVerdict`.
-
-    Raises:
-        ValueError: The formula cannot be read, or smact does not know an element.
-    """
-    from pymatgen.core import Composition
-    from smact.screening import smact_validity
-
-    composition = Composition(formula)
-    if any(abs(amount - round(amount)) > 1e-8 for amount in composition.values()):
-        raise ValueError(f"{formula} has a fractional amount: SMACT judges ordered crystals only")
-    states = {"cdvae": "smact14", "strict": None}[rule]
-    try:
-        return bool(smact_validity(composition, oxidation_states_set=states))
-    except KeyError as error:
-        raise ValueError(f"SMACT does not know an element of {formula}: {error}") from error
-
-
 def reduced_formulas(crystals: Sequence[Crystal]) -> list[str]:
     """Return pymatgen's reduced formulas."""
-    return [_reduced_formula(tuple(np.bincount(c.numbers).tolist())) for c in crystals]
+    return [reduced_formula(counts) for counts in reduced_counts(crystals)]
+
+
+def reduced_counts(crystals: Sequence[Crystal]) -> list[Counts]:
+    """Return atomic numbers and amounts; crystals have these in common with their formula."""
+    return [_reduced(tuple(sorted(c.numbers.tolist()))) for c in crystals]
 
 
 @lru_cache(maxsize=100_000)
-def _reduced_formula(counts: tuple[int, ...]) -> str:
-    """Return the reduced formula of counts by atomic number."""
+def _reduced(numbers: tuple[int, ...]) -> Counts:
+    amounts = Counter(numbers)
+    divisor = math.gcd(*amounts.values())
+    return tuple((z, n // divisor) for z, n in amounts.items())
+
+
+@lru_cache(maxsize=100_000)
+def reduced_formula(counts: Counts) -> str:
+    """Return pymatgen's reduced formula of atomic numbers and amounts."""
     from pymatgen.core import Composition, Element
 
-    amounts = {Element.from_Z(z): n for z, n in enumerate(counts) if n}
-    formula: str = Composition(amounts).reduced_formula
+    formula: str = Composition({Element.from_Z(z): n for z, n in counts}).reduced_formula
     return formula
 
 

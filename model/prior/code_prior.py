@@ -202,7 +202,9 @@ class CodePrior:
         random = torch.Generator().manual_seed(seed)
         arrays = CodeArrays.from_codes([base] * n, self.tables)
         drawn, _ = draw_globals(self.network, arrays, self.temperatures(temperature), random)
-        return [_on_atoms(c, base.local) for c in drawn.to_codes(self.tables.species_levels)]
+        tokens = drawn.tokens[:, : base.n_species, : self.tables.species_levels]
+        genes = torch.cat([tokens.flatten(1), drawn.crystal], 1)
+        return base.with_many_global_genes(genes.tolist())
 
     @torch.inference_mode()
     def mutate(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -80,3 +82,11 @@ def test_codes_without_species_tokens_have_crystal_genes_only() -> None:
     assert codes.global_genes == (3, 4)
     assert codes.with_global_genes([7, 8]) == CrystalCodes((), (7, 8), codes.local)
     assert CrystalCodes.from_record(codes.record()) == codes
+
+
+def test_equal_codes_have_one_hash_however_they_were_made() -> None:
+    codes = CrystalCodes(species=((1, 2), (3, 4)), crystal=(5, 6), local=((7, 8, 9, 10),))
+    same = codes.with_many_global_genes([codes.global_genes])[0]
+    assert hash(same) == hash(codes) == hash(codes)
+    assert {codes: 1}[copy.deepcopy(same)] == 1
+    assert replace(codes, crystal=(5, 7)) not in {codes}

@@ -56,14 +56,16 @@ def test_prediction_is_the_conditional_normal_distribution():
 def test_the_gradient_is_that_of_finite_differences():
     x, y = sample(30, 2)
     squared = GaussianProcess(BLOCKS, np.random.default_rng(0))._squared(x, x)
+    pairs = np.tril_indices(len(x), -1)
+    distances = np.sqrt(5.0 * np.stack([d2[pairs] for d2 in squared]))
     t = (y - y.mean()) / y.std()
     centre = np.zeros(5)
 
     def value(p):
-        return gaussian_process._negative_log_posterior(p, squared, t, centre)[0]
+        return gaussian_process._negative_log_posterior(p, distances, pairs, t, centre)[0]
 
     at = np.array([-0.3, 0.4, 0.2, -0.1, -1.5])
-    _, gradient = gaussian_process._negative_log_posterior(at, squared, t, centre)
+    _, gradient = gaussian_process._negative_log_posterior(at, distances, pairs, t, centre)
     steps = 1e-5 * np.eye(5)
     numeric = [(value(at + step) - value(at - step)) / 2e-5 for step in steps]
     np.testing.assert_allclose(gradient, numeric, rtol=1e-5, atol=1e-6)
