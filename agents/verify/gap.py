@@ -1,4 +1,4 @@
-"""Band gap from eigenvalues on a mesh, by counting occupied bands."""
+"""Band gap from eigenvalues on a mesh, by counting occupied bands; checked by occupations."""
 
 from __future__ import annotations
 
@@ -66,3 +66,56 @@ def band_gap(
     if gap <= tolerance:
         return BandGap(0.0, False, max(counts))
     return BandGap(gap, top_k == bottom_k, max(counts))
+
+
+@dataclass(frozen=True)
+class Occupations:
+    """What the occupation numbers say about a gap that was found by counting bands.
+
+    Attributes:
+        gap: Lowest state less than half full minus highest state more than half full, eV; in a
+            metal the spacing of the levels on the mesh, or negative where one k-point overlaps
+            another.
+        electrons: Electrons that the occupations hold on this mesh.
+        consistent: For an insulator: this gap is the counted one, and no electron is lost, or is
+            added by smearing on the denser mesh. For a metal: no electron is lost.
+    """
+
+    gap: float
+    electrons: float
+    consistent: bool
+
+
+GAP_TOLERANCE = 1e-3
+"""Gaps that agree, eV."""
+
+ELECTRON_TOLERANCE = 0.02
+"""Electrons that may be missing for each cell: thermal ones in a small gap at 0.05 eV smearing."""
+
+
+def check_occupations(
+    found: BandGap,
+    eigenvalues: NDArray[np.float64],
+    occupations: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    electrons: float,
+) -> Occupations:
+    """Cross-check a gap: the states' occupations know the Fermi level, not the number of bands.
+
+    A miscounted electron or band, a Fermi level inside a band, or a density that does not belong to
+    the eigenvalues make the two disagree.
+
+    Args:
+        found: The gap by counting.
+        eigenvalues: Shape (spins, k-points, bands), eV.
+        occupations: Same shape, from 0 to 1.
+        weights: Shape (k-points,), sum 1.
+        electrons: Valence electrons in the cell.
+    """
+    per_state = 2.0 / len(eigenvalues)
+    held = per_state * float(np.einsum("skn,k->", occupations, weights))
+    full = occupations > 0.5
+    gap = float(eigenvalues[~full].min() - eigenvalues[full].max())
+    kept = abs(held - electrons) <= ELECTRON_TOLERANCE
+    agrees = abs(gap - found.gap) <= GAP_TOLERANCE if found.gap > 0 else True
+    return Occupations(gap, held, bool(kept and agrees))

@@ -10,6 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+MOMENT_DECIMALS = 2
+
 
 @dataclass(frozen=True)
 class SymmetrisedCell:
@@ -32,10 +34,11 @@ def symmetrise(structure: Structure, symprec: float, max_displacement: float) ->
     """Idealise a crystal to the highest symmetry that leaves every atom near its place.
 
     Relaxed crystals carry noise of a few 0.01 Å, which costs a factor of five in k-points; the
-    tolerance is lowered tenfold until no atom moves further than allowed.
+    tolerance is lowered tenfold until no atom moves further than allowed. Atoms of different
+    magnetic moment count as different, so an antiferromagnet keeps its larger cell.
 
     Args:
-        structure: Any cell of the crystal.
+        structure: Any cell of the crystal; a site property ``magmom`` (μB) is kept.
         symprec: First tolerance of the symmetry search (spglib), Å.
         max_displacement: Largest movement of an atom that is accepted, Å.
 
@@ -62,13 +65,11 @@ def symmetrise(structure: Structure, symprec: float, max_displacement: float) ->
 
 def _primitive(structure: Structure, symprec: float) -> tuple[Structure, int] | None:
     import spglib
-    from pymatgen.core import Element, Structure
+    from pymatgen.core import Structure
 
-    cell = (
-        structure.lattice.matrix,
-        structure.frac_coords,
-        [site.specie.Z for site in structure],
-    )
+    kinds = _kinds(structure)
+    numbers = [kinds.index(kind) + 1 for kind in _labels(structure)]
+    cell = (structure.lattice.matrix, structure.frac_coords, numbers)
     try:
         dataset = spglib.get_symmetry_dataset(cell, symprec=symprec)
         ideal = spglib.standardize_cell(cell, to_primitive=True, no_idealize=False, symprec=symprec)
@@ -76,9 +77,37 @@ def _primitive(structure: Structure, symprec: float) -> tuple[Structure, int] | 
         return None
     if dataset is None or ideal is None:
         return None
-    lattice, positions, numbers = ideal
-    species = [Element.from_Z(int(number)).symbol for number in numbers]
-    return Structure(lattice, species, np.asarray(positions) % 1.0), int(dataset.number)
+    lattice, positions, order = ideal
+    found = [kinds[int(number) - 1] for number in order]
+    moments = {"magmom": [moment for _, moment in found]} if has_moments(structure) else None
+    primitive = Structure(
+        lattice,
+        [symbol for symbol, _ in found],
+        np.asarray(positions) % 1.0,
+        site_properties=moments,
+    )
+    return primitive, int(dataset.number)
+
+
+def has_moments(structure: Structure) -> bool:
+    """Say whether the sites have magnetic moments of their own."""
+    return any(structure.site_properties.get("magmom") or ())
+
+
+def _labels(structure: Structure) -> list[tuple[str, float]]:
+    """Return the symbol and the moment (μB, rounded) of each site."""
+    moments = structure.site_properties.get("magmom") or [0.0] * len(structure)
+    return [
+        (site.specie.symbol, round(float(moment or 0.0), MOMENT_DECIMALS) + 0.0)
+        for site, moment in zip(structure, moments, strict=True)
+    ]
+
+
+def _kinds(structure: Structure) -> list[tuple[str, float]]:
+    """Return the distinct atoms in the order of their atomic numbers, as spglib sorts them."""
+    from pymatgen.core import Element
+
+    return sorted(set(_labels(structure)), key=lambda kind: (Element(kind[0]).Z, -kind[1]))
 
 
 def displacement(structure: Structure, other: Structure) -> float | None:
@@ -127,10 +156,8 @@ def irreducible(structure: Structure, size: tuple[int, int, int], symprec: float
     """Count the k-points of a Γ-centred mesh that symmetry leaves."""
     import spglib
 
-    cell = (
-        structure.lattice.matrix,
-        structure.frac_coords,
-        [site.specie.Z for site in structure],
-    )
+    kinds = _kinds(structure)
+    numbers = [kinds.index(kind) + 1 for kind in _labels(structure)]
+    cell = (structure.lattice.matrix, structure.frac_coords, numbers)
     mapping, _ = spglib.get_ir_reciprocal_mesh(size, cell, is_shift=[0, 0, 0], symprec=symprec)
     return len(np.unique(mapping))
