@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from agents.verify.backend import DFTBackend, S
-from agents.verify.symmetry import symmetrise
+from agents.verify.symmetry import MOMENT_DECIMALS, has_moments, symmetrise
 from agents.verify.tasks import DEFAULTS, Kind, Task, options_of
 from db.crystals import record_to_structure, structure_to_record
 from db.documents import Calculation
@@ -123,7 +123,12 @@ def calculation_hash(
 
 def _rounded(cell: Structure) -> dict[str, Any]:
     lattice = [round(value, LATTICE_DECIMALS) + 0.0 for value in cell.lattice.parameters]
-    sites = sorted([site.specie.symbol, *(_wrapped(x) for x in site.frac_coords)] for site in cell)
+    moments = cell.site_properties.get("magmom") if has_moments(cell) else None
+    sites = sorted(
+        [site.specie.symbol, *(_wrapped(x) for x in site.frac_coords)]
+        + ([] if moments is None else [round(float(moments[number]), MOMENT_DECIMALS)])
+        for number, site in enumerate(cell)
+    )
     return {"lattice": lattice, "sites": sites}
 
 
@@ -177,6 +182,9 @@ def _same_task(recorded: Calculation, spec: dict[str, Any]) -> bool:
 
 
 def _primitive(record: dict[str, Any], settings: Mapping[str, Any]) -> Structure:
-    """Return the cell that is computed."""
+    """Return the cell that is computed, its moments as spins of the species."""
     structure = record_to_structure(record)
-    return symmetrise(structure, settings["symprec"], settings["max_displacement"]).structure
+    cell = symmetrise(structure, settings["symprec"], settings["max_displacement"]).structure
+    if has_moments(cell):  # the matcher tells species apart, not site properties
+        cell.add_spin_by_site(cell.site_properties["magmom"])
+    return cell
