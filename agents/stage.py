@@ -69,6 +69,7 @@ class Stage(ABC):
         lease_seconds: How long a lease lasts without renewal.
         lacks: Result field that is still missing in the candidates it works on; for a stage that
             leaves them in their state.
+        has: Result field that the candidates it works on must have.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Stage(ABC):
     batch: int
     lease_seconds: int
     lacks: str | None = None
+    has: str | None = None
 
     @abstractmethod
     def process(self, candidates: Sequence[Candidate]) -> Iterator[Outcome]:
@@ -142,7 +144,13 @@ def work(stage: Stage, campaign: str, owner: str, *, deadline: float = math.inf)
     committed = 0
     while time.monotonic() < deadline:
         batch = candidate_records.lease(
-            campaign, stage.takes, owner, stage.batch, stage.lease_seconds, lacks=stage.lacks
+            campaign,
+            stage.takes,
+            owner,
+            stage.batch,
+            stage.lease_seconds,
+            lacks=stage.lacks,
+            has=stage.has,
         )
         if not batch:
             break

@@ -29,7 +29,7 @@ RESULTS = frozenset(  # the fields of a candidate that agents fill in
     {
         *("structure", "formula", "chemical_system", "elements", "n_atoms"),
         *("evaluation", "relaxation", "relaxed_codes", "screening", "duplicates"),
-        *("hull", "selection", "verification"),
+        *("hull", "selection", "verification", "follow_up"),
     }
 )
 
@@ -137,6 +137,7 @@ class Candidate(Record):
     hull = DictField(null=True)  # None or missing: not placed yet
     selection = DictField()
     verification = DictField()
+    follow_up = DictField(null=True)  # None or missing: not followed up
     rejection = DictField(null=True)  # {reason, detail, stage}
     error = StringField(null=True)
     history = ListField(DictField())

@@ -2,7 +2,9 @@
 
 A lease names its owner, ends at a time of the server's clock and carries a fencing token that grows
 with every lease of that candidate. A worker that lost its lease writes with an old token and is
-refused (`db.candidates.transition`). A candidate whose worker vanished is found by `reap`.
+refused (`db.candidates.transition`). A candidate whose worker vanished is found by `reap`. One that
+is given up becomes ``failed``; one that is verified stays so, and is not leased again until
+somebody writes to it.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from db.connection import current_database
 from db.documents import Candidate
 from db.owners import is_dead
 from db.retry import idempotent
-from db.states import TERMINAL, State
+from db.states import KEPT, LEASABLE, State
 
 MAX_ATTEMPTS = 3
 LONGEST_ERROR = 2000
@@ -32,6 +34,7 @@ def lease(
     seconds: float,
     *,
     lacks: str | None = None,
+    has: str | None = None,
 ) -> list[Candidate]:
     """Lease the oldest candidates of a state that nobody holds.
 
@@ -45,12 +48,13 @@ def lease(
         limit: Most candidates to lease.
         seconds: How long the leases last unless renewed.
         lacks: Only candidates without a result in this field.
+        has: Only candidates with a result in this field.
 
     Returns:
         The candidates in order of proposal, with their new tokens.
     """
     state = State(state)
-    if state in TERMINAL:
+    if state not in LEASABLE:
         raise ValueError(f"{state} candidates are final and cannot be leased")
     free: dict[str, Any] = {
         "campaign": campaign,
@@ -59,6 +63,10 @@ def lease(
     }
     if lacks is not None:
         free[lacks] = None  # missing counts as None
+    if has is not None:
+        free[has] = {"$ne": None}
+    if state in KEPT:  # one that was given up is still there
+        free["attempts"] = {"$lt": MAX_ATTEMPTS}
     change = {
         "lease": {"owner": {"$literal": owner}, "expires_at": from_now(seconds)},
         "token": {"$add": ["$token", 1]},
@@ -168,7 +176,7 @@ def reap(campaign: str, max_attempts: int = MAX_ATTEMPTS) -> int:
         Number of leases taken back.
     """
     collection = current_database()["candidates"]
-    open_states = [str(state) for state in State if state not in TERMINAL]
+    open_states = [str(state) for state in LEASABLE]
     leased = {"campaign": campaign, **HELD, "state": {"$in": open_states}}
     owners = {
         found["lease"]["owner"]
@@ -187,21 +195,22 @@ def reap(campaign: str, max_attempts: int = MAX_ATTEMPTS) -> int:
 
 
 def _given_up(message: str, agent: str) -> dict[str, Any]:
-    """Write the move of a leased candidate to ``failed`` as a pipeline stage's fields."""
+    """Write the end of a leased candidate's last attempt as a pipeline stage's fields."""
     entry = {
-        "to": str(State.FAILED),
         "agent": agent,
         "code_version": code_version(),
         "inputs": {},
         "reason": message,
     }
-    seen = {"at": "$$NOW", "from": "$state", "token": "$token", "owner": "$lease.owner"}
+    kept = {"$in": ["$state", [str(state) for state in KEPT]]}
+    to = {"$cond": [kept, "$state", str(State.FAILED)]}
+    seen = {"at": "$$NOW", "from": "$state", "to": to, "token": "$token", "owner": "$lease.owner"}
     return {
         "history": {
             "$concatArrays": ["$history", [{"$mergeObjects": [{"$literal": entry}, seen]}]]
         },
-        "state": {"$literal": str(State.FAILED)},
-        "error": {"$literal": message},
+        "state": to,
+        "error": {"$cond": [kept, "$error", {"$literal": message}]},
         "lease": None,
     }
 

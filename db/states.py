@@ -35,6 +35,13 @@ ALLOWED: dict[State, frozenset[State]] = {
 }
 # A worker may add its result to a screened candidate and leave it to the choice for DFT.
 ALLOWED[State.SCREENED] |= {State.SCREENED}
+# What follows a hit up adds to its record; whatever comes of that, it stays verified.
+ALLOWED[State.VERIFIED] |= {State.VERIFIED}
+LEASABLE: frozenset[State] = frozenset(state for state in State if ALLOWED[state])
+KEPT: frozenset[State] = frozenset(
+    state for state in LEASABLE if State.FAILED not in ALLOWED[state]
+)
+"""States that a worker's failure does not end; it gives the candidate up and leaves it there."""
 
 
 class CalculationState(StrEnum):

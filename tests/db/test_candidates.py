@@ -33,6 +33,7 @@ STRAIGHT = [
 LEGAL = {
     *STRAIGHT,
     ("screened", "screened"),  # a result is added
+    ("verified", "verified"),
     *((source, end) for source, _ in STRAIGHT for end in ("rejected", "failed")),
 }
 

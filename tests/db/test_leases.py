@@ -8,6 +8,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ from db import candidates
 from db.candidates import StaleLease
 from db.connection import Session
 from db.owners import is_alive, is_dead, owner_name
-from db.states import State
+from db.states import FUNNEL, State
 
 WORKER = """
 import sys
@@ -191,9 +193,47 @@ def test_leases_of_a_killed_process_come_back_at_once(
 
 
 def test_final_states_cannot_be_leased(database: Session) -> None:
-    for state in ("verified", "rejected", "failed"):
+    for state in ("rejected", "failed"):
         with pytest.raises(ValueError, match="final"):
             candidates.lease("c", State(state), "w", 1, 60)
+
+
+def test_a_verified_candidate_that_is_given_up_stays_verified(
+    propose: Callable[..., list[str]],
+) -> None:
+    plain, asked = propose(2)
+    for name in (plain, asked):
+        for source, to in pairwise(FUNNEL):
+            candidates.transition(name, source=source, to=to, token=0, agent="test")
+    followed = {"has": "follow_up.structure", "lacks": "follow_up.stability"}
+    assert candidates.lease("c", State.VERIFIED, "w", 2, 60, **followed) == []
+    note(asked, 0, {"follow_up": {"structure": {}}})
+    for _ in (1, 2):
+        assert [one.id for one in candidates.lease("c", State.VERIFIED, "w", 2, 0.02, **followed)]
+        time.sleep(0.05)
+        assert candidates.reap("c") == 1
+    (found,) = candidates.lease("c", State.VERIFIED, "w", 2, 60, **followed)
+    assert candidates.abandon({asked: found.token}, "out of memory") == 1
+    given_up = candidates.load(asked)
+    assert (given_up.state, given_up.error, given_up.lease) == ("verified", None, None)
+    last = given_up.history[-1]
+    assert (last["from"], last["to"], last["agent"]) == ("verified", "verified", "worker")
+    assert last["reason"] == "gave up after 3 attempts: out of memory"
+    assert candidates.lease("c", State.VERIFIED, "w", 2, 60, **followed) == []
+    note(asked, given_up.token, {"follow_up.failed": "out of memory"})
+    assert candidates.load(asked).attempts == 0
+    assert len(candidates.lease("c", State.VERIFIED, "w", 2, 60, **followed)) == 1
+
+
+def note(name: str, token: int, updates: dict[str, Any]) -> None:
+    candidates.transition(
+        name,
+        source=State.VERIFIED,
+        to=State.VERIFIED,
+        token=token,
+        agent="follow_up",
+        updates=updates,
+    )
 
 
 def test_owners_are_dead_or_alive_only_when_their_process_is_known_to_be() -> None:
