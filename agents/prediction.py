@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from agents.targets import UNITS
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -19,7 +21,13 @@ class Prediction:
         level: Level of theory of the labels the model was trained on.
         in_domain: False where the model was not made for this crystal.
         std: The model's own uncertainty (one standard deviation), if it has one.
-        on: ``decoded`` or ``relaxed``: which geometry was judged.
+        on: ``decoded``, ``relaxed`` or ``given``: which geometry was judged.
+        out_of_domain: Why it is out of domain, one sentence for each reason, see
+            `agents.screen.domain`; empty in the domain. Records from before this field lack it.
+
+    Raises:
+        ValueError: The unit is not the property's, the version is missing, or there are reasons
+            against a prediction that is said to be in the domain.
     """
 
     property: str
@@ -31,7 +39,20 @@ class Prediction:
     in_domain: bool
     std: float | None = None
     on: str = "relaxed"
+    out_of_domain: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a number that nobody could defend later."""
+        unit = UNITS.get(self.property)
+        if unit is not None and self.unit != unit:
+            raise ValueError(f"{self.property} of {self.model} is in {self.unit!r}, not in {unit}")
+        if not self.version:
+            raise ValueError(f"{self.property} of {self.model} comes without a version")
+        if self.in_domain and self.out_of_domain:
+            raise ValueError(
+                f"{self.property} of {self.model} is in domain, against {self.out_of_domain[0]!r}"
+            )
 
     def record(self) -> dict[str, Any]:
         """Return plain JSON values, as stored in the database."""
-        return asdict(self)
+        return {**asdict(self), "out_of_domain": list(self.out_of_domain)}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from model.property.head import PropertyHead
 
 NAME = "head"
+UNPROVEN = "unproven: not yet judged by enough labels of new crystals"
 
 
 def head_predictions(
@@ -106,6 +107,7 @@ def _answer(
     predictions = []
     for target, (mean, std) in row.items():
         name, _, level = target.partition("@")
+        proven = target in head.proven
         predictions.append(
             Prediction(
                 property=name,
@@ -114,9 +116,10 @@ def _answer(
                 model=NAME,
                 version=version,
                 level=level,
-                in_domain=target in head.proven,
+                in_domain=proven,
                 std=None if target in head.uncalibrated else std,
                 on=on,
+                out_of_domain=() if proven else (UNPROVEN,),
             )
         )
     return predictions

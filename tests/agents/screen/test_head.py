@@ -34,6 +34,7 @@ def test_codes_give_one_prediction_per_target_and_level(generator: Any) -> None:
             "in_domain": False,
             "std": 0.25,
             "on": "decoded",
+            "out_of_domain": ["unproven: not yet judged by enough labels of new crystals"],
         }
         for level, value in [("chgnet-0.3.0", -2.0), ("castelli2012", -4.0)]
     ]

@@ -84,7 +84,7 @@ def test_record_says_who_made_the_number(megnet: MEGNet) -> None:
 @pytest.mark.models
 @pytest.mark.data
 def test_error_is_not_above_the_published_one(megnet: MEGNet, data_dir: Path) -> None:
-    """0.028 eV/atom was published; on these rows, train or test, it is 0.011 to 0.012."""
+    """0.028 eV/atom was published; here it is 0.011: the weights learned most of these rows."""
     structures, labels = [], []
     with gzip.open(data_dir / "mp2018_megnet.csv.gz", "rt") as file:
         for row in csv.DictReader(file):
@@ -93,7 +93,7 @@ def test_error_is_not_above_the_published_one(megnet: MEGNet, data_dir: Path) ->
                 lattice = Lattice.from_parameters(*plain["cell"])
                 structures.append(Structure(lattice, plain["species"], plain["frac"]))
                 labels.append(float(row["formation_energy_per_atom"]))
-            if len(labels) == 120:
+            if len(labels) == 60:
                 break
     errors = np.abs(values(megnet, structures)[:, 0] - labels)
     assert errors.mean() < 0.028
