@@ -131,7 +131,9 @@ def test_limits_keep_held_out_crystals_and_no_slab(data_dir: Path) -> None:
     own = [row for row in sample if row["struct_source"] == "crysxpp-PBE2018"]
     empty = [vacuum(parse_structure(row["structure"])) > MAX_VACUUM for row in own]
     assert np.mean(empty) < 0.01
-    slabs = [parse_structure(r["structure"]) for r in read_rows(data_dir / "c2db_val.csv.gz")][::25]
+    slabs = [parse_structure(row["structure"]) for row in read_rows(data_dir / "c2db_val.csv.gz")][
+        ::25
+    ]
     reasons = [" ".join(mp2018().reasons(slab)) for slab in slabs]
     assert all("vacuum:" in reason for reason in reasons)
     assert sum("around a 2D network" in reason for reason in reasons) >= 0.8 * len(slabs)
