@@ -50,26 +50,32 @@ class Correction:
     terms: tuple[str, ...]
 
 
-def mp2020_correction(structure: Structure) -> Correction:
+def mp2020_correction(
+    structure: Structure, hubbard_u: Mapping[str, float] | None = None
+) -> Correction:
     """Look up the Materials Project's 2020 corrections (doi 10.1038/s41598-021-94550-5).
 
     They were fitted to VASP with the Materials Project's settings, so with another code they are an
-    indication; the raw value stays the one that is judged.
+    indication. Where a U was used, the raw value is none either, for it measures oxides with U
+    against metals without; the correction of that mixture is among the terms.
 
     Args:
         structure: The computed crystal.
+        hubbard_u: U of each element that it was computed with, eV.
     """
     from pymatgen.entries.compatibility import CompatibilityError, MaterialsProject2020Compatibility
     from pymatgen.entries.computed_entries import ComputedStructureEntry
 
-    scheme = MaterialsProject2020Compatibility(compat_type="GGA", check_potcar=False)
-    entry = ComputedStructureEntry(
-        structure, 0.0, parameters={"run_type": "GGA", "hubbards": {}, "software": "gpaw"}
+    used = dict(hubbard_u or {})
+    scheme = MaterialsProject2020Compatibility(
+        compat_type="Advanced" if used else "GGA", check_potcar=False
     )
+    parameters = {"run_type": "GGA+U" if used else "GGA", "hubbards": used, "software": "gpaw"}
+    entry = ComputedStructureEntry(structure, 0.0, parameters=parameters)
     try:
         adjustments = scheme.get_adjustments(entry)
     except CompatibilityError as error:
-        return Correction(None, (str(error),))
+        return Correction(None, (str(error).partition(" for {")[0],))
     except (ValueError, ArithmeticError, LookupError) as error:  # its guess of oxidation states
         return Correction(None, (f"{type(error).__name__}: {error}",))
     total = sum(adjustment.value for adjustment in adjustments)

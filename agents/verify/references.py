@@ -8,6 +8,7 @@ Cl are their diatomic molecules in a box, as there (doi 10.1103/PhysRevB.84.0451
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,37 @@ def reference_structure(element: str, vacuum: float = 3.5) -> Structure:
     if element not in solids:
         raise MissingReference(f"{TABLE.name} has no reference phase of {element}")
     return record_to_structure(solids[element]["structure"])
+
+
+def reference_info(element: str) -> dict[str, Any]:
+    """Describe an element's reference, to be recorded with its calculation.
+
+    Returns:
+        ``element``, ``phase``; for a phase that stands in for the ground state also ``stands_for``,
+        ``above_ground_state`` (eV/atom) and ``energy_source``.
+    """
+    if is_molecule(element):
+        return {"element": element, "phase": f"{element}2 molecule"}
+    known = _solids().get(element, {})
+    extra = ("stands_for", "above_ground_state", "energy_source")
+    return {
+        "element": element,
+        "phase": known.get("source_id"),
+        **{name: known[name] for name in extra if name in known},
+    }
+
+
+def ground_state_energy(energy_per_atom: float, info: Mapping[str, Any]) -> float:
+    """Return the energy of an element's ground state from that of the phase that was computed.
+
+    Args:
+        energy_per_atom: Computed, eV/atom.
+        info: What was recorded with the calculation (`reference_info`).
+
+    Returns:
+        eV/atom; the computed energy itself where the phase is the ground state.
+    """
+    return energy_per_atom - float(info.get("above_ground_state", 0.0))
 
 
 @cache
