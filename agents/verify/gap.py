@@ -43,21 +43,14 @@ def band_gap(
     Raises:
         ValueError: There is no empty band.
     """
-    spins, _, bands = eigenvalues.shape
-    if spins == 1:
-        if abs(electrons / 2 - round(electrons / 2)) > 1e-3:
-            return BandGap(0.0, False, int(np.ceil(electrons / 2)))
-        counts = [round(electrons / 2)]
-    else:
-        occupied = (eigenvalues < fermi_level).sum(axis=2)
-        highest = int(occupied.max())
-        if any(len(np.unique(channel)) > 1 for channel in occupied):
-            return BandGap(0.0, False, highest)
-        counts = [int(channel[0]) for channel in occupied]
-        if abs(sum(counts) - electrons) > 1e-3:
-            return BandGap(0.0, False, highest)
-    if max(counts) >= bands:
-        raise ValueError(f"{bands} bands hold no empty one above {max(counts)} occupied: add bands")
+    counts = occupied_bands(eigenvalues, electrons, fermi_level)
+    if counts is None:
+        highest = (
+            int(np.ceil(electrons / 2))
+            if len(eigenvalues) == 1
+            else int((eigenvalues < fermi_level).sum(axis=2).max())
+        )
+        return BandGap(0.0, False, highest)
     tops = [(eigenvalues[s, :, n - 1], s) for s, n in enumerate(counts) if n > 0]
     bottoms = [(eigenvalues[s, :, n], s) for s, n in enumerate(counts)]
     top, top_k = max((float(edge.max()), int(edge.argmax())) for edge, _ in tops)
@@ -66,6 +59,39 @@ def band_gap(
     if gap <= tolerance:
         return BandGap(0.0, False, max(counts))
     return BandGap(gap, top_k == bottom_k, max(counts))
+
+
+def occupied_bands(
+    eigenvalues: NDArray[np.float64], electrons: float, fermi_level: float
+) -> list[int] | None:
+    """Count the occupied bands of each spin channel.
+
+    Args:
+        eigenvalues: Shape (spins, k-points, bands), eV.
+        electrons: Valence electrons in the cell.
+        fermi_level: eV.
+
+    Returns:
+        None for a metal: a band is partly filled.
+
+    Raises:
+        ValueError: There is no empty band.
+    """
+    spins, _, bands = eigenvalues.shape
+    if spins == 1:
+        if abs(electrons / 2 - round(electrons / 2)) > 1e-3:
+            return None
+        counts = [round(electrons / 2)]
+    else:
+        occupied = (eigenvalues < fermi_level).sum(axis=2)
+        if any(len(np.unique(channel)) > 1 for channel in occupied):
+            return None
+        counts = [int(channel[0]) for channel in occupied]
+        if abs(sum(counts) - electrons) > 1e-3:
+            return None
+    if max(counts) >= bands:
+        raise ValueError(f"{bands} bands hold no empty one above {max(counts)} occupied: add bands")
+    return counts
 
 
 @dataclass(frozen=True)
