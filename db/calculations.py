@@ -18,7 +18,12 @@ OPTIONAL = frozenset(
         *("level", "estimated_core_seconds", "candidates", "control", "info"),
     }
 )
-ADVANCED = frozenset({"fw_id", "result", "error", "estimated_core_seconds", "control", "info"})
+ADVANCED = frozenset(
+    {
+        *("fw_id", "result", "error", "estimated_core_seconds", "control", "info"),
+        *("attempts", "outputs"),
+    }
+)
 FINAL = (CalculationState.COMPLETED, CalculationState.FAILED)
 
 
@@ -111,16 +116,24 @@ def find(
 
 
 def advance(
-    hash: str, source: CalculationState | str, to: CalculationState | str, **updates: Any
+    hash: str,
+    source: CalculationState | str,
+    to: CalculationState | str,
+    *,
+    by: str = "verify",
+    note: str = "",
+    **updates: Any,
 ) -> bool:
-    """Move a calculation to another state, if it is in the expected one.
+    """Move a calculation to another state, if it is in the expected one; its history says so.
 
     Args:
         hash: The calculation.
         source: The state it is believed to be in; may equal ``to``, to store updates only.
         to: The state it moves to.
+        by: The agent or person who moves it.
+        note: Why, in words; a change within one state is written into the history only with one.
         updates: ``fw_id``, ``result``, ``error``, ``estimated_core_seconds``, ``control``,
-            ``info``.
+            ``info``, ``attempts``, ``outputs``.
 
     Returns:
         Whether it moved; False when somebody moved it before.
@@ -141,6 +154,10 @@ def advance(
     fields["state"] = {"$literal": str(to)}
     if to is not source:
         fields["completed_at"] = "$$NOW" if to in FINAL else None
+    if to is not source or note:
+        entry = {"from": str(source), "to": str(to), "by": by, "note": note}
+        added = {"$mergeObjects": [{"$literal": entry}, {"at": "$$NOW"}]}
+        fields["history"] = {"$concatArrays": [{"$ifNull": ["$history", []]}, [added]]}
     done = current_database()["calculations"].update_one(
         {"_id": hash, "state": str(source)}, [{"$set": fields}]
     )

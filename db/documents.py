@@ -186,6 +186,9 @@ class Calculation(Record):
     candidates = ListField(StringField())
     control = BooleanField(default=False)
     info = DictField()
+    attempts = ListField(DictField())  # every process that was run for it, with its cost
+    outputs = DictField(null=True)  # {folder, files: [{path, sha256, size}], left_out}
+    history = ListField(DictField())  # {at, from, to, by, note}
     created_at = DateTimeField()
     completed_at = DateTimeField(null=True)
 
@@ -196,6 +199,8 @@ class Calculation(Record):
             {"fields": ["kind", "formula"]},
             {"fields": ["candidates"]},
             {"fields": ["parent"]},
+            {"fields": ["info.campaign", "state"]},
+            {"fields": ["attempts.campaign"]},
         ],
     }
 

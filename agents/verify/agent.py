@@ -19,6 +19,7 @@ from agents.verify.launchpad import launchpad
 from agents.verify.recovery import recover
 from agents.verify.settings import VerifySettings
 from agents.verify.submission import AGENT, OWN_FAILURES, Submission, crystal_of, describe
+from agents.verify.workflow import estimate
 from db import calculations, candidates
 from db.candidates import StaleLease
 from db.connection import Session
@@ -90,7 +91,7 @@ class VerifyAgent:
             self.backend = load_backend(resolved["name"])
             self.dft = check_recorded(self.backend, resolved)
             self.pad = launchpad(session)
-            self.submission = Submission(self.pad, self.backend, self.dft, settings)
+            self.submission = Submission(self.pad, self.backend, self.dft, settings, campaign)
         self._estimates: dict[str, float] = {}  # a cache; estimates never change
 
     def step(
@@ -243,7 +244,7 @@ class VerifyAgent:
     def _estimate(self, candidate: Candidate) -> float:
         try:
             structure = record_to_structure(crystal_of(candidate))
-            return self.backend.estimate_core_seconds(structure, self.dft)
+            return estimate(self.backend, structure, self.dft, self.settings)
         except OWN_FAILURES as error:
             log.warning("%s is never chosen for DFT: %s", candidate.id, describe(error))
             return math.inf

@@ -11,6 +11,9 @@ from db.states import CalculationState
 CIRCUMSTANCES = frozenset({"timeout", "killed", "lost", "defused"})
 """Kinds of failure that say nothing about the crystal."""
 
+BY_PARENT = "parent"
+"""Kind of failure of a calculation whose parent failed; it was not run."""
+
 MAX_ATTEMPTS = 3
 """Attempts of one calculation that are allowed no more time than the ones before."""
 
@@ -40,27 +43,49 @@ def may_retry(calculation: Calculation, timeout_seconds: float) -> bool:
         return False
     failures = _failures(calculation)
     last = failures[-1]
+    if last["kind"] == BY_PARENT:
+        return calculations.load(calculation.parent).state != CalculationState.FAILED
     if last["kind"] not in CIRCUMSTANCES:
         return False
     if last["kind"] == "timeout" and not timeout_seconds > last["timeout_seconds"]:
         return False
-    return sum(one["timeout_seconds"] >= timeout_seconds for one in failures) < MAX_ATTEMPTS
+    run = [one for one in failures if one["kind"] != BY_PARENT]
+    return sum(one["timeout_seconds"] >= timeout_seconds for one in run) < MAX_ATTEMPTS
 
 
-def retry(calculation: Calculation, timeout_seconds: float) -> bool:
+def retry(
+    calculation: Calculation,
+    timeout_seconds: float,
+    *,
+    changes: dict[str, Any] | None = None,
+    campaign: str | None = None,
+    by: str = "verify",
+    note: str = "tried again for another candidate",
+) -> bool:
     """Take a failed calculation back to ``submitting``, for a fresh Firework.
 
     Args:
-        calculation: One that `may_retry`.
-        timeout_seconds: Wall-clock limit of the new attempt, s.
+        calculation: A failed one.
+        timeout_seconds: Wall-clock limit of each new attempt, s.
+        changes: What a person changes against the plain settings, in place of the ladder.
+        campaign: Whose budget pays for it.
+        by: Who wants it.
+        note: Why, for the history.
 
     Returns:
         Whether this call did it; False when somebody was faster.
     """
-    info = {name: value for name, value in calculation.info.items() if name != "failure"}
+    gone = ("failure", "changes")
+    info = {name: value for name, value in calculation.info.items() if name not in gone}
     info |= {"failures": _failures(calculation), "timeout_seconds": timeout_seconds}
+    if campaign is not None:
+        info["campaign"] = campaign
+    if changes:
+        info["changes"] = changes
     source, to = CalculationState.FAILED, CalculationState.SUBMITTING
-    return calculations.advance(calculation.hash, source, to, fw_id=None, error=None, info=info)
+    return calculations.advance(
+        calculation.hash, source, to, by=by, note=note, fw_id=None, error=None, info=info
+    )
 
 
 def _failures(calculation: Calculation) -> list[dict[str, Any]]:

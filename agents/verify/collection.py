@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from agents.targets import Window, hits
 from agents.verify.formation import formation_energy_per_atom, mp2020_correction
-from agents.verify.launchpad import answer
+from agents.verify.ladder import changes_level
+from agents.verify.launches import answer, attempts_of
+from agents.verify.outputs import release
 from agents.verify.settings import VerifySettings
-from agents.verify.submission import AGENT, OWN_FAILURES, describe
+from agents.verify.submission import AGENT, OWN_FAILURES, describe, fail_by_parent
+from agents.verify.workflow import COMPOUND
 from db import calculations, candidates
 from db.candidates import StaleLease
 from db.crystals import record_to_structure
@@ -75,43 +78,66 @@ def collect_calculations(pad: LaunchPad, settings: VerifySettings) -> int:
         How many moved.
     """
     moved = 0
-    for calculation in Calculation.objects(state=str(CalculationState.SUBMITTED)):
+    waiting = Calculation.objects(state=str(CalculationState.SUBMITTED))
+    for calculation in waiting.order_by("created_at", "hash"):  # parents before their children
+        parent = calculations.load(calculation.parent) if calculation.parent else None
+        if parent is not None and parent.state == CalculationState.FAILED:
+            _take_out(pad, calculation.fw_id)
+            moved += fail_by_parent(calculation, parent)
+            continue
         found = answer(pad, calculation.fw_id, max_launches=settings.max_launches)
-        if found is None:
-            continue
-        if "result" in found:
-            moved += calculations.advance(
-                calculation.hash,
-                CalculationState.SUBMITTED,
-                CalculationState.COMPLETED,
-                result=found["result"],
-            )
-            continue
-        failure = found.get("error") or {"kind": "task", "message": "the task stored no answer"}
-        moved += calculations.advance(
-            calculation.hash,
-            CalculationState.SUBMITTED,
-            CalculationState.FAILED,
-            error=f"{failure['kind']}: {failure['message']}",
-            info={**calculation.info, "failure": failure},
-        )
+        if found is not None:
+            moved += _store(pad, calculation, found)
     return moved
+
+
+def _store(pad: LaunchPad, calculation: Calculation, found: dict[str, Any]) -> bool:
+    payer = {"campaign": calculation.info.get("campaign")}
+    attempts = [{**one, **payer} for one in attempts_of(pad, calculation.fw_id)]
+    fields: dict[str, Any] = {"attempts": [*calculation.attempts, *attempts]}
+    if "outputs" in found:
+        fields["outputs"] = found["outputs"]
+    if "result" in found:
+        to, note = CalculationState.COMPLETED, ""
+        fields["result"] = found["result"]
+    else:
+        failure = found.get("error") or {"kind": "task", "message": "the task stored no answer"}
+        to = CalculationState.FAILED
+        note = fields["error"] = f"{failure['kind']}: {failure['message']}"
+        fields["info"] = {**calculation.info, "failure": failure}
+    return calculations.advance(
+        calculation.hash, CalculationState.SUBMITTED, to, note=note, **fields
+    )
+
+
+def _take_out(pad: LaunchPad, fw_id: int) -> None:
+    """Take a Firework that nobody runs out of the queue."""
+    found = pad.fireworks.find_one({"fw_id": fw_id}, {"state": 1}) or {}
+    if found.get("state") in ("READY", "WAITING"):
+        pad.defuse_fw(fw_id)
 
 
 def _conclude(candidate: Candidate, windows: tuple[Window, ...], collected: Collected) -> None:
     hashes = candidate.verification["calculations"]
-    compound = calculations.load(hashes["compound"])
+    own = {
+        name: calculations.load(hash)
+        for name, hash in hashes.items()
+        if name in ("relax", COMPOUND, "gap")
+    }
     references = {
         element: calculations.load(name) for element, name in hashes["references"].items()
     }
-    failure = _failure(compound, references)
+    failure = _failure(own, references)
     if failure is not None:
         _fail(candidate, failure, collected)
+        _release(own)
         return
-    everything = [compound, *references.values()]
+    everything = [*own.values(), *references.values()]
     if any(one.state != CalculationState.COMPLETED for one in everything):
         return
-    record = verification_record(compound, references, windows)
+    record = verification_record(
+        own[COMPOUND], references, windows, relax=own.get("relax"), gap=own.get("gap")
+    )
     _move(
         candidate,
         State.VERIFIED,
@@ -119,19 +145,41 @@ def _conclude(candidate: Candidate, windows: tuple[Window, ...], collected: Coll
         inputs={"calculations": [one.hash for one in everything]},
     )
     collected.verified.append(candidate.id)
+    if not record["hit"]:  # a hit is followed up, and that starts from its files
+        _release(own)
 
 
-def _failure(compound: Calculation, references: dict[str, Calculation]) -> str | None:
-    if compound.state == CalculationState.FAILED:
-        return str(compound.error)
+def _failure(own: dict[str, Calculation], references: dict[str, Calculation]) -> str | None:
+    for name in ("relax", COMPOUND, "gap"):  # a failure of the first is that of the others, too
+        if name in own and own[name].state == CalculationState.FAILED:
+            return f"{'' if name == COMPOUND else name + ': '}{own[name].error}"
     for element, reference in references.items():
         if reference.state == CalculationState.FAILED:
             return f"the elemental reference of {element} failed: {reference.error}"
     return None
 
 
+def _release(own: dict[str, Calculation]) -> None:
+    for calculation in own.values():
+        release_files(calculation)
+
+
+def release_files(calculation: Calculation) -> None:
+    """Remove the files of a calculation that only following tasks need."""
+    left = release(calculation.outputs) if calculation.outputs else None
+    if left is not None:
+        state = CalculationState(calculation.state)
+        note = "files for following tasks removed"
+        calculations.advance(calculation.hash, state, state, note=note, outputs=left)
+
+
 def verification_record(
-    compound: Calculation, references: dict[str, Calculation], windows: Iterable[Window]
+    compound: Calculation,
+    references: dict[str, Calculation],
+    windows: Iterable[Window],
+    *,
+    relax: Calculation | None = None,
+    gap: Calculation | None = None,
 ) -> dict[str, Any]:
     """Put the numbers of a candidate's calculations together.
 
@@ -139,11 +187,15 @@ def verification_record(
         compound: The completed calculation of the candidate's crystal.
         references: The completed calculation of each of its elements' reference phases.
         windows: The campaign's targets, judged by the raw formation energy and the confirmed gap.
+        relax: The completed relaxation before it, where there is one.
+        gap: The completed calculation of the gap, where ``compound`` has none.
 
     Returns:
-        Plain JSON values; energies in eV/atom, the gap in eV.
+        Plain JSON values; energies in eV/atom, the gap in eV. ``changed_settings`` holds the
+        settings of those calculations that converged only with others than the level's.
     """
-    result = compound.result
+    result, confirmed = compound.result, (gap or compound).result
+    own = [one for one in (relax, compound, gap) if one is not None]
     structure = record_to_structure(result["structure"])
     energies = {element: one.result["energy_per_atom"] for element, one in references.items()}
     raw = formation_energy_per_atom(
@@ -152,25 +204,31 @@ def verification_record(
     correction = mp2020_correction(structure)
     corrected = None if correction.per_atom is None else raw + correction.per_atom
     windows = tuple(windows)
-    values = {"formation_energy_per_atom": raw, "band_gap": result["band_gap"]}
+    values = {"formation_energy_per_atom": raw, "band_gap": confirmed["band_gap"]}
     targets = hits(windows, values)
-    seconds = [one.result["cpu_seconds"] for one in (compound, *references.values())]
+    seconds = sum(one.result["cpu_seconds"] for one in own)
+    reference_seconds = sum(one.result["cpu_seconds"] for one in references.values())
     return {
         **values,
         "formation_energy_per_atom_mp2020": corrected,
         "mp2020_terms": list(correction.terms),
         "energy_per_atom": result["energy_per_atom"],
         "reference_energies": energies,
-        "is_metal": result["is_metal"],
-        "direct": result["direct"],
-        "gap_confirmed": result["gap_confirmed"],
+        "is_metal": confirmed["is_metal"],
+        "direct": confirmed["direct"],
+        "gap_confirmed": confirmed["gap_confirmed"],
         "spin_polarised": result["spin_polarised"],
         "magnetic_moment": result["magnetic_moment"],
         "space_group": result["symmetry"].get("space_group"),
         "targets": targets,
         "hit": bool(targets) and all(targets.values()),
-        "core_seconds": seconds[0],
-        "core_seconds_with_references": sum(seconds),
+        "core_seconds": seconds,
+        "core_seconds_with_references": seconds + reference_seconds,
+        "changed_settings": {
+            one.hash: one.result["changes"]
+            for one in (*own, *references.values())
+            if changes_level(one.result.get("changes", {}))
+        },
     }
 
 

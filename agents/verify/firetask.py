@@ -1,8 +1,11 @@
 """The FireTask that runs one calculation as a subprocess and never loses sight of it.
 
 What goes wrong inside the calculation (no convergence, a timeout, a killed process) is an answer
-and is stored as such; the Firework completes. Only a launcher that vanishes leaves a Firework
-unfinished, and `agents.verify.launchpad.recover` takes care of that.
+and is stored as such; the Firework completes. Where self-consistency is not reached the process is
+run again with the changes of the next rung (`agents.verify.ladder`). Only a launcher that vanishes
+leaves a Firework unfinished, and `agents.verify.recovery` takes care of that.
+
+A plain ``rlaunch`` or ``qlaunch`` of FireWorks runs it as well as ``discovery worker`` does.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource
 import signal
 import subprocess
 import threading
@@ -22,7 +26,13 @@ from typing import Any
 from fireworks import FiretaskBase, FWAction
 from fireworks.core import rocket
 
+from agents.verify import workflow_lock
 from agents.verify.backend import load_backend
+from agents.verify.ladder import CURABLE
+from agents.verify.launches import parent_of
+from agents.verify.outputs import keep
+
+workflow_lock.install()  # whatever launcher loads this module needs it
 
 POLL_SECONDS = 0.1
 TAIL_BYTES = 4000
@@ -45,11 +55,13 @@ class Interrupted(RuntimeError):
 class RunDFT(FiretaskBase):
     """Run the calculation described in the Firework's spec, in the launch directory.
 
-    The spec holds ``calculation`` (`agents.verify.attempts.job`), ``code``, ``input`` (what the
-    runner reads), ``timeout_seconds`` and ``nice``, and the campaign's ``ping_seconds``,
-    ``lost_seconds`` and ``max_launches``, which only this and `agents.verify.recovery` read. The
-    stored data are
-    ``{"calculation", "result"}`` or ``{"calculation", "error": {"kind", "message", "log_tail"}}``.
+    The spec is written by `agents.verify.submission`: ``calculation``
+    (`agents.verify.attempts.job`), ``hash``, ``code``, ``input`` (what the runner reads),
+    ``parent`` (hash of the calculation it starts from), ``ladder`` (changes of each attempt),
+    ``restart`` (another task will start from it), ``timeout_seconds`` of each attempt, ``nice``,
+    and the campaign's ``ping_seconds``, ``lost_seconds`` and ``max_launches``, which only this and
+    `agents.verify.recovery` read. The stored data are ``{"calculation", "launch_dir", "attempts",
+    "outputs"}`` and ``"result"`` or ``"error": {"kind", "message", "log_tail"}``.
     """
 
     _fw_name = "{{agents.verify.firetask.RunDFT}}"
@@ -63,18 +75,76 @@ class RunDFT(FiretaskBase):
         if "ping_seconds" in fw_spec:
             rocket.PING_TIME_SECS = float(fw_spec["ping_seconds"])  # read at every ping
         folder = Path.cwd()
-        source, target = folder / "input.json", folder / "output.json"
-        source.write_text(json.dumps(fw_spec["input"]))
-        target.unlink(missing_ok=True)
+        stored = {"calculation": fw_spec["calculation"], "launch_dir": str(folder)}
+        document = dict(fw_spec["input"])
+        if fw_spec.get("parent") is not None:
+            found = parent_of(self.launchpad, fw_spec["parent"])  # set by FireWorks
+            if "error" in found:
+                return FWAction(stored_data={**stored, "attempts": [], **found})
+            document["parent"] = found
+        answer, attempts = climb(fw_spec, document, folder)
+        kept = keep(folder, restart=bool(fw_spec.get("restart")) and "result" in answer)
+        outputs = {"folder": str(folder), "attempt": Path(attempts[-1]["folder"]).name, **kept}
+        return FWAction(stored_data={**stored, "attempts": attempts, "outputs": outputs, **answer})
+
+
+def climb(
+    spec: dict[str, Any], document: dict[str, Any], folder: Path
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Run a calculation, and where it does not converge with the changes of the next rung.
+
+    Args:
+        spec: ``code``, ``timeout_seconds``, ``nice`` and, for more than one attempt, ``ladder``.
+        document: What the runner reads, but for ``changes``.
+        folder: Each attempt gets a folder of its own in it, ``attempt-1`` and so on.
+
+    Returns:
+        The last attempt's answer, a result with its ``changes``; and all attempts, with the time
+        each one took.
+
+    Raises:
+        Interrupted: `stop` was set.
+    """
+    backend = load_backend(spec["code"])
+    attempts: list[dict[str, Any]] = []
+    answer: dict[str, Any] = {}
+    for number, changes in enumerate(spec.get("ladder") or [{}], start=1):
+        place = folder / f"attempt-{number}"
+        place.mkdir()
+        source, target = place / "input.json", place / "output.json"
+        source.write_text(json.dumps({**document, "changes": changes}))
+        started, cpu = time.monotonic(), _cpu_of_children()
         answer = run_process(
-            load_backend(fw_spec["code"]).command(source, target),
-            folder,
+            backend.command(source, target),
+            place,
             target,
-            timeout=float(fw_spec["timeout_seconds"]),
-            nice=int(fw_spec["nice"]),
+            timeout=float(spec["timeout_seconds"]),
+            nice=int(spec["nice"]),
         )
-        stored = {"calculation": fw_spec["calculation"], "launch_dir": str(folder), **answer}
-        return FWAction(stored_data=stored)
+        wall = time.monotonic() - started
+        error = answer.get("error")
+        attempts.append(
+            {
+                "changes": changes,
+                "error": error and {name: error[name] for name in ("kind", "message")},
+                "folder": str(place),
+                "timeout_seconds": float(spec["timeout_seconds"]),
+                "wall_seconds": wall,
+                "cpu_seconds": _cpu_of_children() - cpu,
+                "core_seconds": wall * int(spec.get("cores", 1)),
+            }
+        )
+        if error is None:
+            answer["result"]["changes"] = changes
+        if error is None or error["kind"] not in CURABLE:
+            break
+    return answer, attempts
+
+
+def _cpu_of_children() -> float:
+    """Return the processor time of all ended children, s; a launcher runs one at a time."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def run_process(

@@ -16,7 +16,7 @@ from fireworks import Firework, FWorker, LaunchPad, Workflow
 from pymongo.errors import DuplicateKeyError
 
 from agents.verify import firetask, workflow_lock
-from agents.verify.recovery import failure_of, is_unfinished, recover
+from agents.verify.recovery import recover
 from agents.verify.settings import VerifySettings
 from db.connection import Session, home_directory
 from db.owners import owner_name
@@ -70,29 +70,45 @@ def find_firework(pad: LaunchPad, calculation: str) -> int | None:
     return None if found is None else int(found["fw_id"])
 
 
-def add_firework(pad: LaunchPad, spec: dict[str, Any], name: str) -> int:
+def add_firework(
+    pad: LaunchPad, spec: dict[str, Any], name: str, *, after: int | None = None
+) -> int:
     """Queue a calculation, unless it is queued already.
 
     The workflow is inserted before its Firework, so that a crash between the two leaves a workflow
     that nobody sees, never a Firework that cannot run; the unique index on ``spec.calculation``
-    decides between two who queue the same one.
+    decides between two who queue the same one. A Firework that waits for another one is inserted
+    first and then entered into that one's workflow; as long as it is not, nobody launches it, and
+    whoever queues it again does the rest.
 
     Args:
         pad: The queue.
         spec: What `agents.verify.firetask.RunDFT` reads.
         name: For people.
+        after: The Firework that has to complete first; it becomes part of that one's workflow.
 
     Returns:
         The id of the calculation's one Firework.
     """
     present = find_firework(pad, spec["calculation"])
-    if present is not None:
-        return present
+    if present is None:
+        present = _insert(pad, spec, name, after)
+    if after is not None:
+        append(pad, present, after)
+    return present
+
+
+def _insert(pad: LaunchPad, spec: dict[str, Any], name: str, after: int | None) -> int:
     fw_id = int(pad.get_new_fw_id())
-    spec = {**spec, "_priority": -fw_id}  # first come, first served
-    firework = Firework([firetask.RunDFT()], spec=spec, name=name, fw_id=fw_id, state="READY")
-    workflow = Workflow([firework], name=name)
-    pad.workflows.insert_one(workflow.to_db_dict())
+    priority = -fw_id  # first come, first served
+    if after is not None:  # a workflow that has begun goes on before others begin
+        root = pad.fireworks.find_one({"fw_id": after}, {"spec._priority": 1}) or {}
+        priority = root.get("spec", {}).get("_priority", priority)
+    spec = {**spec, "_priority": priority}
+    state = "READY" if after is None else "WAITING"
+    firework = Firework([firetask.RunDFT()], spec=spec, name=name, fw_id=fw_id, state=state)
+    if after is None:
+        pad.workflows.insert_one(Workflow([firework], name=name).to_db_dict())
     try:
         pad.fireworks.insert_one(firework.to_db_dict())
     except DuplicateKeyError:
@@ -104,44 +120,34 @@ def add_firework(pad: LaunchPad, spec: dict[str, Any], name: str) -> int:
     return fw_id
 
 
-def answer(
-    pad: LaunchPad, fw_id: int, *, max_launches: int = _DEFAULTS.max_launches
-) -> dict[str, Any] | None:
-    """Read what became of a Firework.
+def append(pad: LaunchPad, fw_id: int, after: int) -> None:
+    """Enter a Firework into the workflow of the one it waits for; idempotent.
 
     Args:
         pad: The queue.
-        fw_id: The Firework.
-        max_launches: Launches after which a lost calculation is given up, where its Firework's
-            spec does not say.
+        fw_id: A Firework that is in no workflow yet, or in this one.
+        after: The Firework that has to complete first.
 
-    Returns:
-        ``{"result": {...}}`` or ``{"error": {"kind", "message", ...}}``; None while there is none.
+    Raises:
+        ValueError: ``after`` is in no workflow.
     """
-    found = pad.fireworks.find_one({"fw_id": fw_id}, {"state": 1})
-    if found is None:
-        return _error("lost", f"Firework {fw_id} is not in the queue any more")
-    state = found["state"]
-    if state in ("DEFUSED", "ARCHIVED"):
-        return _error("defused", f"Firework {fw_id} was taken out of the queue ({state})")
-    if state not in ("COMPLETED", "FIZZLED"):
-        return None
-    launches = list(pad.launches.find({"fw_id": fw_id}).sort("launch_id", 1))
-    if state == "COMPLETED":
-        action = (launches[-1].get("action") if launches else None) or {}
-        stored: dict[str, Any] = action.get("stored_data") or {}
-        return {name: stored[name] for name in ("result", "error") if name in stored}
-    if is_unfinished(pad, fw_id, max_launches=max_launches):
-        return None
-    failure = failure_of(launches[-1]) if launches else None
-    if failure is None:
-        return _error("lost", f"its launcher vanished {len(launches)} times")
-    lines = failure["_stacktrace"].strip().splitlines()
-    return _error("task", lines[-1], log_tail="\n".join(lines[-20:]))
-
-
-def _error(kind: str, message: str, log_tail: str = "") -> dict[str, Any]:
-    return {"error": {"kind": kind, "message": message, "log_tail": log_tail}}
+    if pad.workflows.count_documents({"nodes": {"$all": [after, fw_id]}}):
+        return
+    if not pad.workflows.count_documents({"nodes": after}):
+        raise ValueError(f"Firework {after} is in no workflow, so that none can wait for it")
+    with workflow_lock.OrphanSafeLock(pad, after):
+        pad.workflows.update_one(
+            {"$and": [{"nodes": after}, {"nodes": {"$ne": fw_id}}]},
+            {
+                "$push": {
+                    "nodes": fw_id,
+                    f"links.{after}": fw_id,
+                    f"parent_links.{fw_id}": after,
+                },
+                "$set": {f"links.{fw_id}": [], f"fw_states.{fw_id}": "WAITING"},
+            },
+        )
+    pad._refresh_wf(fw_id)  # ready at once where the other one has completed meanwhile
 
 
 def launch(
@@ -153,6 +159,7 @@ def launch(
     lost_seconds: float = _DEFAULTS.lost_seconds,
     max_launches: int = _DEFAULTS.max_launches,
     max_idle_seconds: float | None = None,
+    category: str | list[str] = "",
 ) -> int:
     """Run what the queue holds, one calculation at a time, until asked to stop.
 
@@ -168,6 +175,7 @@ def launch(
         lost_seconds: A launch silent for so long is taken for lost, s.
         max_launches: Launches of one calculation, lost ones included.
         max_idle_seconds: Return when the queue has been empty for so long; None: never.
+        category: Run only calculations of these queues (`agents.verify.workflow.category`).
 
     Returns:
         How many calculations were run.
@@ -178,7 +186,7 @@ def launch(
     limits: dict[str, Any] = {"lost_seconds": lost_seconds, "max_launches": max_launches}
     rocket.ROCKET_STREAM_LOGLEVEL = "CRITICAL"
     pad = launchpad(session)
-    worker = FWorker(name=owner_name())
+    worker = FWorker(name=owner_name(), category=category)
     root = ((home or home_directory()) / "fireworks").absolute()
     root.mkdir(parents=True, exist_ok=True)
     done, idle, since_recovery = 0, 0.0, RECOVER_SECONDS

@@ -133,6 +133,15 @@ def _silence(launch: dict[str, Any]) -> float:
     return (datetime.now(UTC) - max(reports)).total_seconds() if reports else 0.0
 
 
+def last_report(launch: dict[str, Any]) -> float:
+    """Return for how long a launch ran until it was last heard of, s."""
+    running = [one for one in launch.get("state_history", []) if one["state"] == "RUNNING"]
+    if not running:
+        return 0.0
+    last = max(_time(one.get("updated_on") or one["created_on"]) for one in running)
+    return (last - min(_time(one["created_on"]) for one in running)).total_seconds()
+
+
 def _time(value: str | datetime) -> datetime:
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

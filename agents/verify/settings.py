@@ -25,7 +25,21 @@ class VerifySettings(BaseModel):
         default="fast", description="named set of DFT settings"
     )
 
+    relax: bool = Field(
+        default=False, description="relax each candidate by DFT before its energy is computed"
+    )
+    separate_gap: bool | None = Field(
+        default=None,
+        description="confirm the gap in a calculation of its own; None: yes, but not for the "
+        'preset "fast", whose cells are so small that starting a process costs more',
+    )
+
     # Budget
+    max_core_hours: float | None = Field(
+        default=None,
+        gt=0,
+        description="core-hours of DFT that the campaign may spend: measured, in flight and next",
+    )
     max_submitted: int = Field(default=8, ge=0, description="candidates sent to DFT at most")
     max_completed: int = Field(
         default=3, ge=0, description="stop after so many candidates with a result"
@@ -61,7 +75,13 @@ class VerifySettings(BaseModel):
 
     # Running
     timeout_seconds: float = Field(
-        default=180.0, gt=0, description="wall-clock limit of one calculation"
+        default=180.0, gt=0, description="wall-clock limit of one attempt at a calculation"
+    )
+    max_attempts: int = Field(
+        default=4,
+        ge=1,
+        description="attempts at self-consistency, each with other settings "
+        "(agents.verify.ladder); 1: none but the first",
     )
     launchers: int = Field(
         default=1, ge=0, description="launcher processes started by the campaign"
@@ -90,6 +110,11 @@ class VerifySettings(BaseModel):
                 "so many results can never come back"
             )
         return self
+
+    @property
+    def has_separate_gap(self) -> bool:
+        """Whether the gap is a calculation of its own."""
+        return self.preset != "fast" if self.separate_gap is None else self.separate_gap
 
     @property
     def affordable_core_seconds(self) -> float:

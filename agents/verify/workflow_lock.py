@@ -1,9 +1,9 @@
 """FireWorks' lock on a workflow, taken by force when whoever held it is gone.
 
 FireWorks marks a workflow as locked while it rewrites it. A process killed inside leaves the mark
-behind, without a name or a date, and every later writer waits five minutes and then fails. Each of
-our workflows holds exactly one Firework and a write takes milliseconds, so that a mark that stays
-for seconds belongs to nobody.
+behind, without a name or a date, and every later writer waits five minutes and then fails. Our
+workflows hold three Fireworks at most and a write takes milliseconds, so that a mark that stays for
+seconds belongs to nobody.
 """
 
 from __future__ import annotations

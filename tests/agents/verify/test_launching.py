@@ -23,7 +23,8 @@ from agents.verify.backend import resolve_backend
 from agents.verify.collection import collect_calculations
 from agents.verify.firetask import Interrupted, run_process
 from agents.verify.gpaw import GPAWBackend
-from agents.verify.launchpad import add_firework, answer, launch, launchpad
+from agents.verify.launches import answer
+from agents.verify.launchpad import add_firework, launch, launchpad
 from agents.verify.presets import DFTSettings
 from agents.verify.recovery import recover
 from agents.verify.settings import VerifySettings

@@ -11,7 +11,8 @@ import pytest
 from fireworks import FWAction, FWorker
 
 from agents.verify import workflow_lock
-from agents.verify.launchpad import add_firework, answer, launchpad
+from agents.verify.launches import answer
+from agents.verify.launchpad import add_firework, launchpad
 from agents.verify.recovery import recover
 from db.connection import Session
 from db.owners import owner_name
