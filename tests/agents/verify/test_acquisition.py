@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agents.prediction import Prediction
-from agents.targets import Window
+from agents.targets import UNITS, Window
 from agents.verify.acquisition import Entry, calls_allowed, choose, is_control, judge
 from agents.verify.settings import VerifySettings
 
@@ -27,7 +27,7 @@ def predicted(energy: float, *gaps: float) -> tuple[dict[str, Any], ...]:
 
 
 def prediction(name: str, value: float, model: str, **changes: Any) -> dict[str, Any]:
-    record = Prediction(name, value, "eV", model, "1", "pbe", in_domain=True).record()
+    record = Prediction(name, value, UNITS[name], model, "1", "pbe", in_domain=True).record()
     return {**record, **changes}
 
 
