@@ -1,17 +1,23 @@
 """Do the models agree that a crystal lies inside the campaign's windows?
 
 The paper's rule: every model of a property must put it inside the window, and where a gap is wanted
-the classifier must say that there is one. Numbers that are out of domain, or of a level of theory
-that does not mean what the window means, are recorded and not counted. A window on which no model
-has a counted word is *unjudged*: silence is no agreement, and the formation energy of the potential
-that relaxed the crystal is no screen of it.
+the classifier must say that there is one. How many models have to agree, and whether a classifier
+has to be among them, is configuration. Numbers that are out of domain, or of a level of theory that
+does not mean what the window means, are recorded and not counted. A window on which too few models
+have a counted word is *unjudged*: silence is no agreement, and the formation energy of the
+potential that relaxed the crystal is no screen of it.
+
+Two models that learned from the same labels share their faults, so their agreement says less than
+that of two that did not. Every record therefore names those that do. The paper's MEGNet learned
+from the Materials Project (PBE) and its ALIGNN from JARVIS-DFT (OptB88vdW); the ALIGNN shipped here
+shares MEGNet's data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from agents.prediction import Prediction
 from agents.screen.settings import ScreenSettings
@@ -47,37 +53,90 @@ class Consensus:
 
     Attributes:
         rule: ``gate`` or ``rank``.
+        agreement: ``all``, or how many models must put it inside each window.
+        classifier: ``required``, ``if_present`` or ``off``.
         verdicts: One for each model and window.
         windows: What was asked.
-        properties: The windows' properties, in the same order.
+        properties: The windows' properties, in the same order; after a wanted gap ``p_gap``.
     """
 
     rule: str
+    agreement: Literal["all"] | int
+    classifier: str
     verdicts: tuple[Verdict, ...]
     windows: tuple[str, ...]
     properties: tuple[str, ...]
 
     @property
     def outside(self) -> list[str]:
-        """Properties for which a counted verdict is outside, in the order of the windows."""
-        against = [v.property for v in self.verdicts if v.counted and not v.inside]
-        return list(dict.fromkeys(against))
+        """Properties on which too few models put the crystal inside, in the windows' order."""
+        found = []
+        for name in self.properties:
+            words = self._words(name)
+            needed = self._needed(name, words)
+            if len(words) >= needed > sum(words.values()):
+                found.append(name)
+        return found
 
     @property
     def unjudged(self) -> list[str]:
-        """Properties of windows on which no counted verdict was given, in their order."""
-        judged = {v.property for v in self.verdicts if v.counted}
-        return [name for name in self.properties if name not in judged]
+        """Properties on which too few models have a counted word, in the windows' order."""
+        found = []
+        for name in self.properties:
+            words = self._words(name)
+            optional = name == "p_gap" and self.classifier != "required"
+            if not optional and len(words) < max(1, self._needed(name, words)):
+                found.append(name)
+        return found
+
+    @property
+    def shared_data(self) -> list[dict[str, Any]]:
+        """Groups of counted models that learned from the same labels, by level of theory."""
+        levels: dict[str, list[str]] = {}
+        for verdict in self.verdicts:
+            models = levels.setdefault(verdict.level, [])
+            if verdict.counted and verdict.model not in models:
+                models.append(verdict.model)
+        return [
+            {"level": level, "models": models, "note": _shared_note(level, models)}
+            for level, models in levels.items()
+            if len(models) > 1
+        ]
 
     def record(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
             "rule": self.rule,
+            "agreement": self.agreement,
+            "classifier": self.classifier,
             "windows": list(self.windows),
             "verdicts": [asdict(verdict) for verdict in self.verdicts],
             "outside": self.outside,
             "unjudged": self.unjudged,
+            "shared_data": self.shared_data,
         }
+
+    def _words(self, name: str) -> dict[str, bool]:
+        """Return each model with a counted word on a property: is it inside at every level?"""
+        words: dict[str, bool] = {}
+        for verdict in self.verdicts:
+            if verdict.property == name and verdict.counted:
+                words[verdict.model] = words.get(verdict.model, True) and verdict.inside
+        return words
+
+    def _needed(self, name: str, words: dict[str, bool]) -> int:
+        """Return how many models must put it inside; every classifier that speaks must."""
+        return len(words) if self.agreement == "all" or name == "p_gap" else self.agreement
+
+
+def _shared_note(level: str, models: Sequence[str]) -> str:
+    note = (
+        f"{' and '.join(models)} learned from the same labels ({level}): their agreement is no "
+        "independent confirmation"
+    )
+    if "alignn" in models:
+        note += "; the paper's ALIGNN was trained on JARVIS-DFT (OptB88vdW)"
+    return note
 
 
 def find_consensus(
@@ -88,27 +147,35 @@ def find_consensus(
     Args:
         predictions: Of all models for one crystal.
         windows: The campaign's targets.
-        settings: Which levels are not counted, and the smallest probability of a gap.
+        settings: Which levels are not counted, the smallest probability of a gap, how many models
+            must agree, and whether a classifier must be among them.
 
     Returns:
         The verdicts; whether they reject is `ScreenSettings.consensus`.
     """
     known = list(predictions)
     verdicts = []
+    properties: list[str] = []
     for window in windows:
+        properties.append(window.property)
+        wants_a_gap = _wants_a_gap(window)
+        if wants_a_gap and settings.classifier != "off":
+            properties.append("p_gap")
         for prediction in known:
             if prediction.property == window.property:
                 gap = window.property == "band_gap"
                 value = max(0.0, prediction.value) if gap else prediction.value
                 verdicts.append(_verdict(prediction, value, window.contains(value), settings))
-            elif prediction.property == "p_gap" and _wants_a_gap(window):
+            elif prediction.property == "p_gap" and wants_a_gap:
                 inside = prediction.value >= settings.min_p_gap
                 verdicts.append(_verdict(prediction, prediction.value, inside, settings))
     return Consensus(
         settings.consensus,
+        settings.agreement,
+        settings.classifier,
         tuple(verdicts),
         tuple(str(window) for window in windows),
-        tuple(window.property for window in windows),
+        tuple(properties),
     )
 
 
@@ -120,6 +187,7 @@ def _verdict(
     prediction: Prediction, value: float, inside: bool, settings: ScreenSettings
 ) -> Verdict:
     comparable = prediction.level not in settings.gate_ignores_levels
+    heard = prediction.property != "p_gap" or settings.classifier != "off"
     return Verdict(
         property=prediction.property,
         model=prediction.model,
@@ -127,5 +195,5 @@ def _verdict(
         level=prediction.level,
         value=value,
         inside=inside,
-        counted=prediction.in_domain and comparable,
+        counted=prediction.in_domain and comparable and heard,
     )

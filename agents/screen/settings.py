@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from agents.screen.element_groups import ACTINIDES, LANTHANIDES, Group, elements_of
 from agents.targets import OTHER_REFERENCES
 
-KNOWN_MODELS = ("megnet", "head")
-"""Property models that can be named in `ScreenSettings.models`."""
+KNOWN_MODELS = ("megnet", "alignn", "head")
+"""Property models that can be named in `ScreenSettings.models`, all asked with ``auto``."""
+MATGL_PREFIX = "matgl:"
+"""``matgl:NAME`` names a property model of matgl's hub; asked only where it is named."""
 
 _SYMBOLS = frozenset(
     re.findall(
@@ -49,14 +52,23 @@ class ScreenSettings(BaseModel):
         forbidden_elements: Elements that may not occur.
         exclude_lanthanides: Reject La to Lu.
         exclude_actinides: Reject Ac to Lr.
+        exclude: Groups of elements to reject: ``toxic``, ``radioactive``, ``scarce``; the lists and
+            their sources are in `agents.screen.element_groups`. Which of them occur is stored
+            whether or not they are rejected.
         max_atoms: Most atoms in the cell.
         min_elements: Fewest distinct elements.
         max_elements: Most distinct elements.
-        models: Property models to ask; ``auto`` takes those that are found and says which are not.
+        models: Property models to ask: ``megnet``, ``alignn``, ``head``, ``matgl:NAME``; ``auto``
+            takes the first three as far as they are found and says which are not.
         consensus: ``gate`` rejects a crystal when any model of a property puts it outside a target
             window, or when no model that counts says anything on a window (``unjudged``: without
             MEGNet that is every crystal until the head has learned); ``rank`` only records the
             verdicts. The potential's own formation energy never stands in for a screen.
+        agreement: How many models must put a crystal inside each window: ``all`` that say something
+            counted of it (at least one), or a number; with fewer counted words than that number the
+            window is ``unjudged``. The paper's rule is ``all`` of MEGNet and ALIGNN, which is 2.
+        classifier: Where a gap is wanted: ``required``, some classifier must say that there is one
+            (the paper's rule); ``if_present``, only where one says something; ``off``.
         min_p_gap: With ``gate`` and a gap window above zero: smallest accepted probability that the
             gap is not zero, where a classifier gives one.
         gate_ignores_levels: Levels of theory whose numbers do not mean what the windows mean.
@@ -78,11 +90,14 @@ class ScreenSettings(BaseModel):
     forbidden_elements: tuple[str, ...] = ()
     exclude_lanthanides: bool = False
     exclude_actinides: bool = False
+    exclude: tuple[Group, ...] = ()
     max_atoms: int = Field(default=64, ge=1)
     min_elements: int = Field(default=1, ge=1)
     max_elements: int = Field(default=8, ge=1)
-    models: Literal["auto"] | tuple[Literal["megnet", "head"], ...] = "auto"
+    models: Literal["auto"] | tuple[str, ...] = "auto"
     consensus: Literal["rank", "gate"] = "rank"
+    agreement: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
+    classifier: Literal["required", "if_present", "off"] = "if_present"
     min_p_gap: float = Field(default=0.5, ge=0.0, le=1.0)
     gate_ignores_levels: tuple[str, ...] = OTHER_REFERENCES
     matcher: MatcherSettings = MatcherSettings()
@@ -102,10 +117,20 @@ class ScreenSettings(BaseModel):
 
     @field_validator("models")
     @classmethod
-    def _refuse_repeated_models(
+    def _refuse_unknown_or_repeated_models(
         cls, models: Literal["auto"] | tuple[str, ...]
     ) -> Literal["auto"] | tuple[str, ...]:
-        if models != "auto" and len(set(models)) != len(models):
+        if models == "auto":
+            return models
+        for name in models:
+            if name not in KNOWN_MODELS and not re.fullmatch(
+                f"{MATGL_PREFIX}[A-Za-z0-9][\\w.-]*", name
+            ):
+                raise ValueError(
+                    f"unknown model {name!r}: use auto, or name {', '.join(KNOWN_MODELS)} and "
+                    "matgl:NAME"
+                )
+        if len(set(models)) != len(models):
             raise ValueError(f"a model is named twice in models: {', '.join(models)}")
         return models
 
@@ -116,13 +141,25 @@ class ScreenSettings(BaseModel):
                 f"min_elements {self.min_elements} is above max_elements {self.max_elements}"
             )
         if self.allowed_elements is not None:
-            left = set(self.allowed_elements) - set(self.forbidden_elements)
+            left = set(self.allowed_elements) - self.excluded_elements
             if len(left) < self.min_elements:
                 raise ValueError(
                     f"only {len(left)} elements are allowed and not forbidden, but min_elements is "
-                    f"{self.min_elements}: widen allowed_elements or lower min_elements"
+                    f"{self.min_elements}: widen allowed_elements, shorten exclude or "
+                    "forbidden_elements, or lower min_elements"
                 )
+        if self.agreement != "all" and self.models != "auto" and self.agreement > len(self.models):
+            raise ValueError(
+                f"agreement asks for {self.agreement} models, but models names {len(self.models)}"
+            )
         return self
+
+    @property
+    def excluded_elements(self) -> set[str]:
+        """All elements that may not occur, by name, as a group, or as lanthanide or actinide."""
+        excluded = set(self.forbidden_elements) | elements_of(self.exclude)
+        excluded |= LANTHANIDES if self.exclude_lanthanides else set()
+        return excluded | (ACTINIDES if self.exclude_actinides else set())
 
     def rules(self) -> dict[str, Any]:
         """Return the settings that decide about validity, as plain JSON."""
@@ -133,6 +170,7 @@ class ScreenSettings(BaseModel):
             "forbidden_elements",
             "exclude_lanthanides",
             "exclude_actinides",
+            "exclude",
             "max_atoms",
             "min_elements",
             "max_elements",

@@ -6,14 +6,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from agents.geometry import shortest_distance, too_close
+from agents.screen.element_groups import ACTINIDES, GROUPS, LANTHANIDES, members
 from agents.screen.settings import ScreenSettings
 from model.metrics.validity import smact_verdict
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
-
-_LANTHANIDES = range(57, 72)
-_ACTINIDES = range(89, 104)
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,9 @@ class Validity:
         smact_applicable: False for one element.
         lanthanides: Those that occur.
         actinides: Those that occur.
+        toxic: Elements of this group that occur, see `agents.screen.element_groups`.
+        radioactive: Elements of this group that occur.
+        scarce: Elements of this group that occur.
         not_allowed: Elements outside the campaign's choice.
         failed: Names of the rules that fail, in the order in which they are applied.
     """
@@ -45,6 +46,9 @@ class Validity:
     smact_applicable: bool
     lanthanides: tuple[str, ...]
     actinides: tuple[str, ...]
+    toxic: tuple[str, ...]
+    radioactive: tuple[str, ...]
+    scarce: tuple[str, ...]
     not_allowed: tuple[str, ...]
     failed: tuple[str, ...]
 
@@ -68,7 +72,8 @@ def judge(structure: Structure, settings: ScreenSettings) -> Validity:
 
     Returns:
         The numbers and the names of the rules that fail: ``min_distance``, ``n_atoms``,
-        ``n_elements``, ``elements``, ``lanthanide``, ``actinide``, ``smact``.
+        ``n_elements``, ``elements``, ``lanthanide``, ``actinide``, ``toxic``, ``radioactive``,
+        ``scarce``, ``smact``.
 
     Raises:
         ValueError: The cell is degenerate or a coordinate is not finite.
@@ -78,17 +83,19 @@ def judge(structure: Structure, settings: ScreenSettings) -> Validity:
     formula = structure.composition.reduced_formula
     verdict = smact_verdict(formula)
     shortest = shortest_distance(structure)
-    lanthanides = tuple(e.symbol for e in elements if e.Z in _LANTHANIDES)
-    actinides = tuple(e.symbol for e in elements if e.Z in _ACTINIDES)
+    lanthanides = tuple(symbol for symbol in symbols if symbol in LANTHANIDES)
+    actinides = tuple(symbol for symbol in symbols if symbol in ACTINIDES)
+    groups = {group: members(symbols, group) for group in GROUPS}
     allowed = set(symbols if settings.allowed_elements is None else settings.allowed_elements)
     not_allowed = tuple(s for s in symbols if s not in allowed - set(settings.forbidden_elements))
-    passes = {
+    passes: dict[str, bool] = {
         "min_distance": not too_close(shortest, settings.min_distance),
         "n_atoms": len(structure) <= settings.max_atoms,
         "n_elements": settings.min_elements <= len(elements) <= settings.max_elements,
         "elements": not not_allowed,
         "lanthanide": not (settings.exclude_lanthanides and lanthanides),
         "actinide": not (settings.exclude_actinides and actinides),
+        **{str(g): not (g in settings.exclude and found) for g, found in groups.items()},
         "smact": {"cdvae": verdict.cdvae, "strict": verdict.strict, "off": True}[settings.smact],
     }
     return Validity(
@@ -102,6 +109,9 @@ def judge(structure: Structure, settings: ScreenSettings) -> Validity:
         smact_applicable=verdict.applicable,
         lanthanides=lanthanides,
         actinides=actinides,
+        toxic=groups["toxic"],
+        radioactive=groups["radioactive"],
+        scarce=groups["scarce"],
         not_allowed=not_allowed,
         failed=tuple(name for name, passed in passes.items() if not passed),
     )

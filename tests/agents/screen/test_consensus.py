@@ -7,7 +7,7 @@ import pytest
 from agents.prediction import Prediction
 from agents.screen.consensus import find_consensus
 from agents.screen.settings import ScreenSettings
-from agents.targets import Window
+from agents.targets import UNITS, Window
 
 ENERGY = Window(property="formation_energy_per_atom", max=-0.5)
 GAP = Window(property="band_gap", min=0.5, max=2.5)
@@ -18,7 +18,7 @@ def prediction(name: str, value: float, **changes: object) -> Prediction:
     given: dict[str, object] = {
         "property": name,
         "value": value,
-        "unit": "eV",
+        "unit": UNITS[name],
         "model": "megnet",
         "version": "1",
         "level": "pbe-mp2018",
@@ -84,3 +84,68 @@ def test_record_names_the_windows() -> None:
 def test_a_classifier_alone_does_not_judge_the_size_of_a_gap() -> None:
     found = find_consensus([prediction("p_gap", 0.9)], [GAP], ScreenSettings())
     assert (found.outside, found.unjudged) == ([], ["band_gap"])
+
+
+MEGNET_GAP = [("megnet", "band_gap", 1.0), ("megnet", "p_gap", 0.9)]
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "outside", "unjudged"),
+    [
+        # the paper's rule: both models inside, and the classifier says that there is a gap
+        ([("alignn", "band_gap", 1.1)], {"agreement": 2, "classifier": "required"}, [], []),
+        (
+            [("alignn", "band_gap", 2.6)],
+            {"agreement": 2, "classifier": "required"},
+            ["band_gap"],
+            [],
+        ),
+        ([], {"agreement": 2}, [], ["band_gap"]),  # one model is not two
+        ([], {"agreement": 1}, [], []),
+        ([("alignn", "band_gap", 9.0)], {"agreement": 1}, [], []),  # one of two is enough
+        ([("alignn", "band_gap", 9.0)], {"agreement": "all"}, ["band_gap"], []),
+        ([("alignn", "band_gap", 9.0), ("x", "band_gap", 1.0)], {"agreement": 2}, [], []),
+        ([("alignn", "band_gap", 9.0), ("x", "band_gap", 9.0)], {"agreement": 2}, ["band_gap"], []),
+        ([("alignn", "p_gap", 0.1)], {"agreement": 1}, ["p_gap"], []),  # any classifier may veto
+        ([("alignn", "p_gap", 0.1)], {"classifier": "off"}, [], []),
+    ],
+)
+def test_how_many_must_agree(
+    words: list[tuple[str, str, float]],
+    settings: dict[str, object],
+    outside: list[str],
+    unjudged: list[str],
+) -> None:
+    known = [prediction(name, value, model=model) for model, name, value in [*MEGNET_GAP, *words]]
+    found = find_consensus(known, [GAP], ScreenSettings.model_validate(settings))
+    assert (found.outside, found.unjudged) == (outside, unjudged)
+
+
+@pytest.mark.parametrize(
+    ("classifier", "unjudged"), [("required", ["p_gap"]), ("if_present", []), ("off", [])]
+)
+def test_a_classifier_is_missed_only_where_one_is_required(
+    classifier: str, unjudged: list[str]
+) -> None:
+    settings = ScreenSettings.model_validate({"classifier": classifier})
+    found = find_consensus([prediction("band_gap", 1.0)], [GAP], settings)
+    assert (found.outside, found.unjudged) == ([], unjudged)
+    assert find_consensus([prediction("band_gap", 0.0)], [METAL], settings).unjudged == []
+
+
+def test_models_of_the_same_data_are_named_in_the_record() -> None:
+    words = [prediction("band_gap", 1.0), prediction("band_gap", 1.1, model="alignn")]
+    (shared,) = find_consensus(words, [GAP], ScreenSettings()).record()["shared_data"]
+    assert (shared["level"], shared["models"]) == ("pbe-mp2018", ["megnet", "alignn"])
+    assert "no independent confirmation" in shared["note"]
+    assert "OptB88vdW" in shared["note"]
+    jarvis = prediction("band_gap", 1.1, model="alignn", level="optb88vdw-jarvis")
+    assert find_consensus([words[0], jarvis], [GAP], ScreenSettings()).shared_data == []
+    silent = prediction("band_gap", 1.1, model="alignn", in_domain=False)
+    assert find_consensus([words[0], silent], [GAP], ScreenSettings()).shared_data == []
+
+
+def test_a_model_with_two_levels_is_one_model() -> None:
+    words = [prediction("band_gap", 1.0, model="head", level=level) for level in ("a", "b")]
+    found = find_consensus(words, [GAP], ScreenSettings(agreement=2, models="auto"))
+    assert found.unjudged == ["band_gap"]

@@ -1,0 +1,71 @@
+"""The named groups of elements against pymatgen, and the rules that a campaign makes of them."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+from pymatgen.core import Element
+
+from agents.screen.element_groups import (
+    ACTINIDES,
+    CRUSTAL_ABUNDANCE,
+    GROUPS,
+    LANTHANIDES,
+    RADIOACTIVE,
+    SCARCE,
+    SCARCE_BELOW,
+    TOXIC,
+    Group,
+)
+from agents.screen.settings import ScreenSettings
+from agents.screen.validity import judge
+from tests.agents.screen.conftest import perovskite
+
+ALL = [Element.from_Z(z) for z in range(1, 119)]
+
+
+def test_the_periodic_table_agrees() -> None:
+    assert {e.symbol for e in ALL if e.is_lanthanoid} == LANTHANIDES
+    assert {e.symbol for e in ALL if e.is_actinoid} == ACTINIDES
+    # pymatgen counts Bi as radioactive too
+    assert {e.symbol for e in ALL if e.is_radioactive} - {"Bi"} == RADIOACTIVE
+    known = {e.symbol for e in ALL}
+    assert all(group <= known for group in GROUPS.values())
+    assert set(GROUPS) == set(get_args(Group))
+
+
+def test_scarce_is_what_the_crust_holds_little_of() -> None:
+    assert {"Te", "In", "Re", "Au", "Xe", "Po", "Lr"} <= SCARCE
+    assert not {"I", "Tl", "Sn", "Ge", "Th", "U", "Si"} & SCARCE
+    assert all((ppm < SCARCE_BELOW) == (e in SCARCE) for e, ppm in CRUSTAL_ABUNDANCE.items())
+    assert not {"Cr", "Ni"} & TOXIC
+
+
+@pytest.mark.parametrize(
+    ("species", "group", "symbols"),
+    [
+        (["Cs", "Pb", "I"], "toxic", ["Pb"]),
+        (["U", "Ti", "O"], "radioactive", ["U"]),
+        (["Cs", "Au", "Te"], "scarce", ["Te", "Au"]),
+    ],
+)
+def test_a_group_is_recorded_always_and_rejected_where_asked(
+    species: list[str], group: Any, symbols: list[str]
+) -> None:
+    crystal = perovskite(5.0, species)
+    free = judge(crystal, ScreenSettings(smact="off"))
+    assert free.valid
+    assert free.record()[group] == sorted(symbols, key=lambda s: Element(s).X)
+    strict = judge(crystal, ScreenSettings(smact="off", exclude=(group,)))
+    assert strict.failed == (group,)
+    assert ScreenSettings(exclude=(group,)).rules()["exclude"] == [group]
+    others = tuple(name for name in GROUPS if name != group)
+    assert judge(crystal, ScreenSettings(smact="off", exclude=others)).valid  # type: ignore[arg-type]
+
+
+def test_excluded_elements_are_one_set() -> None:
+    settings = ScreenSettings(
+        forbidden_elements=("F",), exclude=("toxic",), exclude_lanthanides=True
+    )
+    assert settings.excluded_elements == {"F"} | TOXIC | LANTHANIDES
