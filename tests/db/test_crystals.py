@@ -31,6 +31,18 @@ def test_a_crystal_comes_back_to_the_last_bit(database: object) -> None:
     assert stored.elements == ["O", "Sr", "Ti"]
 
 
+def test_magnetic_moments_are_kept_where_there_are_some() -> None:
+    salt = Structure(Lattice.cubic(4), ["Mn", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    assert "magmom" not in structure_to_record(salt)
+    assert "magmom" not in structure_to_record(salt.copy(site_properties={"magmom": [0.0, 0]}))
+    record = structure_to_record(salt.copy(site_properties={"magmom": [5, None]}))
+    assert record["magmom"] == [5.0, 0.0]
+    assert record_to_structure(record).site_properties["magmom"] == [5.0, 0.0]
+    vector = salt.copy(site_properties={"magmom": [[0, 0, 5.0], [0, 0, 0]]})
+    with pytest.raises(ValueError, match="collinear"):
+        structure_to_record(vector)
+
+
 def test_charges_are_dropped_and_disorder_is_refused() -> None:
     charged = Structure(Lattice.cubic(4), ["Na+", "Cl-"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     assert structure_to_record(charged)["species"] == ["Na", "Cl"]

@@ -30,6 +30,50 @@ def test_corrections_are_those_between_raw_and_corrected_recipes() -> None:
     assert mp2020_correction(gallium_arsenide).per_atom == pytest.approx(0.0)
 
 
+# Published corrections, eV per atom of the species named (Wang et al. 2021, Tables 1 and 2,
+# doi 10.1038/s41598-021-94550-5).
+OXIDE, PEROXIDE, SUPEROXIDE, SULFIDE, FLUORIDE = -0.687, -0.465, -0.161, -0.503, -0.462
+MANGANESE, IRON = -1.668, -2.256
+
+
+def rock_salt(cation: str, anion: str, edge: float) -> Structure:
+    sites = [[0, 0, 0], [0.5, 0.5, 0.5]]
+    return Structure.from_spacegroup("Fm-3m", Lattice.cubic(edge), [cation, anion], sites)
+
+
+def carbide_like(cation: str, a: float, c: float, z: float) -> Structure:
+    """CaC2's structure: O2 dumb-bells along the axis, as in BaO2 and KO2."""
+    lattice = Lattice.tetragonal(a, c)
+    return Structure.from_spacegroup("I4/mmm", lattice, [cation, "O"], [[0, 0, 0], [0, 0, z]])
+
+
+@pytest.mark.parametrize(
+    ("crystal", "hubbard_u", "per_formula", "atoms"),
+    [
+        (rock_salt("Mg", "O", 4.21), {}, OXIDE, 2),
+        (carbide_like("Ba", 3.81, 6.84, 0.3911), {}, 2 * PEROXIDE, 3),
+        (carbide_like("K", 4.03, 6.70, 0.4045), {}, 2 * SUPEROXIDE, 3),
+        (rock_salt("Mg", "S", 5.2), {}, SULFIDE, 2),
+        (rock_salt("Mn", "S", 5.22), {}, SULFIDE, 2),
+        (rock_salt("Mn", "O", 4.44), {"Mn": 3.9}, OXIDE + MANGANESE, 2),
+        (rock_salt("Fe", "O", 4.33), {"Fe": 5.3}, OXIDE + IRON, 2),
+        (rock_salt("Mn", "O", 4.44), {}, OXIDE, 2),
+        (rock_salt("Na", "F", 4.63), {}, FLUORIDE, 2),
+    ],
+)
+def test_corrections_are_the_published_ones(
+    crystal: Structure, hubbard_u: dict[str, float], per_formula: float, atoms: int
+) -> None:
+    found = mp2020_correction(crystal, hubbard_u)
+    assert found.per_atom == pytest.approx(per_formula / atoms, abs=5e-4), found.terms
+
+
+def test_another_u_than_the_fitted_one_has_no_correction() -> None:
+    found = mp2020_correction(rock_salt("Mn", "O", 4.44), {"Mn": 3.0})
+    assert found.per_atom is None
+    assert found.terms == ("Invalid U value of 3.0 on Mn, expected 3.9",)
+
+
 def test_correction_that_pymatgen_cannot_look_up_is_none_with_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

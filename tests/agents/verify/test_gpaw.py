@@ -158,7 +158,7 @@ def test_resolution_names_the_level_and_refuses_what_is_missing(
     with pytest.raises(BackendUnavailable, match="compiled part is missing"):
         resolve_backend(VerifySettings(backend="gpaw"))
     with pytest.raises(ValueError, match="choose gpaw"):
-        load_backend("vasp")
+        load_backend("abinit")
 
 
 @pytest.mark.parametrize(

@@ -68,3 +68,21 @@ def test_distortion_that_doubles_the_cell_is_measured() -> None:
     assert displacement(antiphase(0.1), perovskite()) == pytest.approx(0.1, abs=0.01)
     assert len(symmetrise(antiphase(0.1), 0.05, 0.1).structure) == 10
     assert len(symmetrise(antiphase(0.1), 0.5, 0.02).structure) == 10
+
+
+def test_an_antiferromagnet_keeps_its_cell_and_its_moments() -> None:
+    salt = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(4.44), ["Mn", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    ).get_primitive_structure()
+    doubled = salt.make_supercell([[0, 1, 1], [1, 0, 1], [1, 1, 0]], in_place=False)
+    assert len(symmetrise(doubled, 0.05, 0.1).structure) == 2
+    signs = [5.0, -5.0]
+    moments = [signs.pop() if site.specie.symbol == "Mn" else 0.0 for site in doubled]
+    ordered = doubled.copy(site_properties={"magmom": moments})
+    ideal = symmetrise(ordered, 0.05, 0.1)
+    assert len(ideal.structure) == 4
+    assert ideal.space_group == 166
+    by_moment = sorted(ideal.structure.site_properties["magmom"])
+    assert by_moment == [-5.0, 0.0, 0.0, 5.0]
+    flipped = doubled.copy(site_properties={"magmom": [abs(moment) for moment in moments]})
+    assert len(symmetrise(flipped, 0.05, 0.1).structure) == 2
