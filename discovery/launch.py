@@ -24,8 +24,10 @@ log = logging.getLogger(__name__)
 MOST_WORKERS_WOKEN = 32
 """Workers elsewhere that one hint wakes at most."""
 
-EXTENDABLE = ("budget.", "description")
-"""Keys that may change between two runs of one campaign: they only decide when it ends."""
+LIMITS = ("budget.", "verify.max_core_hours")
+"""Keys that only decide when a campaign ends."""
+EXTENDABLE = (*LIMITS, "description")
+"""Keys that may change between two runs of one campaign."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def _create_or_continue(config: CampaignConfig) -> Campaign:
         )
     changed = [
         key
-        for key in differing_keys(record.config, config.record())
+        for key in differing_keys(_completed(record.config), config.record())
         if not key.startswith(EXTENDABLE)
     ]
     if changed:
@@ -112,10 +114,23 @@ def _create_or_continue(config: CampaignConfig) -> Campaign:
     return record
 
 
+def _completed(recorded: dict[str, Any]) -> dict[str, Any]:
+    """Fill in the keys that came after a campaign was started, by their defaults.
+
+    Records with keys that are gone stay as they are: the comparison names those keys.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return CampaignConfig.model_validate(recorded).record()
+    except ValidationError:
+        return recorded
+
+
 def _extended(record: Campaign, config: CampaignConfig, options: RunOptions) -> bool:
     """Say whether a finished campaign may now do more than it did."""
-    keys = differing_keys(record.config, config.record())
-    if any(key.startswith("budget.") for key in keys):
+    keys = differing_keys(_completed(record.config), config.record())
+    if any(key.startswith(LIMITS) for key in keys):
         return True
     if record.stop_reason != "max_candidates":
         return False

@@ -275,6 +275,8 @@ class CampaignLoop:
             return "max_hits"
         if verification.completed >= self.config.verify.max_completed > 0:
             return "dft_completed"
+        if verification.out_of_core_hours:
+            return "max_core_hours"
         return "rounds" if tick.round >= self.config.budget.rounds else "max_candidates"
 
     def _keep_the_lead(self) -> None:

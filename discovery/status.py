@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from agents.verify.budget import core_time
 from db import campaigns, candidates, queries
-from db.documents import Candidate, Event
+from db.documents import Campaign, Candidate, Event
 from db.states import State
 
 #: What counts as near the hull, eV/atom.
@@ -34,7 +35,7 @@ def status(campaign: str) -> dict[str, Any]:
         "counts": counts,
         "rejections": candidates.rejections(campaign),
         "reached": queries.reached(campaign),
-        "dft": dft_counts(campaign),
+        "dft": dft_counts(campaign) | {"core_hours": core_hours(record)},
         "proposers": queries.count_by(campaign, "proposer"),
         "generator": record.resolved["generator"],
         "potential": record.resolved["potential"],
@@ -68,6 +69,12 @@ def dft_counts(campaign: str) -> dict[str, int]:
         "hits": hits,
         "references": len(references),
     }
+
+
+def core_hours(record: Campaign) -> dict[str, float | None]:
+    """Return the core-hours of DFT that a campaign spent, has in flight, and may spend at most."""
+    limit = (record.config.get("verify") or {}).get("max_core_hours")
+    return core_time(record.name, limit).record()
 
 
 def hull_counts(campaign: str) -> dict[str, Any]:

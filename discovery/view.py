@@ -92,7 +92,8 @@ class LiveView:
         )
         line = Text(
             f"DFT: {dft['submitted']} submitted, {dft['running']} running, "
-            f"{dft['completed']} completed, {dft['failed']} failed, {dft['hits']} hits"
+            f"{dft['completed']} completed, {dft['failed']} failed, {dft['hits']} hits; "
+            f"{_core_hours(dft)}"
         )
         waiting = Text("waits for: " + (", ".join(tick.waiting_for) or "nothing"), style="dim")
         return Group(title, self._funnel(summary), line, best_table(summary["best"]), waiting)
@@ -139,6 +140,13 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
+def _core_hours(dft: dict[str, Any]) -> str:
+    hours = dft["core_hours"]
+    limit = "" if hours["limit"] is None else f" of {hours['limit']:.3f}"
+    in_flight = f", {hours['in_flight']:.3f} in flight" if hours["in_flight"] else ""
+    return f"{hours['spent']:.3f}{limit} core-hours{in_flight}"
+
+
 def print_summary(summary: dict[str, Any], console: Console) -> None:
     """Print how a campaign ended and where to look next.
 
@@ -162,7 +170,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         )
     console.print(
         f"DFT: {dft['submitted']} submitted, {dft['completed']} completed, {dft['failed']} failed, "
-        f"{dft['hits']} hits; {dft['references']} elemental references."
+        f"{dft['hits']} hits; {dft['references']} elemental references; {_core_hours(dft)}."
     )
     hull = summary["hull"]
     if hull["placed"] or hull["refused"]:

@@ -70,6 +70,7 @@ def choose(
     seed: int,
     chosen_before: int,
     n: int,
+    remaining_core_seconds: float = math.inf,
 ) -> list[Choice]:
     """Choose candidates for DFT; the same arguments always give the same choice.
 
@@ -89,11 +90,13 @@ def choose(
         seed: The campaign's seed.
         chosen_before: Calls chosen before in this campaign.
         n: Most candidates to choose.
+        remaining_core_seconds: What all choices together may cost.
 
     Returns:
         At most ``n`` choices, in order.
     """
     costs = dict(reference_seconds)
+    left = remaining_core_seconds
     feasible = affordable(pool, settings, costs)
     judged = {
         entry.id: judge(entry.predictions, windows, settings.consensus, settings.ignored_levels)
@@ -101,6 +104,7 @@ def choose(
     }
     chosen: list[Choice] = []
     for position in range(chosen_before, chosen_before + n):
+        feasible = [entry for entry in feasible if _cost(entry, costs) <= left]
         if not feasible:
             break
         control = is_control(position, settings.control_share, seed)
@@ -122,12 +126,16 @@ def choose(
             )
         )
         feasible.remove(entry)
+        left -= _cost(entry, costs)
         costs.update(dict.fromkeys(entry.elements, 0.0))
     return chosen
 
 
 def affordable(
-    pool: Iterable[Entry], settings: VerifySettings, reference_seconds: Mapping[str, float]
+    pool: Iterable[Entry],
+    settings: VerifySettings,
+    reference_seconds: Mapping[str, float],
+    remaining_core_seconds: float = math.inf,
 ) -> list[Entry]:
     """Return the candidates whose every missing calculation is supported and affordable, by id."""
     limit = settings.affordable_core_seconds
@@ -135,6 +143,7 @@ def affordable(
         entry
         for entry in pool
         if entry.core_seconds <= limit
+        and _cost(entry, reference_seconds) <= remaining_core_seconds
         and all(reference_seconds.get(element, 0.0) <= limit for element in entry.elements)
     ]
     return sorted(fitting, key=lambda entry: entry.id)

@@ -13,6 +13,7 @@ from agents.targets import Window
 from agents.verify.acquisition import Choice, Entry, affordable, calls_allowed, choose
 from agents.verify.attempts import may_retry
 from agents.verify.backend import check_recorded, load_backend
+from agents.verify.budget import CoreTime, core_time
 from agents.verify.collection import Collected, collect
 from agents.verify.identity import find_equal
 from agents.verify.launchpad import launchpad
@@ -46,6 +47,7 @@ class Progress:
         pool: Screened candidates that wait.
         done: Nothing more will be submitted and nothing is in flight.
         waiting_for: What it waits for, in words; empty when done.
+        out_of_core_hours: Candidates are left that only the budget of core-hours keeps from DFT.
     """
 
     submitted: int
@@ -56,6 +58,7 @@ class Progress:
     pool: int
     done: bool
     waiting_for: str
+    out_of_core_hours: bool = False
 
 
 class VerifyAgent:
@@ -143,6 +146,7 @@ class VerifyAgent:
             seed=self.seed,
             chosen_before=counts["submitted"],
             n=allowed,
+            remaining_core_seconds=self.core_time().remaining,
         )
         return [choice for choice in choices if self._mark(choice)]
 
@@ -196,20 +200,30 @@ class VerifyAgent:
             within: Ids of the candidates that may be chosen; None for all.
             stop: Nothing more is to be chosen.
         """
-        counts = self._counts(within)
+        counts: dict[str, Any] = self._counts(within)
         if not self.enabled:
             return Progress(**counts, done=True, waiting_for="")
         if counts["in_flight"]:
-            waiting = f"dft: {counts['in_flight']} candidates"
+            waiting = f"dft: {counts['in_flight']} candidates, {self.core_time().describe()}"
             return Progress(**counts, done=False, waiting_for=waiting)
         spent = (
             stop
             or counts["submitted"] >= self.settings.max_submitted
             or counts["completed"] >= self.settings.max_completed
         )
-        if spent or (last and not affordable(*self._pool(within))):
+        if spent:
             return Progress(**counts, done=True, waiting_for="")
+        if last:
+            pool = self._pool(within)
+            possible = affordable(*pool)
+            if not affordable(*pool, self.core_time().remaining):
+                out = bool(possible)
+                return Progress(**counts, done=True, waiting_for="", out_of_core_hours=out)
         return Progress(**counts, done=False, waiting_for="dft: screened candidates")
+
+    def core_time(self) -> CoreTime:
+        """Return what the campaign spent on DFT, and what is left."""
+        return core_time(self.campaign, self.settings.max_core_hours)
 
     def _counts(self, within: Collection[str] | None = None) -> dict[str, int]:
         states = [str(state) for state in (*IN_FLIGHT, State.VERIFIED, State.FAILED)]

@@ -7,7 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from workplace import Workplace
+
+from db import campaigns
+from db.connection import Session
+from discovery.config import CampaignConfig, ConfigError
+from discovery.launch import _create_or_continue
 
 pytestmark = pytest.mark.campaign
 
@@ -83,3 +89,16 @@ def test_an_unknown_campaign_or_field_is_wrong_use(place: Workplace) -> None:
         assert process.returncode in (1, 2), message
         assert sentence in message
         assert "Traceback" not in message
+
+
+def test_a_campaign_older_than_a_key_continues_with_its_default(database: Session) -> None:
+    config = CampaignConfig.model_validate(yaml.safe_load(FILE))
+    old = config.record()
+    del old["verify"]["relax"], old["verify"]["max_attempts"]
+    campaigns.create("short", config=old, resolved={}, seed=config.seed)
+    assert _create_or_continue(config).name == "short"
+    limited = config.verify.model_copy(update={"max_core_hours": 2.0})
+    assert _create_or_continue(config.model_copy(update={"verify": limited})).name == "short"
+    relaxing = config.verify.model_copy(update={"relax": True})
+    with pytest.raises(ConfigError, match=r"other values of verify\.relax"):
+        _create_or_continue(config.model_copy(update={"verify": relaxing}))

@@ -11,6 +11,7 @@ from agents.targets import Window
 from agents.verify import agent as agent_module
 from agents.verify.agent import VerifyAgent
 from agents.verify.backend import Availability, BackendUnavailable, DFTBackend
+from agents.verify.budget import core_time
 from agents.verify.presets import preset
 from agents.verify.settings import VerifySettings
 from db import calculations, candidates
@@ -232,6 +233,71 @@ def test_choice_after_a_crash_between_two_transitions_is_the_same(
     (second,) = agent.select(last=True)
     chosen = [candidates.load(one.id).formula for one in (first, second)]
     assert chosen == ["NaCl", "NaCl"]
+
+
+def finish_everything(core_seconds: float) -> None:
+    """Complete every calculation, each after so long."""
+    structure = {"lattice": cubic("Na Cl", 3.0).lattice.matrix.tolist()}
+    for one in Calculation.objects(state="submitted"):
+        species = one.structure["species"]
+        result = {
+            **{"structure": {**one.structure, **structure}, "energy_per_atom": -1.0},
+            **{"band_gap": 1.0, "is_metal": False, "direct": False, "gap_confirmed": True},
+            **{"spin_polarised": False, "magnetic_moment": 0.0, "symmetry": {}},
+            **{"cpu_seconds": 1.0, "n_atoms": len(species)},
+        }
+        attempts = [{"core_seconds": core_seconds, "campaign": one.info["campaign"]}]
+        source, to = CalculationState.SUBMITTED, CalculationState.COMPLETED
+        calculations.advance(one.hash, source, to, result=result, attempts=attempts)
+
+
+def test_budget_of_core_hours_counts_what_is_in_flight_and_what_was_measured(
+    make_agent: Any, add_candidate: Any
+) -> None:
+    """An atom costs 1 s: two for a compound, one for sodium, two for a molecule of chlorine."""
+    for n in range(4):
+        add_candidate(cubic("Na Cl", 3.0 + n), state=State.SCREENED)
+    agent = make_agent(min_pool=1, max_completed=4, max_concurrent=4, max_core_hours=7.5 / 3600)
+    progress = agent.step(last=True)
+    assert progress.submitted == 2  # 2 + 1 + 2, and 2; a third would be 9
+    assert agent.core_time().in_flight == 7.0
+    assert agent.core_time().remaining == pytest.approx(0.5)
+    assert "0.002 of 0.002 core-hours" in progress.waiting_for
+    finish_everything(0.5)
+    progress = agent.step(last=True)
+    assert agent.core_time().spent == pytest.approx(4 * 0.5)
+    assert progress.submitted == 4  # 2 s measured in place of 7 s estimated
+    finish_everything(30.0)
+    add_candidate(cubic("Na Cl", 9.0), state=State.SCREENED)
+    progress = agent.step(last=True)
+    assert agent.core_time().remaining == 0.0
+    assert (progress.done, progress.completed, progress.pool) == (True, 4, 1)
+
+
+def test_campaign_ends_when_its_core_hours_are_used_up(make_agent: Any, add_candidate: Any) -> None:
+    add_candidate(cubic("Na Cl", 3.0), state=State.SCREENED)
+    agent = make_agent(min_pool=1, max_core_hours=3.0 / 3600)  # 5 s are needed
+    assert not agent.step(last=False).done  # a cheaper one may come
+    progress = agent.step(last=True)
+    assert (progress.done, progress.submitted, progress.out_of_core_hours) == (True, 0, True)
+
+
+def test_calculations_of_another_campaign_are_not_paid_again(
+    make_agent: Any, add_candidate: Any, database: Session
+) -> None:
+    add_candidate(cubic("Na Cl", 3.0), campaign="before", state=State.SCREENED)
+    agent = make_agent(min_pool=1)
+    agent.campaign = agent.submission.campaign = "before"
+    agent.step(last=True)
+    assert core_time("before", None).in_flight == 5.0
+    add_candidate(cubic("Na Cl", 3.5), state=State.SCREENED)
+    make_agent(min_pool=1).step(last=True)
+    assert core_time("test", None).in_flight == 2.0
+    assert core_time("test", 1.0).record() == {
+        "spent": 0.0,
+        "in_flight": pytest.approx(2 / 3600),
+        "limit": 1.0,
+    }
 
 
 def test_a_reference_that_was_killed_costs_again_and_excludes_nothing(
