@@ -190,6 +190,22 @@ class Generator:
         return result
 
     @torch.inference_mode()
+    def decode_with_features(self, codes: Sequence[CrystalCodes]) -> tuple[list[Crystal], Tensor]:
+        """Turn codes into arrays and into what the network knows of them, in one forward pass.
+
+        Args:
+            codes: B codes.
+
+        Returns:
+            The crystals, and the first columns (B, F - `n_descriptors()`) of `features`.
+
+        Raises:
+            ValueError: if a code is outside its codebook.
+        """
+        arrays, learned = self.model.decode_with_features(self._quantised(codes))
+        return [Crystal(*found) for found in arrays], learned.cpu()
+
+    @torch.inference_mode()
     def features(self, codes: Sequence[CrystalCodes]) -> Tensor:
         """Return the frozen input of the property head.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from agents.propose.code_features import CodeFeatures
 from model.metrics.charge_balance import Counts, charge_balanced, counts_balanced
 from model.metrics.validity import reduced_counts, reduced_formula, shortest_distances
 
@@ -43,19 +44,20 @@ class Reading:
 class CodeReader:
     """Decodes codes and remembers what they are.
 
-    Remembering changes no answer: codes always decode to the same crystal.
+    Remembering changes no answer: codes always decode to the same crystal, whatever they are
+    decoded together with (see `CodeFeatures`).
     """
 
     def __init__(self, generator: Generator) -> None:
         """Read with a generator."""
-        self.generator = generator
+        self._features = CodeFeatures.of(generator)
         self._known: dict[CrystalCodes, Reading] = {}
 
     def read(self, codes: Sequence[CrystalCodes]) -> list[Reading]:
-        """Return what codes decode to, in the order given; new ones in one batch."""
+        """Return what codes decode to, in the order given."""
         new = list(dict.fromkeys(c for c in codes if c not in self._known))
         if new:
-            self._known.update(zip(new, readings(self.generator.decode_crystals(new)), strict=True))
+            self._known.update(zip(new, readings(self._features.decode(new)), strict=True))
         return [self._known[c] for c in codes]
 
 

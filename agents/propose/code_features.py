@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from model.property.descriptors import n_descriptors
+from model.property.descriptors import descriptors, n_descriptors
 
 if TYPE_CHECKING:
     from model.codes import CrystalCodes
+    from model.data.canonical import Crystal
     from model.generator import Generator
+
+T = TypeVar("T")
 
 ENERGY = "formation_energy_per_atom"
 CAPACITY = 20_000  # codes remembered for each generator, about 5 kB each
@@ -58,6 +62,7 @@ class CodeFeatures:
         self._generator = weakref.ref(generator)
         self._capacity = capacity
         self._rows: OrderedDict[CrystalCodes, NDArray[np.float32]] = OrderedDict()
+        self._crystals: OrderedDict[CrystalCodes, tuple[Crystal, Tensor]] = OrderedDict()
         head = generator.head
         learned = head.n_features - n_descriptors()
         energies = [name for name in head.targets if name.split("@")[0] == ENERGY]
@@ -96,41 +101,75 @@ class CodeFeatures:
             ValueError: if a code is outside its codebook.
         """
         rows = {c: self._rows[c] for c in codes if c in self._rows}
-        by_size: dict[int, list[CrystalCodes]] = {}
-        for c in dict.fromkeys(codes):
-            if c not in rows:
-                by_size.setdefault(c.n_atoms, []).append(c)
-        for missing in by_size.values():
-            for start in range(0, len(missing), _ROWS):
-                part = missing[start : start + _ROWS]
-                rows |= zip(part, self._computed(part), strict=True)
-        self._remember(rows)
+        self._in_passes((c for c in codes if c not in rows), self._described, rows)
+        _remember(self._rows, rows, self._capacity)
         if not codes:
             return np.zeros((0, self.width), dtype=np.float32)
         return np.stack([rows[c] for c in codes])
 
+    def decode(self, codes: Sequence[CrystalCodes]) -> list[Crystal]:
+        """Return the crystals of B codes, in passes of the network that the features need too.
+
+        Raises:
+            ValueError: if a code is outside its codebook.
+        """
+        return [crystal for crystal, _ in self._decoded(codes)]
+
+    def _decoded(self, codes: Sequence[CrystalCodes]) -> list[tuple[Crystal, Tensor]]:
+        """Return the crystals and the network's own features of B codes."""
+        found = {c: self._crystals[c] for c in codes if c in self._crystals}
+        self._in_passes((c for c in codes if c not in found), self._passed, found)
+        _remember(self._crystals, found, self._capacity)
+        return [found[c] for c in codes]
+
+    def _in_passes(
+        self,
+        missing: Iterable[CrystalCodes],
+        compute: Callable[[list[CrystalCodes]], Iterable[T]],
+        result: dict[CrystalCodes, T],
+    ) -> None:
+        """Compute what is missing, each time for `_ROWS` codes with equally many atoms."""
+        by_size: dict[int, list[CrystalCodes]] = {}
+        for c in dict.fromkeys(missing):
+            by_size.setdefault(c.n_atoms, []).append(c)
+        for same in by_size.values():
+            for start in range(0, len(same), _ROWS):
+                part = same[start : start + _ROWS]
+                full = part + [part[-1]] * (_ROWS - len(part))
+                result.update(zip(part, compute(full), strict=False))
+
+    def _passed(self, full: list[CrystalCodes]) -> Iterable[tuple[Crystal, Tensor]]:
+        crystals, learned = self._shipped().decode_with_features(full)
+        return zip(crystals, learned, strict=True)
+
     @torch.inference_mode()
-    def _computed(self, part: list[CrystalCodes]) -> Iterable[NDArray[np.float32]]:
-        """Return the rows of at most `_ROWS` codes with equally many atoms."""
-        generator = self._generator()
-        if generator is None:
-            raise ReferenceError("the generator whose codes are described is gone")
-        head = generator.head
-        full = part + [part[-1]] * (_ROWS - len(part))
-        features = generator.features(full)
+    def _described(self, full: list[CrystalCodes]) -> Iterable[NDArray[np.float32]]:
+        head = self._shipped().head
+        crystals, learned = zip(*self._decoded(full), strict=True)
+        described = descriptors([(c.numbers, c.frac, c.cell) for c in crystals])
+        features = torch.cat([torch.stack(learned), described], -1)
         scaled = (features - head.feature_mean) / head.feature_scale
         columns = [_LINEAR * torch.asinh(scaled / _LINEAR)]
         if self._outputs:
             means = head.predict(features)
             columns.append(head.hidden(features).transpose(0, 1).flatten(1))
             columns += [means[name][0][:, None] for name in self._outputs]
-        rows = torch.cat(columns, 1).numpy().astype(np.float32)
-        return rows[: len(part)]
+        rows: NDArray[np.float32] = torch.cat(columns, 1).numpy().astype(np.float32)
+        return rows
 
-    def _remember(self, rows: Mapping[CrystalCodes, NDArray[np.float32]]) -> None:
-        """Keep rows, the latest used last, and forget those not used for longest."""
-        for codes, row in rows.items():
-            self._rows[codes] = row
-            self._rows.move_to_end(codes)
-        while len(self._rows) > self._capacity:
-            self._rows.popitem(last=False)
+    def _shipped(self) -> Generator:
+        generator = self._generator()
+        if generator is None:
+            raise ReferenceError("the generator whose codes are described is gone")
+        return generator
+
+
+def _remember(
+    memory: OrderedDict[CrystalCodes, T], used: Mapping[CrystalCodes, T], capacity: int
+) -> None:
+    """Keep what was used, the latest last, and forget what was not used for longest."""
+    for codes, value in used.items():
+        memory[codes] = value
+        memory.move_to_end(codes)
+    while len(memory) > capacity:
+        memory.popitem(last=False)

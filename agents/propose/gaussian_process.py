@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 EXACT = 1500  # labels up to which nothing is approximated
 _INDUCING = 768  # training points that stand for all beyond that
-_TUNED_ON = 256  # labels that the kernel's parameters are chosen with
+_TUNED_ON = 192  # labels that the kernel's parameters are chosen with
 _ITERATIONS = 30
 _SMALLEST_NOISE = 1e-3  # variance, in units of the labels' own
 _JITTER = 1e-6  # of the function's variance, on the diagonal of the inducing points
@@ -62,7 +62,7 @@ class Kernel:
 class GaussianProcess:
     """Regression of one number on blocks of features, with an uncertainty.
 
-    The kernel's parameters maximise the marginal likelihood of at most 256 of the labels times a
+    The kernel's parameters maximise the marginal likelihood of at most 192 of the labels times a
     broad prior (a short descent with exact gradients). Up to `EXACT` labels all are used as they
     are; beyond, the posterior is projected on a random part of them, so that time grows linearly.
 

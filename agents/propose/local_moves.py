@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 AXES = 3
 _SAME_PLACE = 0.02
 """Codes nearer than this (fraction of the cell) stand for the same coordinate."""
+_REDRAW_EVERY = 3
+"""Polymorphs are drawn in one call of so many, more of them: few at once cost as much as many."""
 
 
 class LocalMoves:
@@ -51,6 +53,8 @@ class LocalMoves:
     ) -> list[CrystalCodes]:
         """Move a share of crystals in their local codes, each by one move drawn at random.
 
+        All moves are equally frequent over many calls.
+
         Args:
             codes: Crystals.
             share: Chance that one is moved.
@@ -59,12 +63,13 @@ class LocalMoves:
         moves = (self.exchange_species, self.swap_sites, self.move_coordinate, self.transplant)
         result = list(codes)
         redrawn = []
+        together = rng.random() * _REDRAW_EVERY < 1
+        chance = _REDRAW_EVERY / (len(moves) + 1) if together else 0.0
         for i in np.flatnonzero(rng.random(len(codes)) < share).tolist():
-            kind = int(rng.integers(len(moves) + 1))
-            if kind == len(moves):
+            if rng.random() < chance:
                 redrawn.append(i)
             else:
-                result[i] = moves[kind](codes[i], rng)
+                result[i] = moves[int(rng.integers(len(moves)))](codes[i], rng)
         polymorphs = self.redraw([codes[i] for i in redrawn], seed=int(rng.integers(2**31)))
         for place, polymorph in zip(redrawn, polymorphs, strict=True):
             result[place] = polymorph

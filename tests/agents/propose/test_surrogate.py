@@ -139,8 +139,21 @@ def test_memory_is_bounded_and_shared_and_freed(perov5, drawn, monkeypatch):
 def test_known_codes_are_not_computed_again(perov5, drawn, monkeypatch):
     features = CodeFeatures(perov5)
     features(drawn[:40])
-    monkeypatch.setattr(features, "_computed", lambda part: pytest.fail(f"{len(part)} again"))
+    for method in ("_described", "_passed"):
+        monkeypatch.setattr(features, method, lambda part: pytest.fail(f"{len(part)} again"))
     assert features(drawn[10:30]).shape == (20, features.width)
+    assert len(features.decode(drawn[5:25])) == 20
+
+
+def test_decoding_is_the_generators_and_not_repeated_for_features(mp20, monkeypatch):
+    codes = recombine(mp20, 40, np.random.default_rng(6))
+    features = CodeFeatures(mp20)
+    for own, crystal in zip(features.decode(codes), mp20.decode_crystals(codes), strict=True):
+        np.testing.assert_array_equal(own.numbers, crystal.numbers)
+        np.testing.assert_allclose(own.frac, crystal.frac, atol=1e-5)
+        np.testing.assert_allclose(own.cell, crystal.cell, rtol=1e-5)
+    monkeypatch.setattr(features, "_passed", lambda part: pytest.fail(f"{len(part)} again"))
+    assert features(codes).shape == (40, features.width)
 
 
 def test_labels_it_cannot_learn_from_are_refused(perov5, drawn):
