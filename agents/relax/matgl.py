@@ -129,7 +129,7 @@ class MatglPotential(Potential):
             raise MissingPackage(
                 f"{directory} needs matgl: pip install 'discovery[matgl]'"
             ) from error
-        _require_own_classes(directory)
+        require_own_classes(directory)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the gate, not a warning, decides
             try:
@@ -163,7 +163,7 @@ class MatglPotential(Potential):
         )
 
 
-def _require_own_classes(directory: Path) -> None:
+def require_own_classes(directory: Path) -> None:
     """Refuse a `model.json` that names a module outside matgl, which matgl would import."""
     try:
         module = json.loads((directory / "model.json").read_text())["@module"]

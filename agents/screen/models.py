@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents.screen.screen import MissingModel, Screen, UnsoundModel
-from agents.screen.settings import KNOWN_MODELS, ScreenSettings
+from agents.screen.settings import KNOWN_MODELS, MATGL_PREFIX, ScreenSettings
 
 Choice = dict[str, Any]
-"""Plain JSON: ``name``, ``used``, ``version``, ``reason`` (why it is absent, else None), and for
-MEGNet ``files`` (property to sha256) and ``batch``."""
+"""Plain JSON: ``name``, ``used``, ``version``, ``reason`` (why it is absent, else None), and for a
+model that takes structures ``files`` (what to sha256) and ``batch``."""
+
+HEAD = "head"
+"""The property head is loaded with the generator, not here."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,40 @@ class ScreenModels:
     absent: dict[str, str] = field(default_factory=dict)
 
 
+def load_screen(name: str, *, batch: int = 64, device: str = "cpu") -> Screen:
+    """Load a property model that takes structures, past its sanity gate.
+
+    Args:
+        name: ``megnet`` or ``matgl:NAME``.
+        batch: Crystals in one pass.
+        device: Where to compute.
+
+    Returns:
+        The model.
+
+    Raises:
+        MissingModel: Its weights are not there.
+        UnsoundModel: They do not reproduce known values.
+        ValueError: There is no such model.
+    """
+    if name == "megnet":
+        from agents.screen.megnet import MEGNet
+
+        return MEGNet.load(batch=batch, device=device)
+    if name.startswith(MATGL_PREFIX):
+        from agents.screen.matgl import MatglScreen
+
+        return MatglScreen.load(name.removeprefix(MATGL_PREFIX), device=device)
+    raise ValueError(
+        f"unknown screen {name!r}: known are {', '.join(known_screens())} and matgl:NAME"
+    )
+
+
+def known_screens() -> list[str]:
+    """Return the names of the models that take structures and need no name of a file."""
+    return [name for name in KNOWN_MODELS if name != HEAD]
+
+
 def resolve_models(settings: ScreenSettings) -> list[Choice]:
     """Decide which models are used; every one is loaded, so a broken one stops the campaign here.
 
@@ -36,13 +73,15 @@ def resolve_models(settings: ScreenSettings) -> list[Choice]:
         settings: With ``models`` either ``auto`` or a list of names.
 
     Returns:
-        One choice for each known model, used or not; plain JSON for the campaign's record.
+        One choice for each known model, used or not, and each that is named; plain JSON for the
+        campaign's record.
 
     Raises:
         MissingModel: A model is named in ``models`` and its weights are not there.
         UnsoundModel: Weights are there and do not reproduce their known values.
     """
-    return [_resolve(name, settings) for name in KNOWN_MODELS]
+    named = () if settings.models == "auto" else settings.models
+    return [_resolve(name, settings) for name in dict.fromkeys([*KNOWN_MODELS, *named])]
 
 
 def load_models(choices: Sequence[Choice], *, device: str = "cpu") -> ScreenModels:
@@ -61,29 +100,27 @@ def load_models(choices: Sequence[Choice], *, device: str = "cpu") -> ScreenMode
     """
     screens: list[Screen] = []
     used = {choice["name"]: choice for choice in choices if choice["used"]}
-    if "megnet" in used:
-        from agents.screen.megnet import MEGNet
-
-        megnet = MEGNet.load(batch=used["megnet"]["batch"], device=device)
-        if megnet.digests != used["megnet"]["files"]:
+    for name, choice in used.items():
+        if name == HEAD:
+            continue
+        screen = load_screen(name, batch=choice["batch"], device=device)
+        if dict(screen.digests) != choice["files"]:
             raise UnsoundModel(
-                "MEGNet's files on this machine are not those the campaign was started with: "
+                f"the files of {name} on this machine are not those the campaign was started with: "
                 "use the same ones or start a campaign with another name"
             )
-        screens.append(megnet)
+        screens.append(screen)
     absent = {choice["name"]: choice["reason"] for choice in choices if not choice["used"]}
-    return ScreenModels(tuple(screens), "head" in used, absent)
+    return ScreenModels(tuple(screens), HEAD in used, absent)
 
 
 def _resolve(name: str, settings: ScreenSettings) -> Choice:
     if settings.models != "auto" and name not in settings.models:
         return _absent(name, "not among the models of this campaign")
-    if name == "head":
+    if name == HEAD:
         return {"name": name, "used": True, "version": "the campaign's live head", "reason": None}
-    from agents.screen.megnet import MEGNet
-
     try:
-        megnet = MEGNet.load(batch=settings.megnet_batch)
+        screen = load_screen(name, batch=settings.megnet_batch)
     except MissingModel as error:
         if settings.models != "auto":
             raise
@@ -91,10 +128,10 @@ def _resolve(name: str, settings: ScreenSettings) -> Choice:
     return {
         "name": name,
         "used": True,
-        "version": megnet.version,
+        "version": screen.version,
         "reason": None,
-        "files": megnet.digests,
-        "batch": megnet.batch,
+        "files": dict(screen.digests),
+        "batch": settings.megnet_batch,
     }
 
 

@@ -11,8 +11,9 @@ made-up number.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from agents.paths import MissingFile
@@ -49,10 +50,12 @@ class Screen(ABC):
     Attributes:
         name: Name in records, for instance ``megnet``.
         version: Version of its weights.
+        digests: sha256 of each file of weights; what a worker compares before it uses them.
     """
 
     name: str
     version: str
+    digests: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def predict(
