@@ -8,8 +8,8 @@ from db import calculations
 from db.documents import Calculation
 from db.states import CalculationState
 
-CIRCUMSTANCES = frozenset({"timeout", "killed", "lost", "defused"})
-"""Kinds of failure that say nothing about the crystal."""
+CIRCUMSTANCES = frozenset({"timeout", "killed", "lost", "defused", "unavailable"})
+"""Kinds of failure that say nothing about the crystal (``unavailable``: the code or its data)."""
 
 BY_PARENT = "parent"
 """Kind of failure of a calculation whose parent failed; it was not run."""

@@ -234,4 +234,8 @@ def load_backend(name: str) -> DFTBackend[Any]:
         from agents.verify.gpaw import GPAWBackend
 
         return GPAWBackend()
-    raise ValueError(f"no DFT backend named {name!r}: choose gpaw")
+    if name == "vasp":
+        from agents.verify.vasp import VASPBackend
+
+        return VASPBackend()
+    raise ValueError(f"no DFT backend named {name!r}: choose gpaw or vasp")

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-RESTART_FILES = ("density.gpw",)
+RESTART_FILES = ("density.gpw", "CHGCAR")
 """What a following task starts from; kept as it is, for as long as one may follow."""
 
 MAX_FILE_BYTES = 20 * 2**20

@@ -18,11 +18,11 @@ class VerifySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    backend: Literal["auto", "gpaw", "none"] = Field(
+    backend: Literal["auto", "gpaw", "vasp", "none"] = Field(
         default="auto", description='"auto" is GPAW where it is installed; "none" verifies nothing'
     )
-    preset: Literal["fast", "standard"] = Field(
-        default="fast", description="named set of DFT settings"
+    preset: Literal["fast", "standard", "mp24", "mp24-pbe"] = Field(
+        default="fast", description='named set of DFT settings; "mp24" and "mp24-pbe" are VASP\'s'
     )
 
     relax: bool = Field(
@@ -108,6 +108,11 @@ class VerifySettings(BaseModel):
             raise ValueError(
                 f"max_completed {self.max_completed} exceeds max_submitted {self.max_submitted}: "
                 "so many results can never come back"
+            )
+        if self.preset.startswith("mp24") and self.backend != "vasp":
+            raise ValueError(
+                f"preset {self.preset} is an input set of VASP, but backend is {self.backend}: "
+                "set backend: vasp, or choose fast or standard"
             )
         return self
 
