@@ -13,6 +13,7 @@ from agents.verify.formation import formation_energy_per_atom, mp2020_correction
 from agents.verify.ladder import changes_level
 from agents.verify.launches import answer, attempts_of
 from agents.verify.outputs import release
+from agents.verify.references import ground_state_energy
 from agents.verify.settings import VerifySettings
 from agents.verify.submission import AGENT, OWN_FAILURES, describe, fail_by_parent
 from agents.verify.workflow import COMPOUND
@@ -187,6 +188,8 @@ def verification_record(
         compound: The completed calculation of the candidate's crystal.
         references: The completed calculation of each of its elements' reference phases.
         windows: The campaign's targets, judged by the raw formation energy and the confirmed gap.
+            Where a U was used the raw value measures a compound with U against elements without,
+            which is no formation energy: there the corrected one is judged.
         relax: The completed relaxation before it, where there is one.
         gap: The completed calculation of the gap, where ``compound`` has none.
 
@@ -197,26 +200,39 @@ def verification_record(
     result, confirmed = compound.result, (gap or compound).result
     own = [one for one in (relax, compound, gap) if one is not None]
     structure = record_to_structure(result["structure"])
-    energies = {element: one.result["energy_per_atom"] for element, one in references.items()}
+    energies = {
+        element: ground_state_energy(one.result["energy_per_atom"], one.info)
+        for element, one in references.items()
+    }
     raw = formation_energy_per_atom(
         structure.composition.get_el_amt_dict(), result["energy_per_atom"], energies
     )
-    correction = mp2020_correction(structure)
+    hubbard_u = result.get("hubbard_u", {})
+    correction = mp2020_correction(structure, hubbard_u)
     corrected = None if correction.per_atom is None else raw + correction.per_atom
     windows = tuple(windows)
     values = {"formation_energy_per_atom": raw, "band_gap": confirmed["band_gap"]}
-    targets = hits(windows, values)
+    judged = raw if corrected is None or not hubbard_u else corrected
+    targets = hits(windows, {**values, "formation_energy_per_atom": judged})
     seconds = sum(one.result["cpu_seconds"] for one in own)
     reference_seconds = sum(one.result["cpu_seconds"] for one in references.values())
     return {
         **values,
         "formation_energy_per_atom_mp2020": corrected,
         "mp2020_terms": list(correction.terms),
+        "formation_energy_per_atom_judged": judged,
+        "hubbard_u": hubbard_u,
         "energy_per_atom": result["energy_per_atom"],
         "reference_energies": energies,
+        "reference_stand_ins": {
+            element: one.info["phase"]
+            for element, one in references.items()
+            if "stands_for" in one.info
+        },
         "is_metal": confirmed["is_metal"],
         "direct": confirmed["direct"],
         "gap_confirmed": confirmed["gap_confirmed"],
+        "gap_consistent": confirmed.get("gap_consistent"),
         "spin_polarised": result["spin_polarised"],
         "magnetic_moment": result["magnetic_moment"],
         "space_group": result["symmetry"].get("space_group"),

@@ -12,17 +12,14 @@ if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
 
-# The first attempt leaves mixing to GPAW (MSR1); the second is Pulay mixing with short steps.
-ATTEMPTS: tuple[dict[str, Any], ...] = (
-    {},
-    {"mixer": {"name": "pulay", "beta": 0.02, "nmaxold": 8, "weight": 100.0}},
-)
 OWN_CHANGES = frozenset({"mixer", "eigensolver"})
 """Keywords of GPAW that an attempt may change besides the fields of the settings."""
 
+SCF_LOG = "scf.txt"
+
 
 class NotConverged(RuntimeError):
-    """No attempt reached self-consistency."""
+    """Self-consistency, or the end of a relaxation, was not reached."""
 
 
 def atoms_of(cell: Structure, settings: DFTSettings, molecule: bool) -> tuple[Atoms, bool]:
@@ -108,34 +105,28 @@ def parameters(
 def converge(
     atoms: Atoms, keywords: Mapping[str, Any], changes: Mapping[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
-    """Attach a calculator and bring it to self-consistency.
+    """Attach a calculator and bring it to self-consistency, once.
+
+    Another attempt with slower mixing is another run (`agents.verify.ladder`).
 
     Args:
         atoms: What is computed; gets the calculator.
         keywords: From `parameters`.
-        changes: What this attempt is to change, of which `OWN_CHANGES` matter here. With any there
-            is one attempt; without, mixing is slowed once (`ATTEMPTS`).
+        changes: What this attempt is to change, of which `OWN_CHANGES` matter here.
 
     Returns:
-        The calculator, and how it got there: ``scf_attempt`` and ``scf_options``.
+        The calculator, and those of GPAW's own keywords that were changed (``scf_options``).
 
     Raises:
-        NotConverged: No attempt got there.
+        NotConverged: It did not get there.
     """
     from gpaw import GPAW, KohnShamConvergenceError
 
-    asked = {name: changes[name] for name in sorted(OWN_CHANGES & set(changes))}
-    attempts = (asked,) if asked else ATTEMPTS
-    for number, options in enumerate(attempts, start=1):
-        limit = keywords["maxiter"] * number
-        calculator = GPAW(**{**keywords, **options, "maxiter": limit, "txt": f"scf-{number}.txt"})
-        atoms.calc = calculator
-        try:
-            atoms.get_potential_energy()
-        except KohnShamConvergenceError:
-            continue
-        return calculator, {"scf_attempt": number, "scf_options": dict(options)}
-    raise NotConverged(
-        f"SCF did not converge in {len(attempts)} attempts of {keywords['maxiter']} iterations "
-        "and more"
-    )
+    options = {name: changes[name] for name in sorted(OWN_CHANGES & set(changes))}
+    calculator = GPAW(**{**keywords, **options, "txt": SCF_LOG})
+    atoms.calc = calculator
+    try:
+        atoms.get_potential_energy()
+    except KohnShamConvergenceError as error:
+        raise NotConverged(f"SCF did not converge in {keywords['maxiter']} iterations") from error
+    return calculator, {"scf_options": options}

@@ -28,7 +28,7 @@ def ground_state(task: TaskInput) -> tuple[Any, Structure, dict[str, Any]]:
         cell, ``energy_per_atom`` for comparisons, moments in μB, the largest force in eV/Å.
 
     Raises:
-        NotConverged: No attempt reached self-consistency.
+        NotConverged: Self-consistency was not reached.
     """
     started = time.monotonic()
     cell, size, symmetry = prepared_cell(task)

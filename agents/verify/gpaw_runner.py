@@ -38,7 +38,7 @@ def calculate(task: TaskInput) -> dict[str, Any]:
         ``cpu_seconds`` and ``max_memory_mb``.
 
     Raises:
-        NotConverged: No attempt reached self-consistency.
+        NotConverged: Self-consistency was not reached.
         ValueError: GPAW does not do this task, or the input is broken.
     """
     if task.task not in TASKS:

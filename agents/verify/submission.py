@@ -11,7 +11,7 @@ from agents.verify.backend import DFTBackend, LevelSettings
 from agents.verify.identity import calculation_spec, find_equal
 from agents.verify.ladder import ladder
 from agents.verify.launchpad import add_firework
-from agents.verify.references import is_molecule
+from agents.verify.references import is_molecule, reference_info
 from agents.verify.settings import VerifySettings
 from agents.verify.workflow import COMPOUND, category, leaves_restart_files, steps
 from db import calculations, candidates
@@ -160,7 +160,7 @@ class Submission:
                 self.dft,
                 kind="reference",
                 molecule=is_molecule(element),
-                info={"element": element},
+                info=reference_info(element),
             )
         return dict(self._references[element])
 

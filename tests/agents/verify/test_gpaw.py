@@ -67,7 +67,7 @@ def test_failed_convergence_is_explained(tmp_path: Path) -> None:
     hopeless = FAST.model_copy(update={"max_iterations": 1, "element_k_density": 1.0})
     error = run(tmp_path, aluminium, hopeless)["error"]
     assert error["kind"] == "scf"
-    assert "2 attempts" in error["message"]
+    assert error["message"] == "SCF did not converge in 1 iterations"
     assert error["log_tail"]
     assert not (tmp_path / "output.partial").exists()
 
