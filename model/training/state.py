@@ -11,16 +11,22 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from model.settings import TrainConfig
-from model.training.progress import EpochReport
 
 _FORMAT = "discovery-training-1"
 _NAMED = 6  # differences named in an error
 _STATE, _HISTORY, _LOCK = "state.pt", "history.jsonl", "lock"
+
+
+class Report(Protocol):
+    """What the history has one line of."""
+
+    def record(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
 
 
 class UnusableState(ValueError):
@@ -118,20 +124,18 @@ class TrainingFolder:
         state: dict[str, Any] = content["training"]
         return state
 
-    def begin(self, history: Sequence[EpochReport]) -> None:
+    def begin(self, history: Sequence[Report]) -> None:
         """Write the history up to here, in place of lines whose state was not saved."""
         lines = [json.dumps(report.record()) + "\n" for report in history]
         (self.path / _HISTORY).write_text("".join(lines))
 
-    def save(
-        self, state: Mapping[str, Any], expected: Mapping[str, Any], report: EpochReport
-    ) -> None:
+    def save(self, state: Mapping[str, Any], expected: Mapping[str, Any], report: Report) -> None:
         """Replace the state and add to the history.
 
         Args:
             state: tensors and plain values, as `torch.load(weights_only=True)` accepts.
             expected: `fingerprint` of the training.
-            report: of the epoch that ended.
+            report: of the part that ended.
         """
         content = {"format": _FORMAT, "fingerprint": dict(expected), "training": dict(state)}
         partial = self.path / f"{_STATE}.new"
