@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 TargetProperty = Literal["formation_energy_per_atom", "band_gap", "energy_above_hull"]
 
@@ -46,6 +46,31 @@ class Window(BaseModel):
                 f"the window of {self.property} is empty: min {self.min} is above max {self.max}"
             )
         return self
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a window as a command line gives it.
+
+        Args:
+            text: ``band_gap:0.5:2.5``; a bound left out is open:
+                ``formation_energy_per_atom::-0.5``.
+
+        Raises:
+            ValueError: It is not of this form, or the window is impossible.
+        """
+        name, *bounds = text.split(":")
+        try:
+            low, high = (float(bound) if bound.strip() else None for bound in bounds)
+        except ValueError:
+            raise ValueError(
+                f"{text!r} is no window: write band_gap:0.5:2.5, or leave a bound out as in "
+                "formation_energy_per_atom::-0.5"
+            ) from None
+        try:
+            return cls.model_validate({"property": name, "min": low, "max": high})
+        except ValidationError as error:
+            faults = "; ".join(one["msg"].removeprefix("Value error, ") for one in error.errors())
+            raise ValueError(f"{text!r} is no window: {faults}") from error
 
     def contains(self, value: float) -> bool:
         """Say whether a value lies inside, the bounds included."""

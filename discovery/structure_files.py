@@ -32,16 +32,33 @@ def read_structures(paths: Sequence[Path]) -> dict[str, Structure]:
             partially occupied sites.
     """
     found: dict[str, Structure] = {}
+    for name, crystal in read_each(paths).items():
+        if isinstance(crystal, StructureFileError):
+            raise crystal
+        found[name] = crystal
+    return found
+
+
+def read_each(paths: Sequence[Path]) -> dict[str, Structure | StructureFileError]:
+    """Read crystals from files, one that cannot be read not stopping the others.
+
+    Args:
+        paths: as for `read_structures`.
+
+    Returns:
+        Name to crystal, or to the error that `read_structures` would raise for it, in the order
+        given.
+    """
+    found: dict[str, Structure | StructureFileError] = {}
     for path in paths:
-        crystals = list(_read(path))
-        if not crystals:
-            raise StructureFileError(f"{path} holds no crystal")
-        for number, structure in enumerate(crystals, start=1):
+        crystals = list(_read(path)) or [StructureFileError(f"{path} holds no crystal")]
+        for number, crystal in enumerate(crystals, start=1):
             name = str(path) if len(crystals) == 1 else f"{path}#{number}"
-            if not structure.is_ordered:
-                raise StructureFileError(f"{name} has partially occupied sites: order it first")
-            structure.remove_oxidation_states()
-            found[name] = structure
+            if not isinstance(crystal, StructureFileError) and not crystal.is_ordered:
+                crystal = StructureFileError(f"{name} has partially occupied sites: order it first")
+            elif not isinstance(crystal, StructureFileError):
+                crystal.remove_oxidation_states()
+            found[name] = crystal
     return found
 
 
@@ -77,11 +94,13 @@ def write_structures(structures: Mapping[str, Structure], out: Path) -> None:
         raise StructureFileError(f"cannot write to {out}: {error.strerror}") from error
 
 
-def _read(path: Path) -> Iterator[Structure]:
+def _read(path: Path) -> Iterator[Structure | StructureFileError]:
+    """Yield the crystals of a file, and an error for each that is none or for the rest of it."""
     from pymatgen.core import Structure
 
     if not path.is_file():
-        raise StructureFileError(f"there is no file {path}")
+        yield StructureFileError(f"there is no file {path}")
+        return
     try:
         if path.suffix in (".extxyz", ".xyz"):
             from ase.io import read
@@ -96,18 +115,16 @@ def _read(path: Path) -> Iterator[Structure]:
             from pymatgen.io.vasp import Poscar
 
             yield Structure.from_sites(Poscar.from_file(path).structure.sites)
-    except StructureFileError:
-        raise
     except (ValueError, LookupError, OSError, AssertionError, AttributeError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise StructureFileError(
+        yield StructureFileError(
             f"{path} cannot be read as CIF (.cif), extended XYZ (.extxyz, .xyz) or POSCAR: {reason}"
-        ) from error
+        )
 
 
-def _crystal(atoms: Atoms, path: Path) -> Structure:
+def _crystal(atoms: Atoms, path: Path) -> Structure | StructureFileError:
     from agents.relax.calculator import structure_from_atoms
 
     if not atoms.pbc.all():
-        raise StructureFileError(f"{path} has no cell that is periodic in all directions")
+        return StructureFileError(f"{path} has no cell that is periodic in all directions")
     return structure_from_atoms(atoms)

@@ -97,10 +97,12 @@ def test_a_head_that_gives_nan_is_not_believed(
 def test_own_structures_get_a_full_report(generator: Any) -> None:
     decorated = rock_salt(["Na", "Cl"])
     decorated.add_oxidation_state_by_element({"Na": 1, "Cl": -1})
-    records = screen_structures(
-        {"a.cif": decorated, "b.cif": rock_salt(["K", "Cl"])},
-        [HeadScreen(generator)],
-        absent={"megnet": "weights not found"},
+    records = list(
+        screen_structures(
+            {"a.cif": decorated, "b.cif": rock_salt(["K", "Cl"])},
+            [HeadScreen(generator)],
+            absent={"megnet": "weights not found"},
+        )
     )
     assert [(r["id"], r["formula"], len(r["predictions"])) for r in records] == [
         ("a.cif", "NaCl", 2),
@@ -115,7 +117,16 @@ def test_own_structures_get_a_full_report(generator: Any) -> None:
     }
 
 
-def test_disordered_structure_is_refused_by_name(generator: Any) -> None:
+def test_what_cannot_be_screened_is_named_and_does_not_stop_the_others(generator: Any) -> None:
     disordered = Structure(Lattice.cubic(4), [{"Na": 0.5, "K": 0.5}], [[0, 0, 0]])
-    with pytest.raises(ValueError, match=r"c\.cif.*partially occupied"):
-        screen_structures({"c.cif": disordered}, [])
+    flat = Structure([[4, 0, 0], [8, 0, 0], [0, 0, 4]], ["Na"], [[0, 0, 0]])
+    records = list(
+        screen_structures(
+            {"c.cif": disordered, "d.cif": flat, "e.cif": rock_salt(["Na", "Cl"])},
+            [HeadScreen(generator)],
+        )
+    )
+    assert [record["id"] for record in records] == ["c.cif", "d.cif", "e.cif"]
+    assert "partially occupied" in records[0]["error"]
+    assert "no volume" in records[1]["error"]
+    assert (records[2]["error"], len(records[2]["predictions"])) == (None, 2)
