@@ -16,6 +16,7 @@ from discovery.cli import (
     generator,
     models,
     relax,
+    screen,
     work,
 )
 
@@ -35,6 +36,7 @@ campaigns.register(app)
 generator.register(app)
 generate.register(app)
 relax.register(app)
+screen.register(app)
 app.add_typer(evaluate.app, name="evaluate")
 work.register(app)
 doctor.register(app)
