@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -50,8 +50,14 @@ class Correction:
     terms: tuple[str, ...]
 
 
+PBE_RUNS = ("PBE", "PBE+U", "GGA", "GGA+U")
+"""What pymatgen calls the runs of VASP that the corrections were fitted to."""
+
+
 def mp2020_correction(
-    structure: Structure, hubbard_u: Mapping[str, float] | None = None
+    structure: Structure,
+    hubbard_u: Mapping[str, float] | None = None,
+    vasp: Mapping[str, Any] | None = None,
 ) -> Correction:
     """Look up the Materials Project's 2020 corrections (doi 10.1038/s41598-021-94550-5).
 
@@ -62,15 +68,24 @@ def mp2020_correction(
     Args:
         structure: The computed crystal.
         hubbard_u: U of each element that it was computed with, eV.
+        vasp: ``run_type`` and ``potcars`` (titles) of a calculation with VASP, for which the scheme
+            itself is strict: PBE, U where the Materials Project has one, and its POTCARs.
     """
     from pymatgen.entries.compatibility import CompatibilityError, MaterialsProject2020Compatibility
     from pymatgen.entries.computed_entries import ComputedStructureEntry
 
     used = dict(hubbard_u or {})
+    parameters: dict[str, Any] = {"run_type": "GGA+U" if used else "GGA", "hubbards": used}
+    if vasp is None:
+        parameters["software"] = "gpaw"
+    elif vasp["run_type"] not in PBE_RUNS:
+        return Correction(None, (f"MP2020 corrects PBE, not {vasp['run_type']}",))
+    else:
+        parameters["potcar_spec"] = [{"titel": title} for title in vasp["potcars"]]
     scheme = MaterialsProject2020Compatibility(
-        compat_type="Advanced" if used else "GGA", check_potcar=False
+        compat_type="Advanced" if used or vasp is not None else "GGA",
+        check_potcar=vasp is not None,
     )
-    parameters = {"run_type": "GGA+U" if used else "GGA", "hubbards": used, "software": "gpaw"}
     entry = ComputedStructureEntry(structure, 0.0, parameters=parameters)
     try:
         adjustments = scheme.get_adjustments(entry)

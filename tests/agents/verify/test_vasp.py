@@ -13,6 +13,7 @@ from pymatgen.io.vasp.inputs import Incar, Kpoints, Poscar
 from pymatgen.io.vasp.sets import MP24StaticSet, MPRelaxSet, MPStaticSet
 
 from agents.verify.backend import BackendUnavailable, check_recorded, load_backend
+from agents.verify.formation import mp2020_correction
 from agents.verify.identity import calculation_spec
 from agents.verify.tasks import Task
 from agents.verify.vasp import VASPBackend
@@ -173,3 +174,19 @@ def test_campaign_goes_on_only_with_the_sets_it_started_with(potcars: Path) -> N
     assert VASPSettings.model_validate(settings.record()) == settings
     with pytest.raises(ValueError, match="choose one of fast, standard, mp24, mp24-pbe"):
         preset("accurate")
+
+
+def test_mp2020_is_strict_with_vasp(hematite: Structure) -> None:
+    own = {"run_type": "PBE+U", "potcars": ["PAW_PBE Fe_pv 02Aug2007", "PAW_PBE O 08Apr2002"]}
+    found = mp2020_correction(hematite, {"Fe": 5.3}, own)
+    # -0.687 eV for each O and -2.256 for each Fe (doi 10.1038/s41598-021-94550-5)
+    assert found.per_atom == pytest.approx((3 * -0.687 + 2 * -2.256) / 5, abs=1e-3)
+    refused = [
+        mp2020_correction(hematite, {}, {**own, "run_type": "PBE"}),
+        mp2020_correction(hematite, {"Fe": 4.0}, own),
+        mp2020_correction(hematite, {}, {**own, "run_type": "R2SCAN"}),
+        mp2020_correction(hematite, {"Fe": 5.3}, {**own, "potcars": ["PAW_PBE Fe 06Sep2000"]}),
+    ]
+    assert [one.per_atom for one in refused] == [None] * 4
+    assert "not R2SCAN" in refused[2].terms[0]
+    assert "POTCAR" in refused[3].terms[0]
