@@ -42,6 +42,9 @@ KEPT: frozenset[State] = frozenset(
     state for state in LEASABLE if State.FAILED not in ALLOWED[state]
 )
 """States that a worker's failure does not end; it gives the candidate up and leaves it there."""
+# A person may have a failed calculation run again; the candidate that failed by it waits for it,
+# but no worker leases it, which is why this comes last.
+ALLOWED[State.FAILED] |= {State.VERIFYING}
 
 
 class CalculationState(StrEnum):

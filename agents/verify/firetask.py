@@ -35,6 +35,7 @@ from agents.verify.outputs import keep
 workflow_lock.install()  # whatever launcher loads this module needs it
 
 POLL_SECONDS = 0.1
+CANCEL_SECONDS = 2.0
 TAIL_BYTES = 4000
 PR_SET_PDEATHSIG = 1
 SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -82,14 +83,24 @@ class RunDFT(FiretaskBase):
             if "error" in found:
                 return FWAction(stored_data={**stored, "attempts": [], **found})
             document["parent"] = found
-        answer, attempts = climb(fw_spec, document, folder)
+        answer, attempts = climb(fw_spec, document, folder, self._cancelled)
         kept = keep(folder, restart=bool(fw_spec.get("restart")) and "result" in answer)
         outputs = {"folder": str(folder), "attempt": Path(attempts[-1]["folder"]).name, **kept}
         return FWAction(stored_data={**stored, "attempts": attempts, "outputs": outputs, **answer})
 
+    def _cancelled(self) -> str | None:
+        """Say why a person takes this calculation out while it runs; None where nobody does."""
+        if not hasattr(self, "launchpad"):  # queued before the spec asked FireWorks for it
+            return None
+        found = self.launchpad.fireworks.find_one({"fw_id": self.fw_id}, {"spec.cancelled": 1})
+        return (found or {}).get("spec", {}).get("cancelled")
+
 
 def climb(
-    spec: dict[str, Any], document: dict[str, Any], folder: Path
+    spec: dict[str, Any],
+    document: dict[str, Any],
+    folder: Path,
+    cancelled: Callable[[], str | None] = lambda: None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Run a calculation, and where it does not converge with the changes of the next rung.
 
@@ -97,6 +108,7 @@ def climb(
         spec: ``code``, ``timeout_seconds``, ``nice`` and, for more than one attempt, ``ladder``.
         document: What the runner reads, but for ``changes``.
         folder: Each attempt gets a folder of its own in it, ``attempt-1`` and so on.
+        cancelled: Asked now and then; the reason why it is to be stopped, or None.
 
     Returns:
         The last attempt's answer, a result with its ``changes``; and all attempts, with the time
@@ -120,6 +132,7 @@ def climb(
             target,
             timeout=float(spec["timeout_seconds"]),
             nice=int(spec["nice"]),
+            cancelled=cancelled,
         )
         wall = time.monotonic() - started
         error = answer.get("error")
@@ -148,7 +161,13 @@ def _cpu_of_children() -> float:
 
 
 def run_process(
-    command: list[str], folder: Path, target: Path, *, timeout: float, nice: int
+    command: list[str],
+    folder: Path,
+    target: Path,
+    *,
+    timeout: float,
+    nice: int,
+    cancelled: Callable[[], str | None] = lambda: None,
 ) -> dict[str, Any]:
     """Run a command in a session of its own until it ends, times out or is interrupted.
 
@@ -161,6 +180,7 @@ def run_process(
         target: The JSON file the command writes.
         timeout: Wall-clock limit, s.
         nice: Niceness added.
+        cancelled: Asked every `CANCEL_SECONDS`; the reason why it is to be stopped, or None.
 
     Returns:
         What ``target`` holds, or ``{"error": {...}}``.
@@ -169,7 +189,7 @@ def run_process(
         Interrupted: `stop` was set.
     """
     environment = os.environ | dict.fromkeys(SINGLE_THREADED, "1")
-    started = time.monotonic()
+    started = asked = time.monotonic()
     with (folder / "stdout.log").open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -187,6 +207,10 @@ def run_process(
                     raise Interrupted("the launcher was asked to stop")
                 if time.monotonic() - started > timeout:
                     return _error("timeout", f"no result within {timeout:g} s", folder)
+                if time.monotonic() - asked > CANCEL_SECONDS:
+                    asked, reason = time.monotonic(), cancelled()
+                    if reason is not None:
+                        return _error("defused", reason, folder)
                 time.sleep(POLL_SECONDS)
         finally:
             _kill_group(process)

@@ -10,6 +10,7 @@ import typer
 from discovery.cli import (
     campaigns,
     data,
+    dft,
     doctor,
     evaluate,
     generate,
@@ -17,6 +18,8 @@ from discovery.cli import (
     models,
     relax,
     screen,
+    train_screen,
+    verify,
     work,
 )
 
@@ -34,14 +37,17 @@ app = typer.Typer(
 
 campaigns.register(app)
 generator.register(app)
+train_screen.register(app)
 generate.register(app)
 relax.register(app)
 screen.register(app)
+verify.register(app)
 app.add_typer(evaluate.app, name="evaluate")
 work.register(app)
 doctor.register(app)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
+app.add_typer(dft.app, name="dft")
 
 OWN_PACKAGES = ("discovery", "agents", "model", "db")
 

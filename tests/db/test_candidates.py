@@ -34,6 +34,7 @@ LEGAL = {
     *STRAIGHT,
     ("screened", "screened"),  # a result is added
     ("verified", "verified"),
+    ("failed", "verifying"),  # a person has a calculation run again
     *((source, end) for source, _ in STRAIGHT for end in ("rejected", "failed")),
 }
 

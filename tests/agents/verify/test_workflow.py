@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,15 +13,11 @@ from typing import Any
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from agents.targets import Window
-from agents.verify import firetask
 from agents.verify import submission as submission_module
 from agents.verify.attempts import may_retry
-from agents.verify.backend import DFTBackend
-from agents.verify.collection import collect
 from agents.verify.identity import calculation_spec
 from agents.verify.ladder import changes_level, ladder
-from agents.verify.launchpad import add_firework, launch, launchpad
+from agents.verify.launchpad import add_firework, launch
 from agents.verify.outputs import keep, missing
 from agents.verify.presets import DFTSettings, preset
 from agents.verify.settings import VerifySettings
@@ -34,77 +29,8 @@ from db.documents import Calculation
 from db.states import CalculationState
 
 SETTINGS = VerifySettings(relax=True, separate_gap=True, nice=0)
-WINDOWS = (Window(property="band_gap", min=0.5, max=2.5),)
-
-RUNNER = """
-import json, os, pathlib, sys
-task = json.loads(pathlib.Path(sys.argv[1]).read_text())
-script = json.loads(sys.argv[3])
-pathlib.Path("scf.txt").write_text("iteration\\n" * 1000)
-pathlib.Path("seen.json").write_text(json.dumps(task))
-crystal = task["parent"]["result"]["structure"] if task.get("parent") else task["structure"]
-behaviour = script.get(task["task"], {}) if len(set(crystal["species"])) > 1 else {}
-if behaviour.get("killed"):
-    os.kill(os.getpid(), 9)
-if behaviour.get("unconverged_below", 0) > task["changes"].get("smearing", 0.05):
-    answer = {"error": {"kind": "scf", "message": "no", "log_tail": ""}}
-else:
-    if task["task"] == "relax":
-        crystal["lattice"] = [[1.1 * x for x in row] for row in crystal["lattice"]]
-    if task["task"] == "static":
-        pathlib.Path("density.gpw").write_text("density")
-    if task["task"] == "gap":
-        density = pathlib.Path(task["parent"]["folder"]) / "density.gpw"
-        assert density.read_text() == "density"
-    answer = {"result": {
-        "structure": crystal, "energy_per_atom": -3.0, "cpu_seconds": 1.0,
-        "band_gap": script.get("gap_is", 1.0), "is_metal": False, "direct": True,
-        "gap_confirmed": True, "spin_polarised": False, "magnetic_moment": 0.0,
-        "symmetry": {"space_group": 221},
-    }}
-    if task["task"] == "static" and not task["options"]["gap"]:
-        for name in ("band_gap", "is_metal", "direct", "gap_confirmed"):
-            del answer["result"][name]
-pathlib.Path(sys.argv[2]).write_text(json.dumps(answer))
-"""
-
-
 Script = dict[str, Any]
-
-
-@pytest.fixture
-def script(backend: DFTBackend[Any], monkeypatch: pytest.MonkeyPatch) -> Script:
-    """What the code does at each task; a test fills it in."""
-    behaviour: Script = {}
-
-    def command(input_file: Path, output_file: Path) -> list[str]:
-        files = [str(input_file), str(output_file)]
-        return [sys.executable, "-c", RUNNER, *files, json.dumps(behaviour)]
-
-    monkeypatch.setattr(backend, "command", command)
-    monkeypatch.setattr(firetask, "load_backend", lambda name: backend)
-    return behaviour
-
-
-@pytest.fixture
-def queue(database: Session, backend: DFTBackend[Any], script: Script) -> Submission:
-    return Submission(launchpad(database), backend, preset("fast"), SETTINGS, "test")
-
-
 Run = Callable[..., int]
-
-
-@pytest.fixture
-def run(database: Session, tmp_path: Path, queue: Submission) -> Run:
-    """Run what the queue holds, and collect it."""
-
-    def run_queue(**options: Any) -> int:
-        home = tmp_path / "home"
-        done = launch(database, threading.Event(), home=home, max_idle_seconds=0.0, **options)
-        collect("test", WINDOWS, queue.pad, SETTINGS)
-        return done
-
-    return run_queue
 
 
 def cscl(a: float = 4.1) -> Structure:
