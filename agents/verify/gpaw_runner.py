@@ -15,15 +15,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agents.verify.gpaw_bands import bands
 from agents.verify.gpaw_calculator import NotConverged
 from agents.verify.gpaw_gap import gap, static
+from agents.verify.gpaw_hybrid import hybrid
 from agents.verify.gpaw_relax import relax
+from agents.verify.gpaw_spin_orbit import spin_orbit
 from agents.verify.tasks import Task, TaskInput
 
 TASKS: dict[str, Callable[[TaskInput], dict[str, Any]]] = {
     Task.RELAX: relax,
     Task.STATIC: static,
     Task.GAP: gap,
+    Task.BANDS: bands,
+    Task.SPIN_ORBIT: spin_orbit,
+    Task.HYBRID: hybrid,
 }
 """What this runner computes; each function returns plain JSON values."""
 

@@ -40,7 +40,11 @@ class Task(StrEnum):
 FOLLOW_UP = frozenset({Task.BANDS, Task.SPIN_ORBIT, Task.HYBRID})
 """Tasks for hits; no candidate needs them to be verified."""
 
-DEFAULTS: dict[Task, dict[str, Any]] = {Task.STATIC: {"gap": True}}
+DEFAULTS: dict[Task, dict[str, Any]] = {
+    Task.STATIC: {"gap": True},
+    Task.BANDS: {"density": 10.0},  # points per Å^-1 of path
+    Task.HYBRID: {"k_density": None},  # points per Å^-1 of the mesh; None: the level's own
+}
 """Options of a task where a calculation does not say; records without a task mean the same."""
 
 RELATIVE_COST: dict[Task, float] = {
