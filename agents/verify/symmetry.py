@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 MOMENT_DECIMALS = 2
+MIN_ANGLE = 40.0
+"""Sharper cells are Niggli-reduced, degrees: GPAW calls their results unreliable, and a mesh along
+their long reciprocal vectors wastes points."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ def _primitive(structure: Structure, symprec: float) -> tuple[Structure, int] | 
         np.asarray(positions) % 1.0,
         site_properties=moments,
     )
+    if not all(MIN_ANGLE < angle < 180.0 - MIN_ANGLE for angle in primitive.lattice.angles):
+        primitive = primitive.get_reduced_structure("niggli")
     return primitive, int(dataset.number)
 
 

@@ -82,7 +82,13 @@ def test_an_antiferromagnet_keeps_its_cell_and_its_moments() -> None:
     ideal = symmetrise(ordered, 0.05, 0.1)
     assert len(ideal.structure) == 4
     assert ideal.space_group == 166
+    assert min(ideal.structure.lattice.angles) > 50  # the standard rhombohedron has 34
     by_moment = sorted(ideal.structure.site_properties["magmom"])
     assert by_moment == [-5.0, 0.0, 0.0, 5.0]
+    shortest = ideal.structure.copy()
+    shortest.remove_species(["O"])
+    distances = shortest.get_neighbor_list(3.5)  # 12 neighbours, half of them of the other kind
+    moments_of = np.array(shortest.site_properties["magmom"])
+    assert (moments_of[distances[0]] * moments_of[distances[1]] < 0).mean() == 0.5
     flipped = doubled.copy(site_properties={"magmom": [abs(moment) for moment in moments]})
     assert len(symmetrise(flipped, 0.05, 0.1).structure) == 2
