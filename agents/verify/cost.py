@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from agents.verify.presets import DFTSettings
-from agents.verify.symmetry import irreducible, mesh, symmetrise
+from agents.verify.symmetry import has_moments, irreducible, mesh, symmetrise
+from agents.verify.tasks import Task, options_of
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -14,43 +16,76 @@ if TYPE_CHECKING:
 BOHR = 0.529177210903
 HARTREE = 27.211386245988
 
-# Fitted to 17 five-atom perovskites with the preset `fast` on one core (15 to 29 bands, 20 to 260
-# k-points): 0.8 to 1.1 microseconds for each coefficient, k-point, spin and SCF iteration.
-SECONDS_START = 1.0
+# Measured on one core, see docs/dft.md; `benchmarks/dft.py cost` compares.
+SECONDS_START = 1.5
 SECONDS_PER_STEP = 1.5e-3
 SECONDS_PER_COEFFICIENT = 8.5e-7
-GAP_SHARE = 0.7  # the denser mesh needs fewer iterations, and only where there is a gap
+GAP_SHARE = 0.7  # the denser mesh needs fewer iterations, for fewer bands
 ITERATIONS = 11
 ITERATIONS_ELEMENT = 7
 ITERATIONS_MAGNETIC = 18
+RELAX_STEPS = 6  # of a crystal that a potential has relaxed before
+ITERATIONS_MOVED = 6  # the density of the step before is a good start
+SECONDS_GAP_TASK = 0.5  # reading the density
 
 
-def estimate(structure: Structure, settings: DFTSettings, electrons: float) -> float:
+def estimate(
+    structure: Structure,
+    settings: DFTSettings,
+    electrons: float,
+    task: Task = Task.STATIC,
+    options: Mapping[str, Any] | None = None,
+) -> float:
     """Estimate the seconds one calculation takes on one core.
 
     Args:
         structure: Crystal, or molecule in a box (recognised by its empty volume).
         settings: Settings of the calculation.
         electrons: Valence electrons in the given cell.
+        task: ``static``, ``gap`` or ``relax``.
+        options: Of the task.
 
     Returns:
-        Seconds, the mesh that confirms the gap included; infinite where the cell is broken.
+        Seconds; infinite where the cell is broken.
     """
+    complete = options_of(task, options)
     if is_in_vacuum(structure):
-        return _steps(structure, settings, electrons, 1)
+        return SECONDS_START + ITERATIONS * _step(structure, settings, electrons, 1, spins=2)
     try:
         ideal = symmetrise(structure, settings.symprec, settings.max_displacement)
     except ValueError:
         return math.inf
     cell = ideal.structure
     electrons *= len(cell) / len(structure)
-    seconds = 0.0
-    densities = settings.k_densities(len(cell.composition))
-    for density, share in zip(densities, (1.0, GAP_SHARE), strict=True):
-        size = mesh(cell, density)
-        points = irreducible(cell, size, ideal.symprec)
-        seconds += share * _steps(cell, settings, electrons, points)
-    return seconds
+    spins = 2 if is_magnetic(cell, settings) else 1
+    iterations = ITERATIONS_ELEMENT if len(cell.composition) == 1 else ITERATIONS
+    if spins == 2:
+        iterations = ITERATIONS_MAGNETIC
+    scf_points, gap_points = (
+        irreducible(cell, mesh(cell, density), ideal.symprec)
+        for density in settings.k_densities(len(cell.composition))
+    )
+    if task is Task.RELAX:
+        raised = settings.model_copy(update={"cutoff": max(settings.cutoff, settings.relax_cutoff)})
+        step = _step(cell, raised, electrons, scf_points, spins)
+        return SECONDS_START + (iterations + RELAX_STEPS * ITERATIONS_MOVED) * step
+    scf = iterations * _step(cell, settings, electrons, scf_points, spins)
+    gap = iterations * GAP_SHARE * _step(cell, settings, electrons, gap_points, spins)
+    if task is Task.GAP:
+        return SECONDS_START + SECONDS_GAP_TASK + gap * (not is_metallic(cell))
+    return SECONDS_START + scf + gap * (complete["gap"] and not is_metallic(cell))
+
+
+def is_magnetic(cell: Structure, settings: DFTSettings) -> bool:
+    """Say whether a cell is treated spin-polarised."""
+    return has_moments(cell) or any(
+        site.specie.symbol in settings.magnetic_moments for site in cell
+    )
+
+
+def is_metallic(cell: Structure) -> bool:
+    """Say whether only metals are in a cell, so that no gap is looked for on a denser mesh."""
+    return all(site.specie.is_metal for site in cell)
 
 
 def is_in_vacuum(structure: Structure) -> bool:
@@ -68,12 +103,10 @@ def plane_waves(volume: float, cutoff: float) -> float:
     return volume / BOHR**3 * (2 * cutoff / HARTREE) ** 1.5 / (6 * math.pi**2)
 
 
-def _steps(cell: Structure, settings: DFTSettings, electrons: float, points: int) -> float:
-    magnetic = any(site.specie.symbol in settings.magnetic_moments for site in cell)
+def _step(
+    cell: Structure, settings: DFTSettings, electrons: float, points: int, spins: int
+) -> float:
+    """Return the seconds of one SCF iteration."""
     bands = electrons / 2 + settings.empty_bands
     coefficients = bands * plane_waves(cell.volume, settings.cutoff)
-    step = SECONDS_PER_STEP + SECONDS_PER_COEFFICIENT * coefficients
-    iterations = ITERATIONS_ELEMENT if len(cell.composition) == 1 else ITERATIONS
-    if magnetic:
-        iterations = ITERATIONS_MAGNETIC
-    return SECONDS_START + points * (2 if magnetic else 1) * iterations * step
+    return points * spins * (SECONDS_PER_STEP + SECONDS_PER_COEFFICIENT * coefficients)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agents.verify.backend import Availability, DFTBackend
 from agents.verify.cost import estimate
 from agents.verify.presets import DFTSettings
 from agents.verify.references import reference_structure
+from agents.verify.tasks import Task, options_of, relative_cost
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -66,11 +67,23 @@ class GPAWBackend(DFTBackend):
 
     def estimate_core_seconds(self, structure: Structure, settings: DFTSettings) -> float:
         """Estimate the cost from plane waves, bands, k-points and spin, s."""
+        return self.estimate_task(structure, settings, Task.STATIC, options_of(Task.STATIC))
+
+    def estimate_task(
+        self,
+        structure: Structure,
+        settings: DFTSettings,
+        task: Task,
+        options: Mapping[str, Any],
+    ) -> float:
+        """Estimate the cost of a task; of the follow-up tasks from that of ``static``, s."""
         symbols = [site.specie.symbol for site in structure]
         if self.unsupported(symbols, settings) is not None:
             return math.inf
         electrons = sum(data_sets()[symbol] for symbol in symbols)
-        return estimate(structure, settings, electrons)
+        if task in (Task.STATIC, Task.GAP, Task.RELAX):
+            return estimate(structure, settings, electrons, task, options)
+        return estimate(structure, settings, electrons) * relative_cost(task, options)
 
     def reference(self, element: str) -> Structure:
         """Return the element's ground state, or its molecule in a box."""
