@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from agents.targets import Window
+from agents.verify.probability import HitProbability, counted, hit_probability
 from agents.verify.settings import VerifySettings
 
 MIN_P_GAP = 0.5
@@ -24,12 +25,14 @@ class Entry:
         elements: Its elements.
         predictions: Prediction records (`agents.prediction`), of the relaxed crystal.
         core_seconds: Estimated cost of its own calculation; infinite where unsupported.
+        known_formula: A training crystal has its formula, so at best it is a new polymorph.
     """
 
     id: str
     elements: tuple[str, ...]
     predictions: tuple[Mapping[str, Any], ...]
     core_seconds: float
+    known_formula: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,11 @@ class Choice:
         distance: How far the predictions are from the windows, eV; None without any.
         core_seconds: Estimated cost, the missing elemental references included.
         pool: Number of candidates it was chosen from.
+        known_formula: A training crystal has its formula.
+        hit: The probability that it is a hit, with what each model contributed. It is recorded
+            whatever the mode and for both arms, so that it can be held against the results.
+        worth: What the mode ``probability`` ranks by, see `worth`.
+        rule: The settings that the choice followed.
     """
 
     id: str
@@ -53,12 +61,16 @@ class Choice:
     distance: float | None
     core_seconds: float
     pool: int
+    known_formula: bool
+    hit: HitProbability
+    worth: float
+    rule: Mapping[str, Any]
 
     def record(self) -> dict[str, Any]:
         """Return plain JSON values, as stored with the candidate."""
-        values = asdict(self)
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
         del values["id"]
-        return values
+        return {**values, "hit": self.hit.record(), "rule": dict(self.rule)}
 
 
 def choose(
@@ -77,9 +89,10 @@ def choose(
     Both arms draw from the same pool: the candidates whose own calculation, and each elemental
     reference they still lack, are supported and affordable. The control arm takes every 1/share-th
     call, counted over the whole campaign from a random start, and draws uniformly. The other calls
-    go to candidates inside the predicted windows first and then to the cheapest (``cheapest``), or
-    to those closest to the windows and then to the cheapest (``window``). A reference that one
-    candidate pays for costs the next ones nothing.
+    go to candidates inside the predicted windows first and then to the cheapest (``cheapest``), to
+    those closest to the windows and then to the cheapest (``window``), or to those with the most
+    expected hits for their cost (``probability``, see `worth`). A reference that one candidate pays
+    for costs the next ones nothing.
 
     Args:
         pool: Screened candidates, any order.
@@ -98,10 +111,7 @@ def choose(
     costs = dict(reference_seconds)
     left = remaining_core_seconds
     feasible = affordable(pool, settings, costs)
-    judged = {
-        entry.id: judge(entry.predictions, windows, settings.consensus, settings.ignored_levels)
-        for entry in feasible
-    }
+    views = {entry.id: _view(entry, windows, settings) for entry in feasible}
     chosen: list[Choice] = []
     for position in range(chosen_before, chosen_before + n):
         feasible = [entry for entry in feasible if _cost(entry, costs) <= left]
@@ -112,21 +122,25 @@ def choose(
             draw = np.random.default_rng([seed, position, 1])
             entry = feasible[int(draw.integers(len(feasible)))]
         else:
-            entry = min(feasible, key=lambda one: _rank(one, judged, costs, settings.acquisition))
-        inside, distance = judged[entry.id]
+            entry = min(feasible, key=lambda one: _rank(one, views[one.id], costs, settings))
+        view, cost = views[entry.id], _cost(entry, costs)
         chosen.append(
             Choice(
                 id=entry.id,
                 control=control,
                 position=position,
-                inside=inside,
-                distance=None if math.isinf(distance) else distance,
-                core_seconds=_cost(entry, costs),
+                inside=view.inside,
+                distance=None if math.isinf(view.distance) else view.distance,
+                core_seconds=cost,
                 pool=len(feasible),
+                known_formula=entry.known_formula,
+                hit=view.hit,
+                worth=worth(view.hit.value, cost, entry.known_formula, settings),
+                rule=settings.choice_rule,
             )
         )
         feasible.remove(entry)
-        left -= _cost(entry, costs)
+        left -= cost
         costs.update(dict.fromkeys(entry.elements, 0.0))
     return chosen
 
@@ -177,14 +191,14 @@ def judge(
         Whether every model that counts is inside every window, and the summed distance of the
         predictions from the windows (eV, mean over models); ``(False, inf)`` where nothing counts.
     """
-    latest: dict[tuple[str, str, str], float] = {}
-    for one in predictions:
-        counts = one["on"] == "relaxed" and one["in_domain"] and one["level"] not in ignored_levels
-        if counts and (not consensus or one["model"] in consensus):
-            latest[one["property"], one["model"], one["level"]] = float(one["value"])
+    values_of = counted(predictions, consensus, ignored_levels)
     distances = []
     for window in windows:
-        values = [value for key, one in latest.items() for value in _values(window, key[0], one)]
+        values = [
+            value
+            for one in values_of
+            for value in _values(window, one["property"], float(one["value"]))
+        ]
         if values:
             outside = [_outside(window, value) for value in values]
             distances.append((max(outside) == 0.0, sum(outside) / len(outside)))
@@ -245,12 +259,51 @@ def _cost(entry: Entry, costs: Mapping[str, float]) -> float:
     return entry.core_seconds + sum(costs.get(element, 0.0) for element in set(entry.elements))
 
 
+def worth(
+    probability: float, core_seconds: float, known_formula: bool, settings: VerifySettings
+) -> float:
+    """Return the expected hits of a call for its cost, p exp(-w known) / t^k.
+
+    Args:
+        probability: p, that the candidate is a hit.
+        core_seconds: Estimated cost, in which t is given in core-hours; at least one second.
+        known_formula: Whether a training crystal has its formula.
+        settings: ``novelty_weight`` w and ``cost_exponent`` k: with 1, hits per core-hour; with 0,
+            hits per call.
+    """
+    hours = max(core_seconds, 1.0) / 3600
+    novelty = math.exp(-settings.novelty_weight * known_formula)
+    return probability * novelty / hours**settings.cost_exponent
+
+
+@dataclass(frozen=True)
+class _View:
+    """What the predictions say of a candidate, which no other candidate changes."""
+
+    inside: bool
+    distance: float
+    hit: HitProbability
+
+
+def _view(entry: Entry, windows: Sequence[Window], settings: VerifySettings) -> _View:
+    consensus, ignored = settings.consensus, settings.ignored_levels
+    return _View(
+        *judge(entry.predictions, windows, consensus, ignored),
+        hit_probability(
+            counted(entry.predictions, consensus, ignored),
+            windows,
+            unpredicted=settings.unpredicted_probability,
+        ),
+    )
+
+
 def _rank(
-    entry: Entry,
-    judged: Mapping[str, tuple[bool, float]],
-    costs: Mapping[str, float],
-    mode: str,
+    entry: Entry, view: _View, costs: Mapping[str, float], settings: VerifySettings
 ) -> tuple[float, float, str]:
-    inside, distance = judged[entry.id]
-    first = distance if mode == "window" else float(not inside)
-    return first, _cost(entry, costs), entry.id
+    cost = _cost(entry, costs)
+    first = {
+        "cheapest": float(not view.inside),
+        "window": view.distance,
+        "probability": -worth(view.hit.value, cost, entry.known_formula, settings),
+    }[settings.acquisition]
+    return first, cost, entry.id

@@ -253,6 +253,7 @@ class VerifyAgent:
             elements=tuple(candidate.elements),
             predictions=tuple(candidate.predictions),
             core_seconds=self._estimates[candidate.id],
+            known_formula=candidate.duplicates.get("training", {}).get("compared", 0) > 0,
         )
 
     def _estimate(self, candidate: Candidate) -> float:

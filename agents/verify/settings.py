@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agents.targets import OTHER_REFERENCES
+
+_CHOICE_RULE = {
+    *("acquisition", "cost_exponent", "novelty_weight", "unpredicted_probability"),
+    *("control_share", "consensus", "ignored_levels", "max_core_hours"),
+}
 
 
 class VerifySettings(BaseModel):
@@ -52,10 +57,28 @@ class VerifySettings(BaseModel):
     )
 
     # Choice
-    acquisition: Literal["cheapest", "window"] = Field(
+    acquisition: Literal["cheapest", "window", "probability"] = Field(
         default="cheapest",
         description='"cheapest": inside the predicted windows first, then by estimated cost; '
-        '"window": by the distance of the predictions to the windows, then by cost',
+        '"window": by the distance of the predictions to the windows, then by cost; '
+        '"probability": by the probability to be inside all windows, for its cost',
+    )
+    cost_exponent: float = Field(
+        default=1.0,
+        ge=0,
+        le=2,
+        description="for probability: 1 ranks by hits per core-hour, 0 by hits per call",
+    )
+    novelty_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="for probability: w; the formula of a training crystal is worth exp(-w)",
+    )
+    unpredicted_probability: float = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="for probability: of a window that no model judges for a candidate",
     )
     control_share: float = Field(
         default=0.2, ge=0, lt=1, description="share of the calls drawn at random from the same pool"
@@ -120,6 +143,11 @@ class VerifySettings(BaseModel):
     def has_separate_gap(self) -> bool:
         """Whether the gap is a calculation of its own."""
         return self.preset != "fast" if self.separate_gap is None else self.separate_gap
+
+    @property
+    def choice_rule(self) -> dict[str, Any]:
+        """The settings that a choice follows, as recorded with it."""
+        return self.model_dump(mode="json", include=_CHOICE_RULE)
 
     @property
     def affordable_core_seconds(self) -> float:

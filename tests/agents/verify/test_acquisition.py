@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.stats import norm
 
 from agents.prediction import Prediction
 from agents.targets import UNITS, Window
@@ -184,3 +189,85 @@ def test_settings_refuse_what_cannot_be() -> None:
         VerifySettings(max_completed=9)
     with pytest.raises(ValueError, match="lost_seconds"):
         VerifySettings(ping_seconds=60)
+
+
+PROBABLE = VerifySettings(control_share=0.0, acquisition="probability")
+
+
+def sure(energy: float, gap: float, std: float) -> tuple[dict[str, Any], ...]:
+    return tuple({**record, "std": std} for record in predicted(energy, gap))
+
+
+def test_probability_mode_ranks_by_expected_hits_per_core_hour() -> None:
+    pool = [
+        entry("sure", 80, sure(-1.0, 1.5, 0.05)),  # 1 for 80 s
+        entry("even", 30, sure(-0.5, 1.5, 0.05)),  # 1/2 for 30 s
+        entry("quarter", 30, sure(-0.5, 0.5, 0.05)),  # 1/4 for 30 s
+        entry("none", 1, sure(2.0, 5.0, 0.05)),
+    ]
+    assert ids(pool, PROBABLE, 4) == ["even", "sure", "quarter", "none"]
+    a_call = PROBABLE.model_copy(update={"cost_exponent": 0.0})
+    assert ids(pool, a_call, 4) == ["sure", "even", "quarter", "none"]
+
+
+def test_probability_mode_finds_the_best_order_of_few_calls() -> None:
+    rng = np.random.default_rng(4)
+    pool = [
+        entry(f"c{n}", float(rng.uniform(5, 80)), sure(*rng.normal([-0.5, 1.0], 0.4), 0.3))
+        for n in range(8)
+    ]
+    chosen = choose(pool, WINDOWS, PROBABLE, reference_seconds={}, seed=1, chosen_before=0, n=3)
+
+    def hits_per_second(names: tuple[str, ...]) -> list[float]:
+        by_id = {one.id: one for one in pool}
+        found = []
+        for name in names:
+            energy, gap = by_id[name].predictions
+            p = norm.cdf(-0.5, energy["value"], 0.3)
+            p *= norm.cdf(2.5, gap["value"], 0.3) - norm.cdf(0.5, gap["value"], 0.3)
+            found.append(p / by_id[name].core_seconds)
+        return found
+
+    best = max(permutations([one.id for one in pool], 3), key=hits_per_second)
+    assert tuple(one.id for one in chosen) == best
+    assert [3600 * value for value in hits_per_second(best)] == pytest.approx(
+        [one.worth for one in chosen]
+    )
+
+
+def test_missing_references_lower_the_worth_of_those_who_pay_for_them() -> None:
+    good = sure(-1.0, 1.5, 0.05)
+    pool = [entry("a", 10, good, "Na Cl"), entry("b", 20, good, "K F"), entry("c", 25, good, "Na")]
+    costs = {"Na": 30.0, "Cl": 0.0, "K": 0.0, "F": 0.0}
+    assert ids(pool, PROBABLE, 3, reference_seconds=costs) == ["b", "a", "c"]
+
+
+def test_a_known_formula_is_worth_less_where_novelty_is_asked_for() -> None:
+    good = sure(-1.0, 1.5, 0.05)
+    pool = [replace(entry("known", 10, good), known_formula=True), entry("new", 20, good)]
+    assert ids(pool, PROBABLE, 2) == ["known", "new"]
+    for weight, first in ((0.5, "known"), (0.9, "new")):  # exp(-w) against one half
+        novel = PROBABLE.model_copy(update={"novelty_weight": weight})
+        assert ids(pool, novel, 1) == [first]
+
+
+@pytest.mark.parametrize("mode", ["cheapest", "window", "probability"])
+def test_every_choice_records_how_probable_a_hit_is(mode: str) -> None:
+    settings = VerifySettings(control_share=0.5, acquisition=mode)
+    pool = [entry(f"c{n}", 10 + n, sure(-0.5, 1.5, 0.1)) for n in range(6)]
+    chosen = choose(pool, WINDOWS, settings, reference_seconds={}, seed=1, chosen_before=0, n=4)
+    assert {one.control for one in chosen} == {True, False}
+    for one in chosen:
+        record = json.loads(json.dumps(one.record()))
+        assert record["hit"]["value"] == pytest.approx(0.5, abs=1e-3)
+        models = [o["model"] for w in record["hit"]["windows"] for o in w["opinions"]]
+        assert models == ["head", "m0"]
+        assert record["rule"]["acquisition"] == mode
+        assert record["worth"] == pytest.approx(0.5 * 3600 / one.core_seconds, rel=2e-3)
+
+
+def test_the_budget_of_core_hours_ends_the_choice_before_it_is_exceeded() -> None:
+    good = sure(-1.0, 1.5, 0.05)
+    pool = [entry("dear", 90, good), entry("a", 30, good), entry("b", 40, good)]
+    assert ids(pool, PROBABLE, 3, remaining_core_seconds=100.0) == ["a", "b"]
+    assert ids(pool, PROBABLE, 3, remaining_core_seconds=20.0) == []
