@@ -10,7 +10,7 @@ from typing import Any
 
 from discovery.config import ConfigError
 
-SCREENS = ("megnet",)
+SCREENS = ("megnet", "alignn")
 MEGNET_FOLDER = "megnet-mp-2018.6.1"
 
 
@@ -41,6 +41,7 @@ def catalogue() -> list[dict[str, str]]:
     except MissingFile as error:
         note = f"not found: {error}"
     entries.append({"kind": "screen", "name": "megnet", "note": note})
+    entries.append({"kind": "screen", "name": "alignn", "note": _alignn_note()})
     entries += [
         {"kind": "generator", "name": name, "note": "shipped checkpoint with its code bank"}
         for name in shipped_generators()
@@ -60,8 +61,12 @@ def check(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: There is no such model.
     """
+    from agents.screen.settings import MATGL_PREFIX
+
     if name in SCREENS:
-        return _check_megnet()
+        return _check_screen(name)
+    if name.startswith(MATGL_PREFIX) and _is_property_model(name):
+        return _check_screen(name)
     if name in shipped_generators():
         return _check_generator(name)
     if _names_potential(name):
@@ -117,6 +122,13 @@ def _openlam_note(name: str) -> str:
         return "OpenLAM, needs deepmd-kit (docs/potentials.md)"
 
 
+def _alignn_note() -> str:
+    """Say which ALIGNN comes with the package."""
+    from agents.screen.alignn_checkpoint import SHIPPED
+
+    return f"trained here, {SHIPPED}" if SHIPPED.is_dir() else f"not found: no folder {SHIPPED}"
+
+
 def fetched_openlam() -> list[str]:
     """Return the models of OpenLAM whose weights are on this machine."""
     from agents.paths import MissingFile
@@ -165,15 +177,24 @@ def _check_potential(name: str) -> dict[str, Any]:
     return _report(name, potential.version, None, [str(one) for one in check(potential)])
 
 
-def _check_megnet() -> dict[str, Any]:
-    from agents.screen.megnet import MEGNet
+def _is_property_model(name: str) -> bool:
+    """Say whether the name of a matgl model is that of a screen, not of a potential."""
+    from agents.screen.matgl import named_property
+
+    return named_property(name) is not None
+
+
+def _check_screen(name: str) -> dict[str, Any]:
+    """Load a property model, which runs its gate."""
+    from agents.screen.models import load_screen
     from agents.screen.screen import UnsoundModel
 
     try:
-        model = MEGNet.load()
+        model = load_screen(name)
     except UnsoundModel as failure:
-        return _report("megnet", "", failure, [])
-    return _report("megnet", model.version, None, ["golden values of mp-2018.6.1 are met"])
+        return _report(name, "", failure, [])
+    gate = "known values" if name.startswith("matgl:") else f"golden values of {model.version}"
+    return _report(name, model.version, None, [f"{gate} of NaCl, Si, SrTiO3, GaAs, TiO2 are met"])
 
 
 def _check_generator(name: str) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def examine() -> list[Part]:
         _generator,
         _potential,
         _megnet,
+        _alignn,
         _dft,
         _fireworks,
         _openlam,
@@ -160,6 +161,21 @@ def _megnet() -> Part:
     except (ValueError, RuntimeError) as error:
         return Part("megnet", "broken", "", str(error), "fetch the original files again", False)
     return Part("megnet", "ok", model.version, "meets its golden values", "", False)
+
+
+def _alignn() -> Part:
+    from agents.screen.alignn import ALIGNN
+    from agents.screen.screen import MissingModel
+
+    advice = "optional, a second screen beside MEGNet: reinstall discovery, or train one"
+    try:
+        model = ALIGNN.load()
+    except MissingModel as error:
+        return Part("alignn", "missing", "", str(error), advice, False)
+    except (ValueError, RuntimeError) as error:
+        return Part("alignn", "broken", "", str(error), advice, False)
+    detail = f"meets its golden values; {model.functional}"
+    return Part("alignn", "ok", model.version, detail, "", False)
 
 
 def _dft() -> Part:

@@ -29,6 +29,13 @@ PBE = 0
 """The state of matgl's multi-fidelity gap models that stands for PBE."""
 
 
+def named_property(name: str) -> str | None:
+    """Return the property that the name of a matgl model speaks of; None for a potential."""
+    plain = name.lower().replace("-", "").replace("_", "")
+    found = [prop for part, prop in PROPERTIES.items() if part in plain]
+    return found[0] if len(found) == 1 else None
+
+
 class MatglScreen(Screen):
     """One property model saved by matgl; its property is told by its name.
 
@@ -51,13 +58,12 @@ class MatglScreen(Screen):
         self.name = f"{MATGL_PREFIX}{name}"
         self.version = digest[:12]
         self.digests = {"state.pt": digest}
-        plain = name.lower().replace("-", "").replace("_", "")
-        found = [prop for part, prop in PROPERTIES.items() if part in plain]
-        if len(found) != 1:
+        found = named_property(name)
+        if found is None:
             raise UnsoundModel(
                 f"{self.name}: the name of a property model must contain either Eform or BandGap"
             )
-        self.property = found[0]
+        self.property = found
         dated = re.search(r"mp-?(\d{4})", name.lower())
         self.level = f"pbe-mp{dated[1]}" if dated else f"matgl-{name.lower()}"
         inner = getattr(model, "model", model)

@@ -36,7 +36,7 @@ def load_screen(name: str, *, batch: int = 64, device: str = "cpu") -> Screen:
     """Load a property model that takes structures, past its sanity gate.
 
     Args:
-        name: ``megnet`` or ``matgl:NAME``.
+        name: ``megnet``, ``alignn`` or ``matgl:NAME``.
         batch: Crystals in one pass.
         device: Where to compute.
 
@@ -52,6 +52,10 @@ def load_screen(name: str, *, batch: int = 64, device: str = "cpu") -> Screen:
         from agents.screen.megnet import MEGNet
 
         return MEGNet.load(batch=batch, device=device)
+    if name == "alignn":
+        from agents.screen.alignn import ALIGNN
+
+        return ALIGNN.load(batch=batch, device=device)
     if name.startswith(MATGL_PREFIX):
         from agents.screen.matgl import MatglScreen
 

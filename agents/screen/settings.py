@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from agents.screen.element_groups import ACTINIDES, LANTHANIDES, Group, elements_of
 from agents.targets import OTHER_REFERENCES
 
-KNOWN_MODELS = ("megnet", "head")
+KNOWN_MODELS = ("megnet", "alignn", "head")
 """Property models that can be named in `ScreenSettings.models`, all asked with ``auto``."""
 MATGL_PREFIX = "matgl:"
 """``matgl:NAME`` names a property model of matgl's hub; asked only where it is named."""
@@ -58,8 +58,8 @@ class ScreenSettings(BaseModel):
         max_atoms: Most atoms in the cell.
         min_elements: Fewest distinct elements.
         max_elements: Most distinct elements.
-        models: Property models to ask: ``megnet``, ``head``, ``matgl:NAME``; ``auto`` takes those
-            of them with a fixed name that are found, and says which are not.
+        models: Property models to ask: ``megnet``, ``alignn``, ``head``, ``matgl:NAME``; ``auto``
+            takes those of the first three that are found, and says which are not.
         consensus: ``gate`` rejects a crystal when any model of a property puts it outside a target
             window, or when no model that counts says anything on a window (``unjudged``: without
             MEGNet that is every crystal until the head has learned); ``rank`` only records the

@@ -35,7 +35,7 @@ def check(
     name: Annotated[
         str,
         typer.Argument(
-            help="A potential's name (DPA-3.1-3M:HEAD, matgl:NAME) or file, megnet, or a "
+            help="A potential's name (DPA-3.1-3M:HEAD, matgl:NAME) or file, megnet, alignn, or a "
             "generator's name."
         ),
     ],

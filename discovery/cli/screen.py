@@ -26,7 +26,7 @@ def screen(
     files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR or extended XYZ files.")],
     models: Annotated[
         str,
-        typer.Option(help="auto: all that are found; or megnet, head, matgl:NAME, with commas."),
+        typer.Option(help="auto, or with commas: megnet, alignn, head, matgl:NAME."),
     ] = "auto",
     generator: Annotated[
         str | None, typer.Option(help="Checkpoint whose property head is asked too.")

@@ -126,9 +126,7 @@ def test_doctor_names_every_part(tmp_path: Path) -> None:
     report = json.loads(ended.stdout)
     assert ended.returncode == 0, report
     parts = {part["name"]: part for part in report["parts"]}
-    assert {"database", "broker", "generator", "potential", "megnet", "dft", "fireworks"} <= set(
-        parts
-    )
+    assert {"database", "broker", "generator", "potential", "megnet", "alignn", "dft"} <= set(parts)
     assert all(
         part["status"] == "ok" and part["version"] for part in parts.values() if part["needed"]
     )

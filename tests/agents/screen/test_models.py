@@ -19,14 +19,19 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("nowhere")
-def test_auto_says_what_is_absent_and_what_to_do() -> None:
-    megnet, head = resolve_models(ScreenSettings())
+def test_auto_says_what_is_absent_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.screen.alignn.SHIPPED", tmp_path / "none")
+    megnet, alignn, head = resolve_models(ScreenSettings())
     assert (megnet["name"], megnet["used"]) == ("megnet", False)
     assert "DISCOVERY_MODELS" in megnet["reason"]
+    assert (alignn["name"], alignn["used"]) == ("alignn", False)
+    assert str(tmp_path) in alignn["reason"]
     assert (head["name"], head["used"], head["reason"]) == ("head", True, None)
-    models = load_models([megnet, head])
+    models = load_models([megnet, alignn, head])
     assert (models.screens, models.head) == ((), True)
-    assert models.absent == {"megnet": megnet["reason"]}
+    assert models.absent == {"megnet": megnet["reason"], "alignn": alignn["reason"]}
 
 
 @pytest.mark.usefixtures("nowhere")
@@ -36,9 +41,15 @@ def test_a_named_model_must_be_there() -> None:
 
 
 def test_a_model_left_out_is_not_loaded() -> None:
-    megnet, head = resolve_models(ScreenSettings(models=("head",)))
-    assert (megnet["used"], head["used"]) == (False, True)
-    assert megnet["reason"] == "not among the models of this campaign"
+    choices = {
+        choice["name"]: choice for choice in resolve_models(ScreenSettings(models=("head",)))
+    }
+    assert {name: choice["used"] for name, choice in choices.items()} == {
+        "megnet": False,
+        "alignn": False,
+        "head": True,
+    }
+    assert choices["megnet"]["reason"] == "not among the models of this campaign"
 
 
 @pytest.mark.models
@@ -46,9 +57,11 @@ def test_workers_load_what_the_campaign_resolved(
     models_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DISCOVERY_MODELS", str(models_dir))
-    choices = json.loads(json.dumps(resolve_models(ScreenSettings(megnet_batch=7))))
+    settings = ScreenSettings(megnet_batch=7, models=("megnet",))
+    choices = json.loads(json.dumps(resolve_models(settings)))
     models = load_models(choices)
     assert [(s.name, s.version) for s in models.screens] == [("megnet", "mp-2018.6.1")]
+    assert not models.head
     assert models.screens[0].batch == 7  # type: ignore[attr-defined]
     choices[0]["files"]["band_gap"] = "0" * 64
     with pytest.raises(UnsoundModel, match="not those the campaign was started with"):
