@@ -19,7 +19,6 @@ from discovery.cli import (
     relax,
     screen,
     train_screen,
-    verify,
     work,
 )
 
@@ -41,7 +40,6 @@ train_screen.register(app)
 generate.register(app)
 relax.register(app)
 screen.register(app)
-verify.register(app)
 app.add_typer(evaluate.app, name="evaluate")
 work.register(app)
 doctor.register(app)
