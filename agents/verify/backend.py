@@ -125,6 +125,16 @@ class DFTBackend(ABC, Generic[S]):
         ``output_file`` only when it has an answer: a result, or an error it can explain.
         """
 
+    def write_inputs(self, document: Mapping[str, Any], folder: Path) -> None:
+        """Write what a calculation would start from, for a person to look at; nothing is run.
+
+        Args:
+            document: The runner's input (`agents.verify.tasks`).
+            folder: Is made.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "input.json").write_text(json.dumps(document, indent=1) + "\n")
+
     def settings(self, name: str) -> S:
         """Return the settings of a preset.
 

@@ -100,6 +100,15 @@ class VASPBackend(DFTBackend[VASPSettings]):
         """Return the element's ground state, or its molecule in a box."""
         return reference_structure(element, vacuum=MOLECULE_VACUUM)
 
+    def write_inputs(self, document: Mapping[str, Any], folder: Path) -> None:
+        """Write INCAR, KPOINTS, POSCAR and POTCAR.spec; no POTCAR is needed."""
+        from agents.verify.vasp_inputs import input_set, write_for_inspection
+        from agents.verify.vasp_runner import VASPTask
+
+        task = VASPTask.read(document)
+        inputs = input_set(task.cell, task.settings, task.task, molecule=task.molecule)
+        write_for_inspection(inputs, folder)
+
     def command(self, input_file: Path, output_file: Path) -> list[str]:
         """Return the command of the runner, in this interpreter."""
         module = "agents.verify.vasp_runner"

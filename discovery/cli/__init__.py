@@ -19,6 +19,7 @@ from discovery.cli import (
     relax,
     screen,
     train_screen,
+    verify,
     work,
 )
 
@@ -40,6 +41,7 @@ train_screen.register(app)
 generate.register(app)
 relax.register(app)
 screen.register(app)
+verify.register(app)
 app.add_typer(evaluate.app, name="evaluate")
 work.register(app)
 doctor.register(app)
