@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 MOMENT_DECIMALS = 2
+MESH_SYMPREC = 0.01  # Å
 MIN_ANGLE = 40.0
 """Sharper cells are Niggli-reduced, degrees: GPAW calls their results unreliable, and a mesh along
 their long reciprocal vectors wastes points."""
@@ -150,11 +151,15 @@ def mesh(structure: Structure, density: float) -> tuple[int, int, int]:
         density: Points per Å^-1 (2π included), at least.
 
     Returns:
-        Even numbers of points along the three reciprocal vectors.
+        Even numbers of points along the three reciprocal vectors; all the same where different ones
+        break the symmetry of a Niggli-reduced cell, and so cost more.
     """
     lengths = structure.lattice.reciprocal_lattice.abc
     n = [max(2, 2 * int(np.ceil(density * length / 2 - 1e-6))) for length in lengths]
-    return n[0], n[1], n[2]
+    plain, equal = (n[0], n[1], n[2]), (max(n),) * 3
+    if plain == equal:
+        return plain
+    return min(plain, equal, key=lambda size: irreducible(structure, size, MESH_SYMPREC))
 
 
 def irreducible(structure: Structure, size: tuple[int, int, int], symprec: float) -> int:
