@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from agents.verify.arms import compare_arms
 from agents.verify.budget import core_time
 from db import campaigns, candidates, queries
 from db.documents import Campaign, Candidate, Event
@@ -23,7 +24,8 @@ def status(campaign: str) -> dict[str, Any]:
     Returns:
         Plain JSON values: ``campaign``, ``state``, ``counts`` per state (they add up to
         ``candidates``), ``rejections`` per reason, ``reached`` (the funnel: how many ever were in a
-        state), ``dft``, ``proposers``, ``model_version``, ``hull``, ``learning``, ``best``.
+        state), ``dft``, ``arms`` (what DFT said of the chosen candidates, and of those drawn at
+        random), ``proposers``, ``model_version``, ``hull``, ``learning``, ``best``.
     """
     record = campaigns.load(campaign)
     counts = candidates.counts(campaign)
@@ -36,6 +38,7 @@ def status(campaign: str) -> dict[str, Any]:
         "rejections": candidates.rejections(campaign),
         "reached": queries.reached(campaign),
         "dft": dft_counts(campaign) | {"core_hours": core_hours(record)},
+        "arms": arms(record),
         "proposers": queries.count_by(campaign, "proposer"),
         "generator": record.resolved["generator"],
         "potential": record.resolved["potential"],
@@ -69,6 +72,22 @@ def dft_counts(campaign: str) -> dict[str, int]:
         "hits": hits,
         "references": len(references),
     }
+
+
+def arms(record: Campaign) -> list[dict[str, Any]]:
+    """Compare the candidates that were chosen for DFT with those drawn at random."""
+    fields = ("state", "selection.control", "verification.targets")
+    chosen = Candidate.objects(campaign=record.name, selection__position__exists=True).only(*fields)
+    calls = [
+        {
+            "control": one.selection.get("control", False),
+            "state": one.state,
+            "targets": (one.verification or {}).get("targets"),
+        }
+        for one in chosen
+    ]
+    properties = [target["property"] for target in record.config.get("targets", [])]
+    return [arm.record() for arm in compare_arms(calls, properties)]
 
 
 def core_hours(record: Campaign) -> dict[str, float | None]:

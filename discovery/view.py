@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from agents.verify.arms import ALL_WINDOWS, CHOICE, CONTROL
 from db.states import FUNNEL, State
 from discovery.loop import Tick
 from discovery.status import status
@@ -147,6 +148,16 @@ def _core_hours(dft: dict[str, Any]) -> str:
     return f"{hours['spent']:.3f}{limit} core-hours{in_flight}"
 
 
+def _arm_line(arm: dict[str, Any]) -> str:
+    name = {CHOICE: "Chosen for DFT", CONTROL: "Control arm (drawn at random)"}[arm["arm"]]
+    shares = ", ".join(
+        f"{share['inside']} of {share['of']} ({share['low']:.2f} to {share['high']:.2f}) "
+        f"{'in every window' if window == ALL_WINDOWS else window}"
+        for window, share in arm["windows"].items()
+    )
+    return f"{name}: {arm['submitted']} calls, {arm['failed']} failed; {shares}."
+
+
 def print_summary(summary: dict[str, Any], console: Console) -> None:
     """Print how a campaign ended and where to look next.
 
@@ -172,6 +183,8 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         f"DFT: {dft['submitted']} submitted, {dft['completed']} completed, {dft['failed']} failed, "
         f"{dft['hits']} hits; {dft['references']} elemental references; {_core_hours(dft)}."
     )
+    for arm in summary["arms"]:
+        console.print(_arm_line(arm), soft_wrap=True)
     hull = summary["hull"]
     if hull["placed"] or hull["refused"]:
         refused = ", ".join(f"{count} {reason}" for reason, count in hull["refused"].items())
