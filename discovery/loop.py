@@ -193,6 +193,7 @@ class CampaignLoop:
             done,
             max_candidates=self.max_candidates,
             targets=self.config.targets,
+            own_bases=self.runtime.own_bases,
         )
         log.info("round %d: %s", done + 1, report)
         return done + 1

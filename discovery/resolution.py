@@ -7,6 +7,7 @@ from typing import Any
 
 from agents.relax.hull_settings import HullSettings
 from discovery.config import CampaignConfig
+from discovery.structure_files import read_bases
 
 #: What `hull.reference: auto` looks for.
 AUTOMATIC_REFERENCE = "mp"
@@ -29,11 +30,13 @@ def resolve(config: CampaignConfig) -> dict[str, Any]:
     Returns:
         Plain JSON values: ``generator``, ``potential``, ``second_potential`` (or None),
         ``screens``, ``dft``, each with name and version, and with the reason where a part is
-        absent.
+        absent; ``bases``, a person's own base crystals with their codes.
 
     Raises:
         RuntimeError: A part that the campaign needs is missing or unsound (its own error class).
     """
+    from agents.propose.objectives import Objectives
+    from agents.propose.own_bases import encode_bases
     from agents.screen.models import resolve_models
     from agents.verify.backend import resolve_backend
     from discovery import __version__
@@ -42,6 +45,8 @@ def resolve(config: CampaignConfig) -> dict[str, Any]:
     screens = resolve_models(config.screen)
     require_judges(config, screens)
     generator = Generator.load(config.generator)
+    # Refuses here what no round could compute.
+    Objectives(config.propose.fitness.objectives, generator, config.targets)
     return {
         "discovery": __version__,
         "generator": {
@@ -49,6 +54,7 @@ def resolve(config: CampaignConfig) -> dict[str, Any]:
             "version": generator.version,
             "head": generator.head.version,
         },
+        "bases": encode_bases(generator, read_bases(config.propose.base.files)),
         "potential": _resolve_potential(config.relax.potential_name, config.relax.device),
         "second_potential": (
             _resolve_potential(config.relax.second_potential, config.relax.device)
@@ -140,6 +146,9 @@ def describe(resolved: dict[str, Any]) -> list[str]:
         f"generator: {generator['name']} {generator['version']}",
         f"potential: {potential['level']} on {potential['device']}",
     ]
+    for base in resolved.get("bases", []):
+        decoded = "another crystal" if base["rms"] is None else f"it again, rms {base['rms']:.3f}"
+        lines.append(f"base: {base['formula']} of {base['id']}; its codes decode to {decoded}")
     if second := resolved.get("second_potential"):
         lines.append(f"second potential: {second['level']} on {second['device']}")
     for screen in resolved["screens"]:

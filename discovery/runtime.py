@@ -82,6 +82,13 @@ class Runtime:
         return SecondPotential(potential, references, difference)
 
     @cached_property
+    def own_bases(self) -> list[Any]:
+        """Base crystals from a person's files, as they were encoded at the start."""
+        from agents.propose.own_bases import OwnBase
+
+        return [OwnBase.from_record(record) for record in self.resolved.get("bases", [])]
+
+    @cached_property
     def screen_models(self) -> Any:
         """The property models that the campaign was started with."""
         from agents.screen.models import load_models

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
+_PATTERNS = ("*.cif", "*.vasp", "*.extxyz", "*.xyz", "POSCAR*", "CONTCAR*")
+
+
 class StructureFileError(ValueError):
     """A file cannot be read as crystals, or crystals cannot be written to it."""
 
@@ -37,6 +40,25 @@ def read_structures(paths: Sequence[Path]) -> dict[str, Structure]:
             raise crystal
         found[name] = crystal
     return found
+
+
+def read_bases(paths: Sequence[str]) -> dict[str, Structure]:
+    """Read the crystals of files and of all structure files in folders, sorted by name.
+
+    Raises:
+        StructureFileError: as `read_structures`, or a folder holds no structure file.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        found = sorted(filter(_is_structure_file, path.iterdir())) if path.is_dir() else [path]
+        if not found:
+            raise StructureFileError(f"the folder {path} holds no {', '.join(_PATTERNS)}")
+        files += found
+    return read_structures(files)
+
+
+def _is_structure_file(path: Path) -> bool:
+    return any(path.match(pattern) for pattern in _PATTERNS)
 
 
 def read_each(paths: Sequence[Path]) -> dict[str, Structure | StructureFileError]:

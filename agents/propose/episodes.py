@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agents.propose.own_bases import OwnBase
 from agents.propose.proposer import Proposal, Proposer
 from agents.propose.records import proposal_records
 from agents.propose.replay import Turn, replay, turns
@@ -114,6 +115,7 @@ def ask_round(
     *,
     max_candidates: int | None = None,
     targets: Sequence[Window] = (),
+    own_bases: Sequence[OwnBase] = (),
 ) -> RoundReport:
     """Ask every proposer for its generation of a round and insert the candidates.
 
@@ -134,6 +136,7 @@ def ask_round(
         max_candidates: Most candidates the campaign may have; the generation that reaches it is
             cut there, in the order of the proposals.
         targets: The campaign's windows, for objectives.
+        own_bases: Base crystals that a person brought; empty: training crystals.
 
     Returns:
         What was proposed; for generations recorded earlier, their record.
@@ -149,7 +152,7 @@ def ask_round(
         if recorded is not None:
             reports.append(_report(recorded))
             continue
-        proposer = replay(campaign, seed, generator, turn, settings, targets)
+        proposer = replay(campaign, seed, generator, turn, settings, targets, own_bases)
         asked = proposer.ask(turn.generation)
         proposals = room.cut(asked, generator.version)
         decoded = generator.decode([proposal.codes for proposal in proposals])

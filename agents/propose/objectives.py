@@ -21,6 +21,8 @@ _GAP = "band_gap"
 class UnknownObjective(ValueError):
     """The campaign has no window, or the generator no prediction, for an objective."""
 
+    exit_code = 2
+
 
 class Objectives:
     """Objectives that are known before an evaluation, from codes and formula alone.
@@ -100,14 +102,14 @@ class Objectives:
     def _require_gap(self) -> None:
         if self._window is None:
             raise UnknownObjective(
-                "gap_window needs a target with the property band_gap: add one, or take the "
-                "objective out of propose.fitness.objectives"
+                "gap_window in propose.fitness.objectives needs a target with the property "
+                "band_gap: add one, or take the objective out"
             )
         found = [t for t in self.generator.head.targets if t.partition("@")[0] == _GAP]
         if not found:
             raise UnknownObjective(
-                f"the head of {self.generator.name} predicts no band gap: take gap_window out of "
-                "propose.fitness.objectives"
+                "gap_window in propose.fitness.objectives needs a predicted band gap, but the head "
+                f"of {self.generator.name} predicts no band gap: take the objective out"
             )
         self._target = found[0]
 

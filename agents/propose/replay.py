@@ -12,6 +12,7 @@ from agents.propose.bandit import thompson
 from agents.propose.build import build_proposer
 from agents.propose.memory import RoundNotReady, load, recall, results_of
 from agents.propose.objectives import Objectives
+from agents.propose.own_bases import OwnBase, take_turns
 from agents.propose.proposer import Proposer, Result
 from agents.propose.seeds import EpisodeSeed
 from agents.propose.settings import (
@@ -20,7 +21,7 @@ from agents.propose.settings import (
     ProposerSettings,
     ProposeSettings,
 )
-from agents.propose.space import draw_base, search_space
+from agents.propose.space import draw_base, search_space, space_around
 from agents.targets import Window
 from db import generations as generation_records
 
@@ -72,6 +73,7 @@ def start_episode(
     turn: Turn,
     settings: ProposeSettings,
     targets: Sequence[Window] = (),
+    own_bases: Sequence[OwnBase] = (),
 ) -> Proposer:
     """Choose an episode's base crystal and build its proposer, before any generation is told.
 
@@ -84,6 +86,8 @@ def start_episode(
         turn: Whose episode it is.
         settings: Restrictions of the base crystal and the bound of redraws.
         targets: The campaign's windows, for objectives.
+        own_bases: Base crystals that a person brought, taken in turn by the episodes of each
+            proposer; empty: training crystals.
     """
     objectives = None
     if settings.fitness.objectives:
@@ -98,11 +102,15 @@ def start_episode(
             count = len(settings.proposers)
             arms = memory.arms(own.kind, turn.episode % count, count, own.threshold)
             returned = thompson(arms, rng)
-    if returned is None:
-        row = draw_base(generator, rng, settings.base)
+    if own_bases:
+        number = turn.episode // len(settings.proposers)
+        base = take_turns(own_bases, number, returned)
+        space = space_around(generator, base.id, base.codes)
+    elif returned is None:
+        space = search_space(generator, draw_base(generator, rng, settings.base))
     else:
-        row = int(np.flatnonzero(generator.bank.ids == returned)[0])
-    space = replace(search_space(generator, row), earlier=earlier, objectives=objectives)
+        space = search_space(generator, int(np.flatnonzero(generator.bank.ids == returned)[0]))
+    space = replace(space, earlier=earlier, objectives=objectives)
     return build_proposer(own, space, seed, settings.max_redraws, generator)
 
 
@@ -113,6 +121,7 @@ def replay(
     turn: Turn,
     settings: ProposeSettings,
     targets: Sequence[Window] = (),
+    own_bases: Sequence[OwnBase] = (),
 ) -> Proposer:
     """Rebuild a proposer from the database, ready to be asked for the turn's generation.
 
@@ -123,6 +132,7 @@ def replay(
         turn: The turn to prepare.
         settings: The campaign's proposer settings.
         targets: The campaign's windows, for objectives.
+        own_bases: Base crystals that a person brought.
 
     Returns:
         The proposer, told every earlier generation of its episode.
@@ -131,7 +141,7 @@ def replay(
         RoundNotReady: An earlier generation is not recorded or has a result still to come.
     """
     episode = EpisodeSeed(seed, turn.episode)
-    proposer = start_episode(campaign, episode, generator, turn, settings, targets)
+    proposer = start_episode(campaign, episode, generator, turn, settings, targets, own_bases)
     recorded = {g.generation: g for g in generation_records.load(campaign, episode=turn.episode)}
     for number in range(turn.generation):
         if number not in recorded:

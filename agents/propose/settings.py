@@ -204,7 +204,7 @@ class EvolutionSettings(_Settings):
     parents: int = Field(default=64, ge=1)
     archive: bool = True
     prior: bool = True
-    fresh: float = Field(default=0.25, ge=0, le=1)
+    fresh: float = Field(default=0.125, ge=0, le=1)
     crossover: float = Field(default=0.5, ge=0, le=1)
     token_mutation: float = Field(default=0.3, ge=0, le=1)
     crystal_mutation: float = Field(default=0.3, ge=0, le=1)
@@ -238,14 +238,19 @@ ProposerSettings = Annotated[
 
 
 class BaseSettings(_Settings):
-    """Which training crystals may be the base of an episode.
+    """Which crystals may be the base of an episode: training crystals, or a person's own.
 
     Args:
+        files: Structure files (CIF, POSCAR, extended XYZ), or folders of them, whose crystals are
+            the bases; paths from the working directory, looked at when the campaign starts and
+            never again. Each proposer takes them in turn. Empty: training crystals that fit the
+            other keys, drawn at random.
         max_atoms: Largest number of atoms; None for any.
         min_species: Smallest number of distinct elements.
         max_species: Largest number of distinct elements; None for any.
     """
 
+    files: tuple[str, ...] = ()
     max_atoms: int | None = Field(default=None, ge=1)
     min_species: int = Field(default=1, ge=1)
     max_species: int | None = Field(default=None, ge=1)
@@ -256,6 +261,16 @@ class BaseSettings(_Settings):
             raise ValueError(
                 f"max_species is {self.max_species}, below min_species {self.min_species}: "
                 "no base crystal could be drawn"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_two_choices(self) -> Self:
+        plain = self.max_atoms is None and self.min_species == 1 and self.max_species is None
+        if self.files and not plain:
+            raise ValueError(
+                "files names the base crystals, all of which are used, but max_atoms, min_species "
+                "or max_species restricts training crystals: give one or the other"
             )
         return self
 

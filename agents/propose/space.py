@@ -34,7 +34,7 @@ class SearchSpace:
     """All crystals that share one base crystal's local codes.
 
     Attributes:
-        base_id: Identifier of the base crystal in the code bank.
+        base_id: Identifier of the base crystal, in the code bank or of a person's own.
         base: Its codes; the local ones stay frozen.
         sizes: (G,) number of values of each global gene.
         donors: (D, G) global genes of the training crystals with as many species as the base.
@@ -128,11 +128,20 @@ def search_space(generator: Generator, row: int) -> SearchSpace:
         generator: The generator with its code bank.
         row: Row number of the base crystal.
     """
-    bank = generator.bank
-    base = bank.codes(row)
+    return space_around(generator, str(generator.bank.ids[row]), generator.bank.codes(row))
+
+
+def space_around(generator: Generator, base_id: str, base: CrystalCodes) -> SearchSpace:
+    """Describe the space around any crystal.
+
+    Args:
+        generator: The generator with its code bank.
+        base_id: What the base is called in records.
+        base: Its codes.
+    """
     return SearchSpace(
-        base_id=str(bank.ids[row]),
+        base_id=base_id,
         base=base,
         sizes=tuple(generator.gene_sizes(base)),
-        donors=bank.global_genes(bank.donors(base)),
+        donors=generator.bank.global_genes(generator.bank.donors(base)),
     )

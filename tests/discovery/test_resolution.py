@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from discovery.config import load_campaign
-from discovery.resolution import NothingJudges, describe, require_judges
+from agents.propose.objectives import UnknownObjective
+from discovery.config import from_record, load_campaign
+from discovery.resolution import NothingJudges, describe, require_judges, resolve
 
 HEAD = {"name": "head", "used": True, "version": "live", "reason": None}
 MEGNET = {"name": "megnet", "used": True, "version": "mp-2018.6.1", "reason": None}
@@ -18,6 +19,16 @@ def test_a_gate_needs_a_screen_beside_the_head() -> None:
     require_judges(rank, [HEAD, ABSENT])
     with pytest.raises(NothingJudges, match="weights not found"):
         require_judges(gate, [HEAD, ABSENT])
+
+
+def test_an_objective_that_nothing_predicts_is_refused_at_the_start() -> None:
+    objectives = {"fitness": {"objectives": [{"kind": "gap_window"}]}}
+    content = load_campaign("quickstart").record()
+    content["propose"] |= objectives
+    content["screen"]["models"] = ["head"]
+    config = from_record(content, source="test")
+    with pytest.raises(UnknownObjective, match="gap_window in propose"):
+        resolve(config)
 
 
 def test_what_is_absent_is_said_with_its_reason() -> None:

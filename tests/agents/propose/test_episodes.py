@@ -12,6 +12,7 @@ from agents.propose import episodes
 from agents.propose import replay as replay_module
 from agents.propose.episodes import ask_round, round_ready, rounds_asked
 from agents.propose.fitness import fitness_of
+from agents.propose.own_bases import OwnBase
 from agents.propose.records import UnsoundPrediction
 from agents.propose.replay import RoundNotReady
 from agents.propose.seeds import EpisodeSeed
@@ -379,3 +380,19 @@ def test_bases_come_from_the_training_crystals_only(generator):
     }
     assert max(rows) < 30
     assert {int(generator.bank.n_atoms[row]) for row in rows} == {2, 3}
+
+
+def test_own_bases_are_all_that_is_needed_of_a_persons_files(campaign, generator):
+    own = [OwnBase(f"own:{n}.cif", generator.bank.codes(n)) for n in (31, 34)]  # held-out rows
+    a, b = (base.id for base in own)
+    expected = [[a, a, a], [a, a, b]]
+    for round_index, bases in enumerate(expected):
+        report = ask(generator, round_index, own_bases=own)
+        assert [g.base_id for g in report.generations] == bases
+        again = ask(generator, round_index, own_bases=own)
+        assert [g.candidate_ids for g in again.generations] == [
+            g.candidate_ids for g in report.generations
+        ]
+        evaluate_all()
+    locals_ = {str(c.codes["local"]) for c in Candidate.objects(campaign="toy")}
+    assert locals_ == {str(base.codes.record()["local"]) for base in own}
