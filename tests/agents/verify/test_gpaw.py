@@ -19,6 +19,7 @@ from agents.verify.gpaw import GPAWBackend, data_sets
 from agents.verify.presets import DFTSettings
 from agents.verify.references import is_molecule
 from agents.verify.settings import VerifySettings
+from agents.verify.tasks import Task
 from db.crystals import structure_to_record
 
 FAST = GPAWBackend().settings("fast")
@@ -143,6 +144,25 @@ def test_estimate_follows_measured_times() -> None:
     for structure, measured in ((titanate, 14.0), (salt, 6.7), (distorted, 89.5)):
         estimate = GPAWBackend().estimate_core_seconds(structure, FAST)
         assert measured / 3 < estimate < 3 * measured
+
+
+def test_tasks_are_estimated_by_their_parts() -> None:
+    backend = GPAWBackend()
+    salt = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(5.692), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
+    whole = backend.estimate_core_seconds(salt, FAST)
+    static = backend.estimate_task(salt, FAST, Task.STATIC, {"gap": False})
+    gap = backend.estimate_task(salt, FAST, Task.GAP, {})
+    relax = backend.estimate_task(salt, FAST, Task.RELAX, {})
+    assert static < whole < static + gap < 1.5 * whole  # a process of its own costs a start
+    assert relax > 3 * static
+    metal = backend.reference("Mg")
+    assert backend.estimate_core_seconds(metal, FAST) == backend.estimate_task(
+        metal, FAST, Task.STATIC, {"gap": False}
+    )
+    ordered = salt.copy(site_properties={"magmom": [1.0] * len(salt)})
+    assert backend.estimate_core_seconds(ordered, FAST) > 1.5 * whole
 
 
 def test_resolution_names_the_level_and_refuses_what_is_missing(
