@@ -13,6 +13,7 @@ from discovery.cli import (
     dft,
     doctor,
     evaluate,
+    funnel,
     generate,
     generator,
     models,
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 
 campaigns.register(app)
+funnel.register(app)
 generator.register(app)
 train_screen.register(app)
 generate.register(app)

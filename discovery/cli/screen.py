@@ -12,6 +12,7 @@ from discovery.cli.output import UsageError, console_for_tables, print_json, pri
 
 if TYPE_CHECKING:
     from agents.screen.screen import Screen
+    from agents.screen.settings import ScreenSettings
     from agents.targets import Window
 
 SHORT = {"formation_energy_per_atom": "E_f", "band_gap": "gap", "p_gap": "P(gap)"}
@@ -56,15 +57,15 @@ def screen(
     from agents.screen.files import failure, screen_structures
     from discovery.structure_files import StructureFileError, read_each
 
-    settings = _settings(
-        models=models if models == "auto" else _names(models),
+    settings = screen_settings(
+        models=models if models == "auto" else names(models),
         agreement=int(agreement) if agreement.isdecimal() else agreement,
         classifier=classifier,
         min_p_gap=min_p_gap,
-        exclude=_names(exclude or ""),
+        exclude=names(exclude or ""),
         megnet_batch=batch,
     )
-    windows = _windows(window or [])
+    windows = parse_windows(window or [])
     loaded, absent = _load(settings.models, generator, batch, device)
     read = read_each(files)
     crystals = {name: one for name, one in read.items() if not isinstance(one, StructureFileError)}
@@ -87,7 +88,12 @@ def screen(
         raise typer.Exit(1)
 
 
-def _settings(**values: Any) -> Any:
+def screen_settings(**values: Any) -> ScreenSettings:
+    """Build the settings of screens from options, faults in one sentence.
+
+    Raises:
+        UsageError: A value is wrong.
+    """
     from pydantic import ValidationError
 
     from agents.screen.settings import ScreenSettings
@@ -103,11 +109,17 @@ def _settings(**values: Any) -> Any:
         raise UsageError("; ".join(dict.fromkeys(faults))) from error
 
 
-def _names(text: str) -> tuple[str, ...]:
+def names(text: str) -> tuple[str, ...]:
+    """Split a list with commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _windows(texts: Sequence[str]) -> list[Window]:
+def parse_windows(texts: Sequence[str]) -> list[Window]:
+    """Read windows as the command line gives them.
+
+    Raises:
+        UsageError: One is none.
+    """
     from agents.targets import Window
 
     try:

@@ -1,0 +1,96 @@
+"""Counting candidates through a sequence of conditions, by one aggregation of the server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from db.connection import current_database
+from db.retry import idempotent
+
+Expression = Any
+"""A MongoDB aggregation expression: true, false, or null where the record cannot tell."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one condition makes of a campaign's candidates.
+
+    Attributes:
+        name: Of the condition.
+        left: Candidates that meet this condition and all before it.
+        failed: Those that meet all before it, and not this one.
+        unknown: Those that meet all before it, and whose record cannot tell.
+        all_passed: Candidates that meet it, whatever the other conditions say.
+        all_failed: Candidates that do not.
+        all_unknown: Candidates whose record cannot tell.
+    """
+
+    name: str
+    left: int
+    failed: int
+    unknown: int
+    all_passed: int
+    all_failed: int
+    all_unknown: int
+
+    def record(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+def cascade(campaign: str, conditions: Sequence[tuple[str, Expression]]) -> list[Step]:
+    """Count a campaign's candidates through conditions in their order; nothing is computed again.
+
+    Args:
+        campaign: Name of the campaign.
+        conditions: Name and expression of each.
+
+    Returns:
+        One step for each condition; before the first one stand all candidates.
+    """
+    groups = _verdicts(campaign, [expression for _, expression in conditions])
+    steps = []
+    for place, (name, _) in enumerate(conditions):
+        here = [
+            (verdicts[place], all(verdict is True for verdict in verdicts[:place]), n)
+            for verdicts, n in groups
+        ]
+
+        def count(wanted: bool | None, arrived_only: bool, found: Any = here) -> int:
+            return sum(
+                n
+                for verdict, arrived, n in found
+                if verdict is wanted and (arrived or not arrived_only)
+            )
+
+        steps.append(
+            Step(
+                name,
+                *(count(wanted, True) for wanted in (True, False, None)),
+                *(count(wanted, False) for wanted in (True, False, None)),
+            )
+        )
+    return steps
+
+
+def known(field: str, condition: Expression) -> Expression:
+    """Make a condition null where a field is missing or null.
+
+    Args:
+        field: Path with its dollar sign, for instance ``$relaxation.max_force``.
+        condition: What to ask of those that have it.
+    """
+    return {"$cond": [{"$gt": [field, None]}, condition, None]}
+
+
+@idempotent
+def _verdicts(campaign: str, expressions: Sequence[Expression]) -> list[tuple[list[Any], int]]:
+    stages: list[dict[str, Any]] = [
+        {"$match": {"campaign": campaign}},
+        {"$project": {"verdicts": list(expressions)}},
+        {"$group": {"_id": "$verdicts", "n": {"$sum": 1}}},
+    ]
+    found = current_database()["candidates"].aggregate(stages)
+    return [(list(group["_id"]), int(group["n"])) for group in found]

@@ -1,0 +1,94 @@
+"""``funnel``: the paper's funnel of a campaign, cut with other thresholds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from discovery.cli.campaigns import Database, Json
+from discovery.cli.output import UsageError, console_for_tables, print_json
+from discovery.cli.screen import names, parse_windows, screen_settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module."""
+    app.command()(funnel)
+
+
+def funnel(
+    campaign: Annotated[str, typer.Argument(help="Name of a campaign.")],
+    window: Annotated[
+        list[str] | None,
+        typer.Option(help="PROPERTY:LOWEST:HIGHEST instead of the campaign's; repeatable."),
+    ] = None,
+    min_p_gap: Annotated[float | None, typer.Option(help="Least probability of a gap.")] = None,
+    agreement: Annotated[
+        str | None, typer.Option(help="How many models must agree: all, or a number.")
+    ] = None,
+    classifier: Annotated[
+        str | None, typer.Option(help="Where a gap is wanted: required, if_present or off.")
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="Only these models count, for instance megnet,alignn.")
+    ] = None,
+    smact: Annotated[str | None, typer.Option(help="cdvae, strict or off.")] = None,
+    exclude: Annotated[
+        str | None, typer.Option(help="Groups of elements: toxic, radioactive, scarce.")
+    ] = None,
+    max_atoms: Annotated[int | None, typer.Option(help="Most atoms in the cell.")] = None,
+    max_elements: Annotated[int | None, typer.Option(help="Most distinct elements.")] = None,
+    formation_energy_max: Annotated[
+        float | None, typer.Option(help="Of the potential, eV/atom, for compounds.")
+    ] = None,
+    max_force: Annotated[float | None, typer.Option(help="After relaxation, eV/Å.")] = None,
+    order: Annotated[
+        str, typer.Option(help="campaign (cheap conditions first) or paper.")
+    ] = "campaign",
+    db: Database = None,
+    json: Json = False,
+) -> None:
+    """Count a campaign's candidates with other thresholds, from stored numbers alone.
+
+    What is not given is the campaign's own. Example:
+    `discovery funnel quickstart --window band_gap:1.0:2.0 --min-p-gap 0.7`
+    """
+    from db.connection import connect
+    from discovery import funnel as counting
+
+    if order not in ("campaign", "paper"):
+        raise UsageError(f"--order is campaign or paper, not {order!r}")
+    changes: dict[str, Any] = {
+        "min_p_gap": min_p_gap,
+        "agreement": int(agreement) if agreement and agreement.isdecimal() else agreement,
+        "classifier": classifier,
+        "smact": smact,
+        "exclude": None if exclude is None else names(exclude),
+        "max_atoms": max_atoms,
+        "max_elements": max_elements,
+    }
+    given = {key: value for key, value in changes.items() if value is not None}
+    limits = {"formation_energy_max": formation_energy_max, "max_force": max_force}
+    with connect(db, create=False):
+        own = counting.own_thresholds(campaign)
+        thresholds = replace(
+            own,
+            windows=tuple(parse_windows(window)) if window else own.windows,
+            screen=screen_settings(**{**own.screen.model_dump(), **given}),
+            models=names(models) if models else None,
+            **{key: value for key, value in limits.items() if value is not None},
+        )
+        found = counting.funnel(campaign, thresholds, order=order)  # type: ignore[arg-type]
+    if json:
+        print_json(found)
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("condition")
+    for title in ("left", "failed", "unknown"):
+        table.add_column(title, justify="right")
+    for row in counting.describe(found):
+        table.add_row(*row)
+    console_for_tables().print(table)
