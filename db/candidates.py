@@ -17,6 +17,7 @@ from db.connection import current_database
 from db.documents import RESULTS, Candidate
 from db.leases import abandon, lease, reap, release, renew
 from db.plain import NotPlain, plain
+from db.property_table import REMOVED, prediction_fields, update_fields
 from db.proposals import candidate_id, insert_proposals
 from db.queries import UnknownCandidate, count_by, counts, reached, rejections
 from db.states import ALLOWED, TERMINAL, State
@@ -125,6 +126,7 @@ def transition(
     if predictions:
         added = plain(list(predictions), "predictions")
         fields["predictions"] = _appended("$predictions", {"$literal": added})
+        fields |= _derived(prediction_fields(added))
     fields |= {
         "state": {"$literal": str(to)},
         "lease": {"$literal": None},
@@ -150,7 +152,7 @@ def set_fields(
         raise IllegalTransition(f"{candidate_id} is {state}: its record is final")
     fields = _literals(updates)
     if fields:
-        names = ", ".join(sorted(fields))
+        names = ", ".join(sorted(updates))
         _compare_and_set(candidate_id, state, token, fields, f"{agent}: {names}")
 
 
@@ -202,7 +204,15 @@ def _literals(updates: dict[str, Any]) -> dict[str, Any]:
         if any(not part or part.startswith("$") or part.isdigit() for part in inner):
             raise ValueError(f"{name} is not a path of names")
         fields[name] = {"$literal": plain(value, name)}
-    return fields
+    return fields | _derived(update_fields(updates))
+
+
+def _derived(fields: dict[str, Any]) -> dict[str, Any]:
+    """Write derived fields as pipeline expressions."""
+    return {
+        name: value if value == REMOVED else {"$literal": plain(value, name)}
+        for name, value in fields.items()
+    }
 
 
 def _appended(field: str, added: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from db import documents
 from db.contact import FIRST_CONTACT_MS, first_contact
 from db.embedded import EmbeddedServer, home_of
 from db.locks import FileLock
+from db.migrations import migrate
 from db.mongod import EmbeddedServerFailed, MongodNotFound
 from db.paths import HomeFiles, home_directory
 from db.reference_documents import REFERENCE_DOCUMENTS
@@ -165,10 +166,11 @@ def connect(
         raise
     try:
         ensure_indexes()
+        migrate(current_database())
     except PyMongoError as error:
         session.close()
         raise DatabaseUnavailable(
-            f"indexes cannot be created in {session.database_name} at {redact(session.uri)}: "
+            f"{session.database_name} at {redact(session.uri)} cannot be prepared (indexes, fields): "
             f"{type(error).__name__}, code {getattr(error, 'code', None)}"
         ) from None
     return session
@@ -238,6 +240,10 @@ def ensure_indexes() -> None:
     """Create the indexes that are missing."""
     for kind in (*documents.DOCUMENTS, *REFERENCE_DOCUMENTS):
         kind.ensure_indexes()
+    # One index for the numbers of every model, whatever its name; mongoengine has no such index.
+    current_database()["candidates"].create_index(
+        {"$**": 1}, wildcardProjection={"properties": 1, "levels": 1}
+    )
 
 
 def _use(uri: str) -> FileLock | None:

@@ -22,6 +22,7 @@ from mongoengine import (
 )
 from mongoengine.queryset import QuerySet
 
+from db.property_table import STANDARD_PREDICTIONS, VERIFIED_PROPERTIES
 from db.retry import idempotent
 from db.states import CalculationState, CampaignState, State
 
@@ -32,6 +33,11 @@ RESULTS = frozenset(  # the fields of a candidate that agents fill in
         *("hull", "selection", "verification", "follow_up"),
     }
 )
+
+
+def _where_it_is(fields: list[str]) -> dict[str, Any]:
+    """Describe an index of the documents that have its second field."""
+    return {"fields": fields, "partialFilterExpression": {fields[1]: {"$exists": True}}}
 
 
 class UnguardedWrite(RuntimeError):
@@ -142,6 +148,10 @@ class Candidate(Record):
     error = StringField(null=True)
     history = ListField(DictField())
     created_at = DateTimeField()
+    # Derived from the results in the write that stores them, for filters: `db.property_table`.
+    properties = DictField()  # property_model: value, the latest; property: value by DFT
+    levels = DictField()  # property_model: {level: value}
+    n_elements = IntField(null=True)
 
     meta = {
         "collection": "candidates",
@@ -156,10 +166,16 @@ class Candidate(Record):
             {"fields": ["campaign", "history.to"]},
             {"fields": ["campaign", "formula", "seq"]},
             {"fields": ["campaign", "elements", "seq"]},
-            {
-                "fields": ["campaign", "selection.position"],
-                "partialFilterExpression": {"selection.position": {"$exists": True}},
-            },
+            {"fields": ["campaign", "chemical_system", "seq"]},
+            _where_it_is(["campaign", "selection.position"]),
+            _where_it_is(["campaign", "verification.hit", "seq"]),
+            _where_it_is(["campaign", "verification.space_group", "seq"]),
+            _where_it_is(["campaign", "relaxation.formation_energy_per_atom", "seq"]),
+            _where_it_is(["campaign", "hull.energy_above_hull", "seq"]),
+            *(
+                _where_it_is(["campaign", f"properties.{name}", "seq"])
+                for name in (*VERIFIED_PROPERTIES, *STANDARD_PREDICTIONS)
+            ),
         ],
     }
 

@@ -14,6 +14,7 @@ from db.connection import current_database
 from db.counters import reserve
 from db.documents import RESULTS
 from db.plain import plain
+from db.property_table import table_fields
 from db.states import State
 
 REQUIRED = ("generator_version", "codes_hash", "codes")
@@ -97,6 +98,7 @@ def _document(campaign: str, proposal: dict[str, Any]) -> dict[str, Any]:
         "_id": candidate_id(campaign, values["generator_version"], values["codes_hash"]),
         "campaign": campaign,
         **values,
+        **table_fields(values),
         "state": str(State.PROPOSED),
         "lease": None,
         "token": 0,

@@ -12,7 +12,8 @@ from typing import Any
 
 from db import campaigns, candidates
 from db.connection import current_database
-from db.queries import exported, find
+from db.queries import find
+from db.selection import record as exported
 
 
 class OutputError(RuntimeError):

@@ -1,0 +1,57 @@
+"""Bringing the records of older versions up to date, once for each database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from pymongo import UpdateOne
+from pymongo.database import Database
+
+from db.property_table import table_fields
+from db.retry import idempotent
+
+#: 1: candidates have ``properties``, ``levels`` and ``n_elements`` (`db.property_table`).
+VERSION = 1
+BATCH = 1000
+_READ = {"state": 1, "token": 1, "predictions": 1, "verification": 1, "elements": 1}
+
+
+def migrate(database: Database[dict[str, Any]]) -> None:
+    """Bring a database to the present version; nothing is done where it has it.
+
+    Any number of processes may do so at once, and again after a crash: each write is a
+    compare-and-set, and the version is written after the last of them.
+
+    Args:
+        database: The connected database.
+    """
+    schema = database["schema"]
+    found = schema.find_one({"_id": "candidates"})
+    if found is not None and found["version"] >= VERSION:
+        return
+    while _add_property_tables(database):
+        pass
+    schema.update_one({"_id": "candidates"}, {"$max": {"version": VERSION}}, upsert=True)
+
+
+@idempotent
+def _add_property_tables(database: Database[dict[str, Any]]) -> bool:
+    """Add the derived fields where they are missing; True where some may be left."""
+    collection = database["candidates"]
+    missing = {"properties": {"$exists": False}}
+    documents = iter(collection.find(missing, _READ))
+    some = False
+    while writes := list(islice(_writes(documents), BATCH)):
+        some = True
+        collection.bulk_write(writes, ordered=False)
+    return some
+
+
+def _writes(documents: Iterator[dict[str, Any]]) -> Iterator[UpdateOne]:
+    for document in documents:
+        unchanged = {name: document[name] for name in ("_id", "state", "token")}
+        yield UpdateOne(
+            {**unchanged, "properties": {"$exists": False}}, {"$set": table_fields(document)}
+        )

@@ -1,0 +1,283 @@
+"""Choosing candidates by a filter, in an order, one after the other.
+
+Every question is asked campaign by campaign, so that the indexes, which begin with the campaign,
+answer it; what belongs to all campaigns together is merged from these answers. Nothing is read
+before it is asked for, and no more than one batch is held.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain, islice
+from typing import Any
+
+from pymongo.errors import AutoReconnect
+
+from db.connection import current_database
+from db.filters import And, Expression, Field, find_field, parse, to_mongo
+from db.filters.expression import Comparison, Has, Not, Operator, Or, Quantifier
+from db.filters.fields import Kind, is_prediction, unknown_name
+from db.filters.values import value_for
+from db.property_table import STANDARD_PREDICTIONS, properties
+from db.retry import PATIENCE_SECONDS, PAUSE_SECONDS, idempotent
+
+Document = dict[str, Any]
+
+#: Every candidate has these, so that no condition is needed to find the ones that do.
+ALWAYS_KNOWN = frozenset({"id", "campaign", "seq", "state", "created_at"})
+
+
+@dataclass(frozen=True)
+class Order:
+    """What candidates are sorted by; ``descending`` reverses the whole order of known values."""
+
+    field: Field
+    descending: bool = False
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which candidates, in which order, and what of them.
+
+    Attributes:
+        campaign: Of this campaign; None: of all.
+        where: Of which this is true; None: all.
+        order: What they are sorted by; None: by campaign and order of proposal.
+        limit: At most so many.
+        fields: Only these values of each, flat by their names; None: the whole record.
+        without: Parts of the whole record to leave out.
+    """
+
+    campaign: str | None = None
+    where: Expression | None = None
+    order: Order | None = None
+    limit: int | None = None
+    fields: tuple[Field, ...] | None = None
+    without: tuple[str, ...] = ()
+
+
+def select(
+    campaign: str | None = None,
+    *,
+    where: str | None = None,
+    status: str | Sequence[str] | None = None,
+    hits: bool | None = None,
+    elements: Sequence[str] | None = None,
+    formula: str | None = None,
+    sort: str | None = None,
+    limit: int | None = None,
+    fields: Sequence[str] | None = None,
+    without: Sequence[str] = (),
+) -> Selection:
+    """Put a question together; every short argument is a condition beside ``where``.
+
+    Args:
+        campaign: Name of the campaign; None: of all campaigns.
+        where: A filter, see `db.filters`.
+        status: One state or several.
+        hits: Only those that DFT confirmed (True) or refuted (False).
+        elements: Only those that contain all of these elements.
+        formula: Only those of this formula.
+        sort: A field; a leading "-" reverses. Candidates without it come last; equals are in order
+            of campaign and proposal, reversed by "-" too.
+        limit: Most records, of all campaigns together.
+        fields: Names of the values to return, beside ``id``.
+        without: Parts of the record to leave out, for instance ``history``.
+
+    Raises:
+        InvalidFilter: A condition cannot be understood.
+        UnknownName: A field to sort by or to return does not exist.
+        ValueError: What is to be sorted by is a list.
+    """
+    terms: list[Expression] = [] if where is None else [parse(where)]
+    if status is not None:
+        terms.append(_equals("state", [status] if isinstance(status, str) else list(status)))
+    if hits is not None:
+        terms.append(_equals("hit", [hits]))
+    if elements:
+        listed = find_field("elements")
+        values = tuple(value_for(listed, symbol) for symbol in elements)
+        terms.append(Has(listed, Quantifier.ALL, values))
+    if formula:
+        terms.append(_equals("formula", [formula]))
+    expression = None if not terms else terms[0] if len(terms) == 1 else And(tuple(terms))
+    order = None if sort is None else Order(find_field(sort.removeprefix("-")), sort[0] == "-")
+    if order is not None and order.field.kind is Kind.ELEMENTS:
+        raise ValueError(f"{order.field.name} is a list, which has no order")
+    wanted = None
+    if fields is not None:
+        wanted = tuple(dict.fromkeys(find_field(name) for name in ("id", *fields)))
+    return Selection(campaign, expression, order, limit, wanted, tuple(without))
+
+
+def stream(selection: Selection) -> Iterator[Document]:
+    """Read the chosen candidates one after the other.
+
+    A campaign that is running goes on meanwhile; each candidate is read as it is at that moment.
+
+    Yields:
+        Plain JSON records, see `record`; with ``fields`` flat ones, name to value.
+
+    Raises:
+        UnknownName: A model's number is named that no candidate of this database has.
+    """
+    _require_models(selection)
+    documents = islice(_documents(selection), selection.limit)
+    if selection.fields is None:
+        return (record(document) for document in documents)
+    chosen = selection.fields
+    return ({one.name: _plain(value_at(found, one)) for one in chosen} for found in documents)
+
+
+def questions(selection: Selection, campaign: str) -> list[tuple[Document, list[tuple[str, int]]]]:
+    """Write the questions to MongoDB for one campaign, one after the other, each with its order."""
+    terms: list[Document] = [{"campaign": campaign}]
+    if selection.where is not None:
+        terms.append(to_mongo(selection.where))
+    order = selection.order
+    if order is None:
+        return [(_all(terms), [("seq", 1)])]
+    path, direction = order.field.path, -1 if order.descending else 1
+    sort = list({path: direction, "seq": direction}.items())
+    if order.field.name in ALWAYS_KNOWN:
+        return [(_all(terms), sort)]
+    known = {path: {"$exists": True, "$ne": None}}
+    return [
+        (_all([*terms, known]), sort),
+        (_all([*terms, {path: None}]), [("seq", 1)]),
+    ]
+
+
+def record(document: Document) -> Document:
+    """Turn a stored candidate into a plain JSON record.
+
+    Returns:
+        The candidate's fields, ``id`` instead of ``_id``, times in ISO 8601, and ``properties``:
+        one flat table, see `db.property_table.properties`.
+    """
+    found: Document = {name: _plain(value) for name, value in document.items() if name != "levels"}
+    found["id"] = found.pop("_id")
+    found["properties"] = properties(found)
+    return found
+
+
+def value_at(document: Mapping[str, Any], field: Field) -> Any:
+    """Read a field of a stored candidate; None where it is not known."""
+    value: Any = document
+    for part in field.path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value or None if field.kind is Kind.ELEMENTS else value
+
+
+@idempotent
+def campaigns_with_candidates() -> list[str]:
+    """List the campaigns that have candidates, in order."""
+    return sorted(current_database()["candidates"].distinct("campaign"))
+
+
+def _documents(selection: Selection) -> Iterator[Document]:
+    only = selection.campaign
+    names = campaigns_with_candidates() if only is None else [only]
+    asked = [questions(selection, name) for name in names]
+    if selection.order is None:
+        return chain.from_iterable(_read(*parts[0], selection) for parts in asked)
+    order = selection.order
+
+    def key(document: Document) -> Any:
+        return (value_at(document, order.field), document["campaign"], document["seq"])
+
+    known = heapq.merge(
+        *(_read(*parts[0], selection) for parts in asked), key=key, reverse=order.descending
+    )
+    unknown = (_read(*question, selection) for parts in asked for question in parts[1:])
+    return chain(known, chain.from_iterable(unknown))
+
+
+def _read(query: Document, sort: list[tuple[str, int]], selection: Selection) -> Iterator[Document]:
+    """Read an answer; where the server restarts in the middle, go on where it broke off."""
+    collection = current_database()["candidates"]
+    projection = _projection(selection)
+    given, lost_since = 0, None
+    while selection.limit is None or given < selection.limit:
+        left = 0 if selection.limit is None else selection.limit - given
+        cursor = collection.find(
+            query, projection, sort=sort, skip=given, limit=left, allow_disk_use=True
+        )
+        try:
+            for document in cursor:
+                given, lost_since = given + 1, None
+                yield document
+            return
+        except AutoReconnect:
+            now = time.monotonic()
+            lost_since = lost_since or now
+            if now - lost_since > PATIENCE_SECONDS:
+                raise
+            time.sleep(PAUSE_SECONDS)
+        finally:
+            cursor.close()
+
+
+def _projection(selection: Selection) -> dict[str, int] | None:
+    if selection.fields is None:
+        return dict.fromkeys(selection.without, 0) or None
+    paths = ["campaign", "seq", *(field.path for field in selection.fields)]
+    if selection.order is not None:
+        paths.append(selection.order.field.path)
+    return dict.fromkeys(paths, 1)
+
+
+def _require_models(selection: Selection) -> None:
+    """Refuse the name of a model that no candidate has: it is misspelt."""
+    fields = [] if selection.where is None else list(_fields(selection.where))
+    fields += [] if selection.order is None else [selection.order.field]
+    for field in dict.fromkeys([*fields, *(selection.fields or ())]):
+        if is_prediction(field) and field.name not in STANDARD_PREDICTIONS and not _exists(field):
+            raise unknown_name(field.name)
+
+
+@idempotent
+def _exists(field: Field) -> bool:
+    found = current_database()["candidates"].find_one({field.path: {"$exists": True}}, {"_id": 1})
+    return found is not None
+
+
+def _fields(expression: Expression) -> Iterator[Field]:
+    match expression:
+        case Not(term):
+            yield from _fields(term)
+        case And(terms) | Or(terms):
+            for one in terms:
+                yield from _fields(one)
+        case _:
+            yield expression.field
+
+
+def _equals(name: str, values: Sequence[Any]) -> Expression:
+    field = find_field(name)
+    terms = tuple(
+        Comparison(field, Operator.EQUAL, value_for(field, _unwrapped(value))) for value in values
+    )
+    return terms[0] if len(terms) == 1 else Or(terms)
+
+
+def _unwrapped(value: Any) -> Any:
+    return str(value) if isinstance(value, str) else value  # states are string enums
+
+
+def _all(terms: list[Document]) -> Document:
+    return terms[0] if len(terms) == 1 else {"$and": terms}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value
