@@ -151,15 +151,19 @@ def mesh(structure: Structure, density: float) -> tuple[int, int, int]:
         density: Points per Å^-1 (2π included), at least.
 
     Returns:
-        Even numbers of points along the three reciprocal vectors; all the same where different ones
-        break the symmetry of a Niggli-reduced cell, and so cost more.
+        Even numbers of points along the three reciprocal vectors. Where different ones break the
+        symmetry of a Niggli-reduced cell, they are all the same, and just enough for every vector
+        of the crystal that the mesh makes periodic to be as long (2π times the density).
     """
     lengths = structure.lattice.reciprocal_lattice.abc
     n = [max(2, 2 * int(np.ceil(density * length / 2 - 1e-6))) for length in lengths]
-    plain, equal = (n[0], n[1], n[2]), (max(n),) * 3
-    if plain == equal:
+    plain = (n[0], n[1], n[2])
+    folded = irreducible(structure, (max(n),) * 3, MESH_SYMPREC)
+    if len(set(n)) == 1 or irreducible(structure, plain, MESH_SYMPREC) <= folded:
         return plain
-    return min(plain, equal, key=lambda size: irreducible(structure, size, MESH_SYMPREC))
+    shortest = min(structure.lattice.get_niggli_reduced_lattice().abc)
+    enough = max(2, 2 * int(np.ceil(np.pi * density / shortest - 1e-6)))
+    return enough, enough, enough
 
 
 def irreducible(structure: Structure, size: tuple[int, int, int], symprec: float) -> int:

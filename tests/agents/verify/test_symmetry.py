@@ -92,3 +92,18 @@ def test_an_antiferromagnet_keeps_its_cell_and_its_moments() -> None:
     assert (moments_of[distances[0]] * moments_of[distances[1]] < 0).mean() == 0.5
     flipped = doubled.copy(site_properties={"magmom": [abs(moment) for moment in moments]})
     assert len(symmetrise(flipped, 0.05, 0.1).structure) == 2
+
+
+def test_a_reduced_cell_gets_a_mesh_that_its_symmetry_folds() -> None:
+    """A rhombohedron of 34 degrees, reduced: axes of different length that rotations mix."""
+    sharp = Structure(Lattice.rhombohedral(5.44, 33.56), ["Mn"], [[0, 0, 0]])
+    cell = symmetrise(sharp, 0.01, 0.1).structure
+    assert len({round(length, 3) for length in cell.lattice.abc}) > 1
+    size = mesh(cell, 3.5)
+    assert len(set(size)) == 1
+    lengths = cell.lattice.reciprocal_lattice.abc
+    uneven = tuple(2 * int(np.ceil(3.5 * length / 2)) for length in lengths)
+    assert irreducible(cell, size, 0.01) < irreducible(cell, uneven, 0.01) / 2
+    steps = np.array(np.meshgrid(*[[-1, 0, 1]] * 3)).reshape(3, -1).T
+    periods = np.linalg.norm((steps * size[0]) @ cell.lattice.matrix, axis=1)
+    assert periods[periods > 0].min() >= 2 * np.pi * 3.5
