@@ -1,0 +1,115 @@
+"""The screening task of a worker: models loaded once, batches, and what a prediction must carry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from agents.screen.megnet import FOLDER, MEGNet
+from agents.screen.models import resolve_models
+from agents.stage import work
+from agents.targets import UNITS
+from db import campaigns, candidates
+from db.connection import Session
+from db.crystals import crystal_fields, structure_to_record
+from db.queries import find
+from db.states import State
+from discovery.config import load_campaign
+from discovery.runtime import Runtime
+from model.generator import Generator
+
+NAME = "screened"
+SITES = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+
+
+def perovskite(a: float, b_site: str, length: float) -> Structure:
+    return Structure(Lattice.cubic(length), [a, b_site, "O", "O", "O"], SITES)
+
+
+def relaxed(crystals: Sequence[Structure], first: int) -> None:
+    """Bring crystals to where the screens take them."""
+    proposals = [
+        {"generator_version": "g", "codes_hash": f"{first + i:064d}", "codes": {"n": first + i}}
+        for i in range(len(crystals))
+    ]
+    path = [State.PROPOSED, State.EVALUATED, State.PRESCREENED, State.RELAXING, State.RELAXED]
+    for name, crystal in zip(candidates.insert_proposals(NAME, proposals), crystals, strict=True):
+        updates: dict[str, Any] = {
+            **crystal_fields(crystal),
+            "relaxation": {"structure": structure_to_record(crystal)},
+        }
+        for source, to in pairwise(path):
+            candidates.transition(
+                name, source=source, to=to, token=0, agent="test", updates=updates
+            )
+            updates = {}
+
+
+@pytest.mark.models
+def test_models_load_once_work_in_batches_and_every_number_can_be_defended(
+    database: Session, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISCOVERY_MODELS", str(models_dir))
+    config = load_campaign("quickstart")
+    config = config.model_copy(
+        update={
+            "name": NAME,
+            "screen": config.screen.model_copy(update={"models": ("megnet", "head"), "batch": 8}),
+        }
+    )
+    generator = Generator.load(config.generator)
+    resolved = {
+        "generator": {
+            "name": config.generator,
+            "version": generator.version,
+            "head": generator.head.version,
+        },
+        "potential": {"device": "cpu"},
+        "screens": resolve_models(config.screen),
+    }
+    campaigns.create(NAME, config=config.record(), seed=1, resolved=resolved)
+    loads, batches = [], []
+    load, predict = MEGNet.load, MEGNet.predict
+
+    def counted_load(**options: Any) -> MEGNet:
+        loads.append(options)
+        return load(models_dir / FOLDER, **options)
+
+    def counted_predict(self: MEGNet, structures: Sequence[Structure], on: str = "relaxed") -> Any:
+        batches.append(len(structures))
+        return predict(self, structures, on)
+
+    monkeypatch.setattr(MEGNet, "load", counted_load)
+    monkeypatch.setattr(MEGNet, "predict", counted_predict)
+    here = Runtime(NAME)
+    relaxed([perovskite("Sr", "Ti", 3.95), perovskite("Ba", "Zr", 4.26)], first=0)
+    assert work(here.stage("screen"), NAME, here.owner) == 2
+    assert batches.pop() == 2
+    slab = perovskite("Ca", "Sn", 4.1)
+    slab = Structure(
+        Lattice.tetragonal(4.1, 24.1), slab.species, slab.frac_coords * [1, 1, 4.1 / 24.1]
+    )
+    relaxed([slab, perovskite("K", "Ta", 4.03), perovskite("Na", "Nb", 3.97)], first=2)
+    assert work(here.stage("screen"), NAME, here.owner) == 3
+    assert batches.pop() == 3
+    assert len(loads) == 1
+    records = find(NAME)
+    assert len(records) == 5
+    for record in records:
+        assert {p["model"] for p in record["predictions"]} >= {"megnet"}
+        for prediction in record["predictions"]:
+            assert prediction["version"]
+            assert prediction["unit"] == UNITS[prediction["property"]]
+            assert prediction["in_domain"] is (prediction["out_of_domain"] == [])
+            assert prediction["on"] == "relaxed"
+    reasons = {
+        record["formula"]: {r for p in record["predictions"] for r in p["out_of_domain"]}
+        for record in records
+    }
+    assert any(reason.startswith("vacuum:") for reason in reasons["CaSnO3"])
+    assert not any(reason.startswith("vacuum:") for reason in reasons["SrTiO3"])
