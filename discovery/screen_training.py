@@ -51,6 +51,7 @@ def train_alignn(
     out: Path,
     device: str,
     threads: int,
+    stop_after: int | None,
     restart: bool,
     console: Console,
 ) -> None:
@@ -61,6 +62,7 @@ def train_alignn(
         out: Folder of the checkpoint.
         device: torch device.
         threads: CPU threads.
+        stop_after: Epochs after which the best weights so far become the checkpoint.
         restart: Forget an unfinished training of the same folder.
         console: Where the progress goes.
 
@@ -84,6 +86,7 @@ def train_alignn(
         out=out,
         device=device,
         restart=restart,
+        stop_after=stop_after,
         on_report=say,
         on_stage=lambda name: say(f"stage {name}"),
     )

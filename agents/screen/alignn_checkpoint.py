@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 
 from agents.screen.alignn_network import ALIGNNNetwork, ALIGNNShape
 from agents.screen.domain import TrainingSet
@@ -165,12 +165,13 @@ def read_checkpoint(folder: Path) -> tuple[ALIGNNNetwork, TrainingSet, ModelCard
         fault = error.errors()[0]
         key = ".".join(map(str, fault["loc"]))
         raise UnsoundModel(f"{folder / _CARD}: {key}: {fault['msg']}") from error
+    content = {name: (folder / name).read_bytes() for name in _FILES}
     for name in _FILES:
-        if _sha256(folder / name) != card.sha256.get(name):
+        if hashlib.sha256(content[name]).hexdigest() != card.sha256.get(name):
             raise UnsoundModel(f"{folder / name} is not the file its card was written for")
     network = ALIGNNNetwork(card.shape)
     try:
-        network.load_state_dict(load_file(folder / _WEIGHTS))
+        network.load_state_dict(load(content[_WEIGHTS]))
     except (SafetensorError, RuntimeError) as error:
         raise UnsoundModel(
             f"{folder / _WEIGHTS} does not fit the network of its card: {error!s:.300}"

@@ -26,6 +26,7 @@ def train_screen(
     out: Path,
     device: str = "cpu",
     restart: bool = False,
+    stop_after: int | None = None,
     on_report: Callable[[StepReport], None] = lambda _: None,
     on_stage: Callable[[str], None] = lambda _: None,
 ) -> ModelCard:
@@ -42,6 +43,8 @@ def train_screen(
         out: Folder of the checkpoint; an existing one is replaced at the end.
         device: torch device.
         restart: Forget an unfinished training of the same ``out``.
+        stop_after: Epochs after which the best weights so far become the checkpoint; the state is
+            kept and the training can be continued. None trains to the end of the schedule.
         on_report: Called after each part of an epoch, when its state is saved.
         on_stage: Called with the name of each stage when it begins.
 
@@ -63,11 +66,17 @@ def train_screen(
         data = read_screen_data(table, shape.properties, shape.cutoff, max_rows=config.max_rows)
         on_stage("network")
         training = train_network(
-            config, data, folder, device=torch.device(device), on_report=on_report
+            config,
+            data,
+            folder,
+            device=torch.device(device),
+            stop_after=stop_after,
+            on_report=on_report,
         )
         on_stage("evaluation")
         card = _assemble(config, training, data, out)
-        folder.clear()
+        if training.finished:
+            folder.clear()
     return card
 
 
@@ -77,6 +86,7 @@ def train_network(
     folder: TrainingFolder,
     *,
     device: torch.device,
+    stop_after: int | None = None,
     on_report: Callable[[StepReport], None] = lambda _: None,
 ) -> ScreenTraining:
     """Train from where an earlier process was left, or from the beginning.
@@ -86,10 +96,11 @@ def train_network(
         data: With splits ``train`` and ``val``.
         folder: State and history; locked by the caller.
         device: torch device.
+        stop_after: Epochs after which to stop, None for all.
         on_report: Called after each part, when its state is saved.
 
     Returns:
-        The finished training.
+        The training, finished or stopped.
     """
     expected = {"config": config.fingerprint(), "sha256": data.sha256}
     state = folder.load(expected)
@@ -97,7 +108,8 @@ def train_network(
     if state is not None:
         training.load_state_dict(state)
     folder.begin(training.history)
-    while not training.finished:
+    last = config.epochs if stop_after is None else min(stop_after, config.epochs)
+    while training.epochs_done < last:
         report = training.run_part()
         folder.save(training.state_dict(), expected, report)
         on_report(report)

@@ -126,6 +126,11 @@ class ScreenTraining:
         """True when all steps are done."""
         return self.step == self.steps
 
+    @property
+    def epochs_done(self) -> int:
+        """Whole epochs done."""
+        return self.step // self._steps_per_epoch
+
     def run_part(self) -> StepReport:
         """Train up to the next report: ``save_every`` steps, or less at the end of an epoch.
 
@@ -179,6 +184,8 @@ class ScreenTraining:
             "torch": torch.__version__,
             "rows": len(self.train_set),
             "steps": self.step,
+            "epochs": self.epochs_done,
+            "epochs_of_schedule": self.config.epochs,
             "seconds": round(self.seconds),
             "cpu_seconds": round(self.cpu_seconds),
             "resumed_at_steps": self.resumed_at,
@@ -262,8 +269,7 @@ class ScreenTraining:
         if self.best is not None and error >= self.best["error"]:
             return False
         weights = {name: value.cpu().clone() for name, value in self.average.items()}
-        epoch = self.step // self._steps_per_epoch
-        self.best = {"error": error, "epoch": epoch, "weights": weights}
+        self.best = {"error": error, "epoch": self.epochs_done, "weights": weights}
         return True
 
 

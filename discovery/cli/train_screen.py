@@ -20,6 +20,13 @@ def train_screen(
     ] = "alignn",
     device: Annotated[str, typer.Option(help="torch device, for instance cuda:0.")] = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of the training.")] = 1,
+    stop_after: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Write the best weights after so many epochs of the schedule; can be continued.",
+        ),
+    ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget an unfinished training of the same folder.")
     ] = False,
@@ -36,5 +43,13 @@ def train_screen(
     from discovery.screen_training import train_alignn
 
     console = Console(stderr=True)
-    train_alignn(config, out=out, device=device, threads=threads, restart=restart, console=console)
+    train_alignn(
+        config,
+        out=out,
+        device=device,
+        threads=threads,
+        stop_after=stop_after,
+        restart=restart,
+        console=console,
+    )
     print(out)
