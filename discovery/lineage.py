@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from discovery.export import best_structure
+from discovery.follow_up_view import print_follow_up
 
 
 def describe(record: dict[str, Any], console: Console) -> None:
@@ -31,6 +32,7 @@ def describe(record: dict[str, Any], console: Console) -> None:
     _print_structure(record, console)
     console.print(_numbers(record))
     _print_hull(record, console)
+    print_follow_up(record.get("follow_up"), console)
     console.print(_history(record))
 
 
@@ -67,6 +69,12 @@ def _print_structure(record: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
+def _out_of_domain(prediction: dict[str, Any]) -> str:
+    """Name the kinds of reasons; records from before there were any have none."""
+    kinds = [reason.partition(":")[0] for reason in prediction.get("out_of_domain", [])]
+    return "out of domain" + (f" ({', '.join(kinds)})" if kinds else "")
+
+
 def _numbers(record: dict[str, Any]) -> Table:
     table = Table(title="numbers", title_justify="left", box=None, pad_edge=False)
     for column in ("property", "value", "unit", "model", "version", "level", "on", "note"):
@@ -81,7 +89,7 @@ def _numbers(record: dict[str, Any]) -> Table:
             one["version"],
             one["level"],
             one["on"],
-            "" if one["in_domain"] else "out of domain",
+            "" if one["in_domain"] else _out_of_domain(one),
         )
     verification = record.get("verification") or {}
     for name, unit in (("formation_energy_per_atom", "eV/atom"), ("band_gap", "eV")):
