@@ -31,7 +31,7 @@ class UnknownCalculation(ValueError):
     """No calculation has this hash."""
 
 
-def claim(spec: dict[str, Any]) -> tuple[Calculation, bool]:
+def claim(spec: dict[str, Any], result: dict[str, Any] | None = None) -> tuple[Calculation, bool]:
     """Record a calculation in state ``submitting``, unless it is recorded already.
 
     Args:
@@ -39,6 +39,7 @@ def claim(spec: dict[str, Any]) -> tuple[Calculation, bool]:
             ``settings``, ``structure``, ``formula``, and optionally ``task``, ``parent``,
             ``options``, ``level``, ``estimated_core_seconds``, ``candidates``, ``control``,
             ``info``.
+        result: What it found, if it was computed elsewhere; it is then ``completed`` at once.
 
     Returns:
         The calculation, and whether this call recorded it: exactly one of all callers is told so.
@@ -54,6 +55,11 @@ def claim(spec: dict[str, Any]) -> tuple[Calculation, bool]:
     if spec["kind"] not in Calculation.kind.choices:
         raise ValueError(f"kind {spec['kind']!r} is not one of {Calculation.kind.choices}")
     values = plain(spec, "calculation")
+    times: dict[str, Any] = {"created_at": "$$NOW"}
+    state = CalculationState.SUBMITTING
+    if result is not None:
+        values["result"] = plain(result, "result")
+        state, times["completed_at"] = CalculationState.COMPLETED, "$$NOW"
     name = values.pop("hash")
     blank = {"candidates": [], "control": False, "info": {}, "fw_id": None, "result": None}
     document = {
@@ -61,14 +67,14 @@ def claim(spec: dict[str, Any]) -> tuple[Calculation, bool]:
         "error": None,
         "completed_at": None,
         **values,
-        "state": str(CalculationState.SUBMITTING),
+        "state": str(state),
     }
     change = [
         {
             "$replaceWith": {
                 "$cond": [
                     {"$eq": [{"$type": "$state"}, "missing"]},
-                    {"$mergeObjects": ["$$ROOT", {"$literal": document}, {"created_at": "$$NOW"}]},
+                    {"$mergeObjects": ["$$ROOT", {"$literal": document}, times]},
                     "$$ROOT",
                 ]
             }

@@ -115,13 +115,14 @@ def calculation_hash(
         cell = structure
         if not molecule:
             cell = symmetrise(structure, settings.symprec, settings.max_displacement).structure
-        identity["cell"] = _rounded(cell)
+        identity["cell"] = rounded_cell(cell)
     if (task, parent, complete) != (Task.STATIC, None, DEFAULTS[Task.STATIC]):
         identity |= {"task": str(task), "options": complete}  # else as hashed before tasks existed
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def _rounded(cell: Structure) -> dict[str, Any]:
+def rounded_cell(cell: Structure) -> dict[str, Any]:
+    """Return a cell as plain values that noise of relaxations does not change."""
     lattice = [round(value, LATTICE_DECIMALS) + 0.0 for value in cell.lattice.parameters]
     moments = cell.site_properties.get("magmom") if has_moments(cell) else None
     sites = sorted(

@@ -16,6 +16,7 @@ from discovery.cli import (
     funnel,
     generate,
     generator,
+    import_dft,
     models,
     relax,
     screen,
@@ -44,6 +45,7 @@ generate.register(app)
 relax.register(app)
 screen.register(app)
 verify.register(app)
+import_dft.register(app)
 app.add_typer(evaluate.app, name="evaluate")
 work.register(app)
 doctor.register(app)
