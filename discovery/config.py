@@ -11,6 +11,7 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from agents.follow_up.settings import FollowUpSettings
 from agents.learn.settings import LearnSettings
 from agents.propose.settings import ProposeSettings
 from agents.relax.hull_settings import HullSettings
@@ -60,6 +61,7 @@ class CampaignConfig(BaseModel):
     hull: HullSettings = HullSettings()
     screen: ScreenSettings = ScreenSettings()
     verify: VerifySettings = VerifySettings()
+    follow_up: FollowUpSettings = FollowUpSettings()
     learn: LearnSettings = LearnSettings()
 
     @model_validator(mode="after")
@@ -84,6 +86,11 @@ class CampaignConfig(BaseModel):
                 f"hull.reference is {self.hull.reference}, but the hull is one of energies at zero "
                 f"pressure and relax.pressure is {self.relax.pressure:g} GPa: set hull.reference "
                 "to null"
+            )
+        if self.follow_up.hull and self.relax.pressure != 0:
+            raise ValueError(
+                "follow_up.hull is on, but the hull is one of energies at zero pressure and "
+                f"relax.pressure is {self.relax.pressure:g} GPa: set follow_up.hull to false"
             )
         return self
 

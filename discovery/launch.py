@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 MOST_WORKERS_WOKEN = 32
 """Workers elsewhere that one hint wakes at most."""
 
-LIMITS = ("budget.", "verify.max_core_hours")
-"""Keys that only decide when a campaign ends."""
+LIMITS = ("budget.", "verify.max_core_hours", "follow_up.")
+"""Keys that only decide when a campaign ends, and what its hits are asked."""
 EXTENDABLE = (*LIMITS, "description")
 """Keys that may change between two runs of one campaign."""
 

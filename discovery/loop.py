@@ -1,8 +1,8 @@
 """The long-running loop of a campaign.
 
 One tick = propose → dispatch relaxations → hint the workers → select for DFT → submit and collect →
-learn. Each step reads the database and is idempotent; nothing that matters lives in this process,
-so the loop may be killed at any line and started again.
+follow hits up → learn. Each step reads the database and is idempotent; nothing that matters lives
+in this process, so the loop may be killed at any line and started again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from agents.follow_up.agent import FollowUpAgent, FollowUpProgress
 from agents.verify.agent import Progress, VerifyAgent
 from db import campaigns, candidates, generations, queries
 from db.connection import Session
@@ -41,6 +42,8 @@ STATES_OF_QUEUE = {
 }
 HULL_QUEUE = "relax"
 """Competing phases are relaxed too, so the workers that relax candidates do it."""
+FOLLOW_UP_QUEUE = "relax"
+"""The stability of hits is asked of the potential that the same workers hold."""
 
 
 @dataclass
@@ -91,6 +94,9 @@ class CampaignLoop:
             self.config.targets,
             self.config.seed,
             runtime.resolved["dft"],
+        )
+        self.follow_up = FollowUpAgent(
+            self.verification, self.config.follow_up, self.config.targets, self.config.seed
         )
         self.hull = runtime.resolved.get("hull", {}).get("used", False)
         self._token = 0  # no lead: a write with it is refused
@@ -166,11 +172,21 @@ class CampaignLoop:
         verification = self.verification.step(last=last, within=within)
         if verification.waiting_for:
             tick.waiting_for.append(verification.waiting_for)
+        followed = self._follow_up(tick)
         everything = last and verification.done
         learning_done = self._learn(tick, last=everything)
-        if everything and learning_done:
+        if everything and learning_done and followed.done:
             tick.finished = self._reason(tick, enough, verification)
         return tick
+
+    def _follow_up(self, tick: Tick) -> FollowUpProgress:
+        """Ask the hits what remains to be asked, the potential's part through the workers."""
+        followed = self.follow_up.step()
+        if followed.waiting_for:
+            tick.waiting_for.append(followed.waiting_for)
+        if followed.potential:
+            self._hint(tick, FOLLOW_UP_QUEUE, followed.potential)
+        return followed
 
     def _propose(self, tick: Tick, enough_hits: bool) -> int:
         from agents.learn.event import live_head

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from agents.follow_up.settings import FollowUpSettings
 from agents.relax.hull_settings import HullSettings
 from discovery.config import CampaignConfig
 from discovery.structure_files import read_bases
@@ -64,6 +65,7 @@ def resolve(config: CampaignConfig) -> dict[str, Any]:
         "hull": resolve_hull(config.hull),
         "screens": screens,
         "dft": resolve_backend(config.verify),
+        "follow_up": resolve_follow_up(config.follow_up),
         "broker": "redis" if os.environ.get("DISCOVERY_BROKER") else "embedded",
     }
 
@@ -120,6 +122,25 @@ def resolve_hull(settings: HullSettings) -> dict[str, Any]:
     return {"used": True, **{key: found[key] for key in ("name", "version", "checksum", "n")}}
 
 
+def resolve_follow_up(settings: FollowUpSettings) -> dict[str, Any]:
+    """Decide where the competing phases of DFT hulls come from.
+
+    Returns:
+        ``used``; where a hull is asked for ``name``, ``version``, ``checksum`` and ``n`` of the
+        collection.
+
+    Raises:
+        UnknownCollection: The collection was not imported (`db.reference_structures`).
+    """
+    from db import reference_structures
+
+    used = {"used": settings.max_hits > 0}
+    if not (used["used"] and settings.hull):
+        return used
+    found = reference_structures.load(settings.hull_reference)
+    return used | {key: found[key] for key in ("name", "version", "checksum", "n")}
+
+
 def require_judges(config: CampaignConfig, screens: list[dict[str, Any]]) -> None:
     """Refuse a gate that would reject everything, because only the untried head could judge.
 
@@ -161,6 +182,10 @@ def describe(resolved: dict[str, Any]) -> list[str]:
         lines.append(f"hull: {hull['n']} crystals of {hull['name']} {hull['version']}")
     else:
         lines.append(f"hull: none ({hull['reason']})")
+    if resolved.get("follow_up", {}).get("used"):
+        follow_up = resolved["follow_up"]
+        hulls = f", DFT hulls from {follow_up['name']}" if "name" in follow_up else ""
+        lines.append(f"follow-up of hits: on{hulls}")
     if dft["name"] == "none":
         lines.append(f"DFT: none ({dft['reason']})")
     else:

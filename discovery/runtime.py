@@ -113,8 +113,33 @@ class Runtime:
             hull=self.config.hull,
         )
 
+    @cached_property
+    def follow_up_phases(self) -> Any:
+        """Reference crystals, with single points, of which DFT hulls are made; None without."""
+        if not self.config.follow_up.hull:
+            return None
+        from agents.relax.phases import Geometry
+        from agents.relax.phases_mongo import MongoPhases
+        from db import reference_structures
+
+        name = self.config.follow_up.hull_reference
+        recorded = self.resolved.get("follow_up", {}).get("checksum")
+        if recorded is not None:
+            found = reference_structures.load(name)
+            self._check("reference collection of the follow-up", recorded, found["checksum"])
+        return MongoPhases(
+            self.potential,
+            self.references,
+            collection=name,
+            relax=self.config.relax,
+            hull=self.config.hull,
+            geometry=Geometry.SINGLE_POINT,
+        )
+
     def has(self, name: str) -> bool:
-        """Say whether the campaign has a stage; only that of the hull may be left out."""
+        """Say whether the campaign has a stage; those of hull and follow-up may be left out."""
+        if name == "stability":
+            return self.config.follow_up.max_hits > 0
         return name != "hull" or bool(self.resolved.get("hull", {}).get("used"))
 
     def load_everything(self) -> None:
@@ -133,7 +158,7 @@ class Runtime:
         """Build a stage; its models are shared by all of this process.
 
         Args:
-            name: ``evaluate``, ``prescreen``, ``relax``, ``screen`` or ``hull``.
+            name: ``evaluate``, ``prescreen``, ``relax``, ``screen``, ``hull`` or ``stability``.
         """
         return _STAGES[name](self)
 
@@ -182,12 +207,25 @@ def _hull(here: Runtime) -> Stage:
     return HullStage(here.phases, here.config.hull, lease_seconds=settings.lease_seconds)
 
 
+def _stability(here: Runtime) -> Stage:
+    from agents.follow_up.stability import StabilityStage
+
+    return StabilityStage(
+        here.potential,
+        here.config.relax,
+        here.config.follow_up,
+        here.config.seed,
+        here.follow_up_phases,
+    )
+
+
 _STAGES = {
     "evaluate": _evaluate,
     "prescreen": _prescreen,
     "relax": _relax,
     "screen": _screen,
     "hull": _hull,
+    "stability": _stability,
 }
 
 

@@ -25,7 +25,7 @@ def status(campaign: str) -> dict[str, Any]:
         Plain JSON values: ``campaign``, ``state``, ``counts`` per state (they add up to
         ``candidates``), ``rejections`` per reason, ``reached`` (the funnel: how many ever were in a
         state), ``dft``, ``arms`` (what DFT said of the chosen candidates, and of those drawn at
-        random), ``proposers``, ``model_version``, ``hull``, ``learning``, ``best``.
+        random), ``proposers``, ``model_version``, ``hull``, ``follow_up``, ``learning``, ``best``.
     """
     record = campaigns.load(campaign)
     counts = candidates.counts(campaign)
@@ -45,6 +45,7 @@ def status(campaign: str) -> dict[str, Any]:
         "screens": record.resolved["screens"],
         "model_version": record.live_model or record.resolved["generator"]["head"],
         "hull": hull_counts(campaign),
+        "follow_up": follow_up_counts(campaign),
         "learning": learning_events(campaign),
         "best": best(campaign),
         "created_at": record.created_at,
@@ -110,6 +111,25 @@ def hull_counts(campaign: str) -> dict[str, Any]:
         "below": sum(distance < 0 for distance in distances),
         "within_0.1": sum(distance <= NEAR_HULL for distance in distances),
         "refused": dict(refused),
+    }
+
+
+def follow_up_counts(campaign: str) -> dict[str, Any]:
+    """Count the hits that are followed up, and what was found."""
+    followed = list(
+        Candidate.objects(campaign=campaign, follow_up__position__exists=True).only("follow_up")
+    )
+    records = [one.follow_up for one in followed]
+    verdicts = Counter(one["stability"]["verdict"] for one in records if "stability" in one)
+    bands = [one["bands"] for one in records if "direct" in one.get("bands", {})]
+    estimates = [one["gaps"]["in_window"] for one in records if "gaps" in one]
+    return {
+        "chosen": len(records),
+        "finished": sum("stability" in one and "gaps" in one for one in records),
+        **{name: verdicts[name] for name in ("stable", "unstable", "undecided")},
+        "direct": sum(one["direct"] for one in bands),
+        "still_in_window": sum(bool(one.get("estimate")) for one in estimates),
+        "hulls": sum("energy_above_hull" in one.get("hull", {}) for one in records),
     }
 
 

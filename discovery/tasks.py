@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 STAGES = {
     "evaluate": ("evaluate", "prescreen"),
-    "relax": ("relax", "hull"),
+    "relax": ("relax", "hull", "stability"),
     "screen": ("screen",),
 }
 

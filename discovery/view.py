@@ -193,6 +193,16 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
             f"{hull['within_0.1']} within 0.1 eV/atom; refused: {refused or 'none'}.",
             soft_wrap=True,
         )
+    followed = summary["follow_up"]
+    if followed["chosen"]:
+        console.print(
+            f"Follow-up: {followed['finished']} of {followed['chosen']} hits finished; "
+            f"{followed['stable']} stable, {followed['unstable']} unstable, "
+            f"{followed['undecided']} undecided by the potential; "
+            f"{followed['direct']} direct gaps, {followed['still_in_window']} estimated gaps in the window, "
+            f"{followed['hulls']} DFT hulls.",
+            soft_wrap=True,
+        )
     for event in summary["learning"]:
         version = event["version"] or "(no version)"
         console.print(

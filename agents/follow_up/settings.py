@@ -85,6 +85,9 @@ class FollowUpSettings(BaseModel):
     max_core_hours: float = Field(
         default=1.0, gt=0, description="estimated core-hours of one hit's follow-up at most"
     )
+    timeout_seconds: float = Field(
+        default=1800.0, gt=0, description="wall-clock limit of one attempt at a calculation"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from agents.follow_up.competing import competing_phases
 from agents.follow_up.minimum import check_minimum, seed_of
 from agents.follow_up.phonons import Stability, agreed, compute_phonons
 from agents.follow_up.supercell import SupercellTooLarge
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from agents.follow_up.settings import FollowUpSettings
+    from agents.relax.phases_evaluation import CompetingPhases
     from agents.relax.potential import Potential
     from agents.relax.settings import RelaxSettings
     from db.documents import Candidate
 
 FIELD = "follow_up.stability"
+COMPETING = "follow_up.competing"
 SYMPREC = 0.01
 MAX_DISPLACEMENT = 0.05
 """The tightly relaxed crystal is symmetrised by so much before its phonons are computed, Å."""
@@ -50,6 +53,7 @@ class StabilityStage(Stage):
         relaxation: RelaxSettings,
         settings: FollowUpSettings,
         seed: int,
+        phases: CompetingPhases | None = None,
     ) -> None:
         """Take the campaign's potential.
 
@@ -58,11 +62,14 @@ class StabilityStage(Stage):
             relaxation: The campaign's settings; the criterion is tightened.
             settings: What is asked.
             seed: The campaign's.
+            phases: Reference crystals with single points of the potential, where a DFT hull is
+                wanted: the stage chooses those that DFT is to compute.
         """
         self.potential = potential
         self.relaxation = relaxation
         self.settings = settings
         self.seed = seed
+        self.phases = phases
         self.lease_seconds = relaxation.lease_seconds
 
     def process(self, candidates: Sequence[Candidate]) -> Iterator[Outcome]:
@@ -70,12 +77,15 @@ class StabilityStage(Stage):
         for candidate in candidates:
             structure = record_to_structure(candidate.follow_up["structure"])
             seed = seed_of(self.seed, candidate.id)
-            yield Outcome(
-                candidate.id,
-                State.VERIFIED,
-                {FIELD: stability(structure, self.potential, self.relaxation, self.settings, seed)},
-                inputs={"potential": self.potential.level, "seed": seed},
-            )
+            updates = {
+                FIELD: stability(structure, self.potential, self.relaxation, self.settings, seed)
+            }
+            if self.phases is not None:
+                updates[COMPETING] = competing_phases(
+                    structure.composition, self.phases, self.relaxation, self.settings
+                )
+            inputs = {"potential": self.potential.level, "seed": seed}
+            yield Outcome(candidate.id, State.VERIFIED, updates, inputs=inputs)
 
 
 def stability(
