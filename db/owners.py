@@ -76,6 +76,12 @@ def is_alive(owner: str) -> bool:
     return here and bool(found) and found == named
 
 
+def names_one_process(owner: str) -> bool:
+    """Say whether a name can be that of one process only, as those of `owner_name` are."""
+    parts = owner.split("/")
+    return len(parts) == 5 and parts[2].isdigit()
+
+
 def _seen(owner: str) -> tuple[bool, str | None, str]:
     """Look an owner's process up.
 
@@ -84,6 +90,6 @@ def _seen(owner: str) -> tuple[bool, str | None, str]:
         `_started`), and when it started by its name.
     """
     parts = owner.split("/")
-    if len(parts) != 5 or parts[1] != _machine() or not parts[2].isdigit():
+    if not names_one_process(owner) or parts[1] != _machine():
         return False, None, ""
     return True, _started(int(parts[2])), parts[3]

@@ -31,8 +31,11 @@ from agents.verify.backend import load_backend
 from agents.verify.ladder import CURABLE
 from agents.verify.launches import parent_of
 from agents.verify.outputs import keep
+from agents.verify.settings import VerifySettings
 
-workflow_lock.install()  # whatever launcher loads this module needs it
+# Whatever launcher loads this module needs both: FireWorks itself reports once an hour.
+workflow_lock.install()
+rocket.PING_TIME_SECS = VerifySettings().ping_seconds
 
 POLL_SECONDS = 0.1
 CANCEL_SECONDS = 2.0
@@ -83,7 +86,10 @@ class RunDFT(FiretaskBase):
             if "error" in found:
                 return FWAction(stored_data={**stored, "attempts": [], **found})
             document["parent"] = found
-        answer, attempts = climb(fw_spec, document, folder, self._cancelled)
+        try:
+            answer, attempts = climb(fw_spec, document, folder, self._cancelled)
+        except (KeyboardInterrupt, SystemExit) as error:  # FireWorks' own launchers end so
+            raise Interrupted("the launcher was interrupted") from error
         kept = keep(folder, restart=bool(fw_spec.get("restart")) and "result" in answer)
         outputs = {"folder": str(folder), "attempt": Path(attempts[-1]["folder"]).name, **kept}
         return FWAction(stored_data={**stored, "attempts": attempts, "outputs": outputs, **answer})

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from agents.verify.settings import VerifySettings
-from db.owners import is_alive, is_dead
+from db.owners import is_alive, is_dead, names_one_process
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
@@ -114,7 +114,9 @@ def _mark_lost(pad: LaunchPad, lost_seconds: float, idle: str | None) -> None:
     newest = {one["fworker"]["name"]: one["launch_id"] for one in running}
     for launch in running:
         launcher, launch_id = launch["fworker"]["name"], launch["launch_id"]
-        if launcher == idle or is_dead(launcher) or launch_id < newest[launcher]:
+        # Every job of one my_fworker.yaml has that file's name: these run side by side.
+        runs_another = launch_id < newest[launcher] and names_one_process(launcher)
+        if launcher == idle or is_dead(launcher) or runs_another:
             lost = True
         elif is_alive(launcher):  # perhaps suspended
             lost = False
@@ -148,9 +150,14 @@ def _time(value: str | datetime) -> datetime:
 
 
 def _release_reserved(pad: LaunchPad, lost_seconds: float) -> None:
-    """Free Fireworks whose launcher died between reserving and launching them."""
+    """Free Fireworks whose launcher died between reserving and launching them.
+
+    Those that ``qlaunch --reserve`` holds for a job in a queue have a launch, and stay.
+    """
     fields = {"fw_id": 1, "updated_on": 1, "spec.lost_seconds": 1}
     for found in pad.fireworks.find({"state": "RESERVED"}, fields):
+        if pad.launches.count_documents({"fw_id": found["fw_id"], "state": "RESERVED"}):
+            continue
         limit = timedelta(seconds=float(found.get("spec", {}).get("lost_seconds", lost_seconds)))
         if _time(found["updated_on"]) < datetime.now(UTC) - limit:
             pad.fireworks.update_one(

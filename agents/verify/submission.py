@@ -13,7 +13,7 @@ from agents.verify.ladder import ladder
 from agents.verify.launchpad import add_firework
 from agents.verify.references import is_molecule, reference_info
 from agents.verify.settings import VerifySettings
-from agents.verify.workflow import COMPOUND, category, leaves_restart_files, steps
+from agents.verify.workflow import COMPOUND, category, leaves_restart_files, steps, walltime
 from db import calculations, candidates
 from db.crystals import record_to_structure
 from db.documents import Calculation, Candidate
@@ -222,6 +222,8 @@ class Submission:
         info = calculation.info
         settings = dict(calculation.settings)
         asked = info.get("changes")
+        rungs = [asked] if asked else ladder(calculation.code, settings, self.settings.max_attempts)
+        timeout = float(info.get("timeout_seconds", self.settings.timeout_seconds))
         return {
             "calculation": job(calculation),
             "hash": calculation.hash,
@@ -234,16 +236,15 @@ class Submission:
                 "molecule": bool(info.get("molecule", False)),
             },
             "parent": calculation.parent,
-            "ladder": [asked]
-            if asked
-            else ladder(calculation.code, settings, self.settings.max_attempts),
+            "ladder": rungs,
             "restart": leaves_restart_files(calculation.kind, calculation.task),
-            "timeout_seconds": info.get("timeout_seconds", self.settings.timeout_seconds),
+            "timeout_seconds": timeout,
             "nice": self.settings.nice,
             "ping_seconds": self.settings.ping_seconds,
             "lost_seconds": self.settings.lost_seconds,
             "max_launches": self.settings.max_launches,
             "_category": category(calculation.task),
+            "_queueadapter": {"walltime": walltime(timeout * len(rungs))},
             "_add_launchpad_and_fw_id": True,
         }
 

@@ -71,6 +71,18 @@ def category(task: str) -> str:
     return f"dft-{task}"
 
 
+def walltime(seconds: float) -> str:
+    """Write the longest time a job may need as queue systems read it, with ten minutes to spare.
+
+    Only ``qlaunch --reserve`` asks; else a job's limit is that of ``my_qadapter.yaml``.
+
+    Returns:
+        ``hours:minutes:seconds``.
+    """
+    minutes = math.ceil(seconds / 60) + 10
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:00"
+
+
 def leaves_restart_files(kind: Kind | str, task: str) -> bool:
     """Say whether other tasks may start from the files of a calculation."""
     return kind == "compound" and task == Task.STATIC

@@ -24,6 +24,10 @@ def worker(
     device: Annotated[
         str | None, typer.Option(help="torch device of the potential, for instance cuda:0.")
     ] = None,
+    category: Annotated[
+        str | None,
+        typer.Option(help="Only these DFT calculations: dft-static,dft-gap. With --queue dft."),
+    ] = None,
 ) -> None:
     """Work for the campaigns of a database until it is stopped (Ctrl-C or SIGTERM).
 
@@ -40,12 +44,15 @@ def worker(
         )
     if "dft" in queues and len(queues) > 1:
         raise UsageError("the queue dft needs a worker of its own: --queue dft")
+    if category and queues != ["dft"]:
+        raise UsageError("--category chooses among DFT calculations: it needs --queue dft")
     with connect(db or os.environ.get("DISCOVERY_DB_URI")) as session:
         if queues == ["dft"]:
             from agents.verify.launchpad import launch_until_stopped
 
             log_to_stderr()
-            launch_until_stopped(session)
+            chosen = [name.strip() for name in (category or "").split(",") if name.strip()]
+            launch_until_stopped(session, category=chosen or "")
             return
         from discovery.celery_app import app as celery
 

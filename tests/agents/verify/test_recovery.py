@@ -88,6 +88,17 @@ def test_living_launcher_that_runs_something_else_has_lost_its_launch(database: 
     assert recover(pad, idle=launcher) == [second]
 
 
+def test_launchers_that_share_a_name_do_not_take_each_other_for_lost(database: Session) -> None:
+    """Jobs of one my_fworker.yaml all have its name."""
+    pad = launchpad(database)
+    first, _ = start(pad, "cluster-small")
+    second, _ = start(pad, "cluster-small", calculation="two")
+    assert recover(pad) == []
+    silent, _ = start(pad, "cluster-small", silent_seconds=3600, calculation="three")
+    assert recover(pad) == [silent]
+    assert (state(pad, first), state(pad, second)) == ("RUNNING", "RUNNING")
+
+
 def test_limits_of_the_campaign_are_in_force_whoever_recovers(database: Session) -> None:
     pad = launchpad(database)
     patient, _ = start(pad, "elsewhere/a/1/2/3", 200, lost_seconds=600.0, max_launches=2)
