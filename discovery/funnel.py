@@ -52,6 +52,7 @@ class Thresholds:
             **screen.rules(),
             "min_p_gap": screen.min_p_gap,
             "agreement": screen.agreement,
+            "min_models": screen.min_models,
             "classifier": screen.classifier,
             "ignored_levels": list(screen.gate_ignores_levels),
             "models": None if self.models is None else list(self.models),
@@ -199,10 +200,12 @@ def _agreement(window: Window, thresholds: Thresholds) -> Expression:
     models = {"$setUnion": [{"$map": {"input": "$$words", "as": "p", "in": "$$p.model"}}, []]}
     against = {"$setUnion": [{"$map": {"input": outside, "as": "p", "in": "$$p.model"}}, []]}
     heard, inside = {"$size": models}, {"$size": {"$setDifference": [models, against]}}
-    needed: Expression = thresholds.screen.agreement
-    if needed == "all":
-        needed = {"$max": [1, heard]}
-    verdict = {"$cond": [{"$gte": [heard, needed]}, {"$gte": [inside, needed]}, None]}
+    agreement = thresholds.screen.agreement
+    needed: Expression = heard if agreement == "all" else agreement
+    outside_it = {"$and": [{"$gte": [heard, needed]}, {"$lt": [inside, needed]}]}
+    least = {"$max": [thresholds.screen.min_models, needed]}
+    judged = {"$cond": [{"$gte": [heard, least]}, True, None]}
+    verdict = {"$cond": [outside_it, False, judged]}
     return {"$let": {"vars": {"words": _words(thresholds, window.property)}, "in": verdict}}
 
 

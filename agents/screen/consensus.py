@@ -54,6 +54,7 @@ class Consensus:
     Attributes:
         rule: ``gate`` or ``rank``.
         agreement: ``all``, or how many models must put it inside each window.
+        min_models: With fewer words a window is unjudged.
         classifier: ``required``, ``if_present`` or ``off``.
         verdicts: One for each model and window.
         windows: What was asked.
@@ -62,6 +63,7 @@ class Consensus:
 
     rule: str
     agreement: Literal["all"] | int
+    min_models: int
     classifier: str
     verdicts: tuple[Verdict, ...]
     windows: tuple[str, ...]
@@ -84,8 +86,11 @@ class Consensus:
         found = []
         for name in self.properties:
             words = self._words(name)
-            optional = name == "p_gap" and self.classifier != "required"
-            if not optional and len(words) < max(1, self._needed(name, words)):
+            if name == "p_gap":
+                least = 1 if self.classifier == "required" else 0
+            else:
+                least = max(self.min_models, self._needed(name, words))
+            if len(words) < least:
                 found.append(name)
         return found
 
@@ -108,6 +113,7 @@ class Consensus:
         return {
             "rule": self.rule,
             "agreement": self.agreement,
+            "min_models": self.min_models,
             "classifier": self.classifier,
             "windows": list(self.windows),
             "verdicts": [asdict(verdict) for verdict in self.verdicts],
@@ -172,6 +178,7 @@ def find_consensus(
     return Consensus(
         settings.consensus,
         settings.agreement,
+        settings.min_models,
         settings.classifier,
         tuple(verdicts),
         tuple(str(window) for window in windows),

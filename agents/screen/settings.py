@@ -66,7 +66,9 @@ class ScreenSettings(BaseModel):
             verdicts. The potential's own formation energy never stands in for a screen.
         agreement: How many models must put a crystal inside each window: ``all`` that say something
             counted of it (at least one), or a number; with fewer counted words than that number the
-            window is ``unjudged``. The paper's rule is ``all`` of MEGNet and ALIGNN, which is 2.
+            window is ``unjudged``.
+        min_models: With fewer counted words than this a window is ``unjudged``, whatever they say.
+            The paper's rule is agreement ``all`` and min_models 2 of MEGNet and ALIGNN.
         classifier: Where a gap is wanted: ``required``, some classifier must say that there is one
             (the paper's rule); ``if_present``, only where one says something; ``off``.
         min_p_gap: With ``gate`` and a gap window above zero: smallest accepted probability that the
@@ -97,6 +99,7 @@ class ScreenSettings(BaseModel):
     models: Literal["auto"] | tuple[str, ...] = "auto"
     consensus: Literal["rank", "gate"] = "rank"
     agreement: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
+    min_models: int = Field(default=1, ge=1)
     classifier: Literal["required", "if_present", "off"] = "if_present"
     min_p_gap: float = Field(default=0.5, ge=0.0, le=1.0)
     gate_ignores_levels: tuple[str, ...] = OTHER_REFERENCES
@@ -148,9 +151,11 @@ class ScreenSettings(BaseModel):
                     f"{self.min_elements}: widen allowed_elements, shorten exclude or "
                     "forbidden_elements, or lower min_elements"
                 )
-        if self.agreement != "all" and self.models != "auto" and self.agreement > len(self.models):
+        wanted = max(self.min_models, 1 if self.agreement == "all" else self.agreement)
+        if self.models != "auto" and wanted > max(1, len(self.models)):
             raise ValueError(
-                f"agreement asks for {self.agreement} models, but models names {len(self.models)}"
+                f"agreement and min_models ask for {wanted} models, but models names "
+                f"{len(self.models)}"
             )
         return self
 

@@ -27,6 +27,9 @@ def funnel(
     agreement: Annotated[
         str | None, typer.Option(help="How many models must agree: all, or a number.")
     ] = None,
+    min_models: Annotated[
+        int | None, typer.Option(min=1, help="With fewer words a window is unjudged.")
+    ] = None,
     classifier: Annotated[
         str | None, typer.Option(help="Where a gap is wanted: required, if_present or off.")
     ] = None,
@@ -62,6 +65,7 @@ def funnel(
     changes: dict[str, Any] = {
         "min_p_gap": min_p_gap,
         "agreement": int(agreement) if agreement and agreement.isdecimal() else agreement,
+        "min_models": min_models,
         "classifier": classifier,
         "smact": smact,
         "exclude": None if exclude is None else names(exclude),

@@ -39,6 +39,9 @@ def screen(
     agreement: Annotated[
         str, typer.Option(help="How many models must put it inside: all, or a number.")
     ] = "all",
+    min_models: Annotated[
+        int, typer.Option(min=1, help="With fewer words a window is unjudged.")
+    ] = 1,
     classifier: Annotated[
         str, typer.Option(help="Where a gap is wanted: required, if_present or off.")
     ] = "if_present",
@@ -60,6 +63,7 @@ def screen(
     settings = screen_settings(
         models=models if models == "auto" else names(models),
         agreement=int(agreement) if agreement.isdecimal() else agreement,
+        min_models=min_models,
         classifier=classifier,
         min_p_gap=min_p_gap,
         exclude=names(exclude or ""),

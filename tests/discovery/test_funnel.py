@@ -126,7 +126,8 @@ def brute_force(record: dict[str, Any], thresholds: Thresholds, order: str) -> l
     found["models"] = []
     consensus = find_consensus(words, thresholds.windows, screen)
     for name in dict.fromkeys(consensus.properties):
-        verdict = None if name in consensus.unjudged else name not in consensus.outside
+        verdict = None if name in consensus.unjudged else True
+        verdict = False if name in consensus.outside else verdict
         silent = not [w for w in words if w.property == "p_gap" and w.in_domain]
         if name == "p_gap" and screen.classifier == "if_present" and silent:
             verdict = True if "models" in record.get("screening", {}) else None
@@ -165,6 +166,7 @@ def stored(database: Session) -> list[dict[str, Any]]:
 CUTS = [
     Thresholds((ENERGY, GAP), ScreenSettings()),
     Thresholds((ENERGY, GAP), ScreenSettings(agreement=2, classifier="required", min_p_gap=0.7)),
+    Thresholds((ENERGY, GAP), ScreenSettings(min_models=2, classifier="required")),
     Thresholds((GAP, ENERGY), ScreenSettings(agreement=1, classifier="off", smact="off")),
     Thresholds(
         (Window(property="band_gap", max=0.1),),

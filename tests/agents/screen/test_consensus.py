@@ -86,6 +86,7 @@ def test_a_classifier_alone_does_not_judge_the_size_of_a_gap() -> None:
     assert (found.outside, found.unjudged) == ([], ["band_gap"])
 
 
+PAPER = {"agreement": "all", "min_models": 2, "classifier": "required"}
 MEGNET_GAP = [("megnet", "band_gap", 1.0), ("megnet", "p_gap", 0.9)]
 
 
@@ -93,6 +94,10 @@ MEGNET_GAP = [("megnet", "band_gap", 1.0), ("megnet", "p_gap", 0.9)]
     ("words", "settings", "outside", "unjudged"),
     [
         # the paper's rule: both models inside, and the classifier says that there is a gap
+        ([("alignn", "band_gap", 1.1)], PAPER, [], []),
+        ([("alignn", "band_gap", 2.6)], PAPER, ["band_gap"], []),
+        ([], PAPER, [], ["band_gap"]),
+        ([("alignn", "band_gap", 1.1), ("x", "band_gap", 9.0)], PAPER, ["band_gap"], []),
         ([("alignn", "band_gap", 1.1)], {"agreement": 2, "classifier": "required"}, [], []),
         (
             [("alignn", "band_gap", 2.6)],
