@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from agents.learn.challenge import Challenge, challenge
+from agents.learn.imported import imported_labels, own_keys
 from agents.learn.labels import Label, collect_labels, count_labels
 from agents.learn.lineage import lineage, trained_keys
 from agents.learn.prequential import mark_clean, stored_errors
@@ -138,6 +139,8 @@ def _learn(
     live, _ = live_head(campaign, generator)
     versions = model_versions.history(campaign, KIND)
     collected = collect_labels(campaign)
+    collected += imported_labels(generator, settings.imported_levels)
+    collected.sort(key=lambda label: (label.at, label.seq, label.key))
     held_out = bank_digests(generator, "val")
     labels = [label for label in collected if label.codes.digest() not in held_out]
     seen, learned = trained_keys(versions), trained_keys(lineage(versions, parent))
@@ -158,7 +161,7 @@ def _learn(
         "equal_to_held_out": len(collected) - len(labels),
         "relaxed_labels": "of accepted relaxations only",
     }
-    record = _label_record(collected, result, len(learned))
+    record = _label_record(collected, result, len(own_keys(learned)))
     if result.head is None:
         return _report(campaign, None, parent, "refused", result.reason, metrics, record)
     decision, reason = "refused", result.reason
@@ -212,7 +215,7 @@ def _report(
     labels: Mapping[str, Any],
 ) -> LearningReport:
     """Record the event; its counts tell `due` where the next one starts."""
-    trained = len(labels["trained"]) if decision == "promoted" else 0
+    trained = len(own_keys(labels["trained"])) if decision == "promoted" else 0
     data = {
         "version": version,
         "parent": parent,

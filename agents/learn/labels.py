@@ -59,7 +59,7 @@ class Label:
         target: ``property@level``.
         value: In the property's unit.
         on: ``decoded`` or ``relaxed``: which of the candidate's crystals it belongs to.
-        source: ``potential`` or ``dft``.
+        source: ``potential``, ``dft``, or ``imported`` (`agents.learn.imported`).
         codes: The codes of that crystal.
         at: When it became known (server time).
         prequential: The head's earlier prediction; None if none was stored.

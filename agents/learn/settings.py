@@ -47,6 +47,8 @@ class LearnSettings(BaseModel):
         min_judged: Labels that a target needs in the gate to be judged on its own; with fewer in
             the whole gate no challenger is trained.
         refit: Refit a challenger that passed on all labels before it goes live.
+        imported_levels: Levels of theory of imported calculations (`discovery import-dft`) that
+            the head learns, too; each is an output of its own.
         finetune: How the challenger is trained.
     """
 
@@ -60,6 +62,7 @@ class LearnSettings(BaseModel):
     confidence: float = Field(default=0.95, gt=0, lt=1)
     min_judged: int = Field(default=8, ge=2)
     refit: bool = True
+    imported_levels: tuple[str, ...] = ()
     finetune: FineTuneSettings = FineTuneSettings()
 
     @model_validator(mode="after")
