@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -19,9 +20,20 @@ from agents.screen.element_groups import (
     Group,
 )
 from agents.screen.settings import ScreenSettings
+from agents.screen.stage import PrescreenStage
 from agents.screen.validity import judge
+from db.crystals import structure_to_record
+from db.states import State
+from discovery.config import ConfigError, parse_campaign
 from tests.agents.screen.conftest import perovskite
 
+CAMPAIGN = """
+name: without
+generator: perov5
+targets: [{property: band_gap, min: 0.5}]
+propose: {proposers: [{kind: random}]}
+screen: {exclude: [toxic, scarce]}
+"""
 ALL = [Element.from_Z(z) for z in range(1, 119)]
 
 
@@ -69,3 +81,16 @@ def test_excluded_elements_are_one_set() -> None:
         forbidden_elements=("F",), exclude=("toxic",), exclude_lanthanides=True
     )
     assert settings.excluded_elements == {"F"} | TOXIC | LANTHANIDES
+
+
+def test_the_prescreen_rejects_before_anything_is_paid_and_keeps_the_list() -> None:
+    crystal = perovskite(6.2, ["Cs", "Pb", "I"])
+    candidate = SimpleNamespace(id="c-1", structure=structure_to_record(crystal))
+    config = parse_campaign(CAMPAIGN, source="test")
+    [outcome] = PrescreenStage(config.screen).process([candidate])  # type: ignore[list-item]
+    assert (outcome.to, outcome.reason) == (State.REJECTED, "toxic")
+    record = outcome.updates["screening.prescreen"]
+    assert record["toxic"] == ["Pb"]
+    assert record["settings"]["exclude"] == ["toxic", "scarce"]
+    with pytest.raises(ConfigError, match=r"screen\.exclude.*toxic"):
+        parse_campaign(CAMPAIGN.replace("scarce", "smelly"), source="test")
