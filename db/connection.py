@@ -170,7 +170,7 @@ def connect(
     except PyMongoError as error:
         session.close()
         raise DatabaseUnavailable(
-            f"{session.database_name} at {redact(session.uri)} cannot be prepared (indexes, fields): "
+            f"{session.database_name} at {redact(session.uri)} cannot be given its indexes: "
             f"{type(error).__name__}, code {getattr(error, 'code', None)}"
         ) from None
     return session

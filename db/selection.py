@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain, islice
 from typing import Any
@@ -19,10 +19,10 @@ from pymongo.errors import AutoReconnect
 
 from db.connection import current_database
 from db.filters import And, Expression, Field, find_field, parse, to_mongo
-from db.filters.expression import Comparison, Has, Not, Operator, Or, Quantifier
-from db.filters.fields import Kind, is_prediction, unknown_name
+from db.filters.expression import Comparison, Has, InvalidFilter, Not, Operator, Or, Quantifier
+from db.filters.fields import Kind, needs_model, unknown_name
 from db.filters.values import value_for
-from db.property_table import STANDARD_PREDICTIONS, properties
+from db.property_table import properties
 from db.retry import PATIENCE_SECONDS, PAUSE_SECONDS, idempotent
 
 Document = dict[str, Any]
@@ -50,6 +50,7 @@ class Selection:
         limit: At most so many.
         fields: Only these values of each, flat by their names; None: the whole record.
         without: Parts of the whole record to leave out.
+        crystal: Beside ``fields``, return the crystal as ``structure``, see `best_structure`.
     """
 
     campaign: str | None = None
@@ -58,6 +59,7 @@ class Selection:
     limit: int | None = None
     fields: tuple[Field, ...] | None = None
     without: tuple[str, ...] = ()
+    crystal: bool = False
 
 
 def select(
@@ -72,6 +74,7 @@ def select(
     limit: int | None = None,
     fields: Sequence[str] | None = None,
     without: Sequence[str] = (),
+    crystal: bool = False,
 ) -> Selection:
     """Put a question together; every short argument is a condition beside ``where``.
 
@@ -87,11 +90,11 @@ def select(
         limit: Most records, of all campaigns together.
         fields: Names of the values to return, beside ``id``.
         without: Parts of the record to leave out, for instance ``history``.
+        crystal: Return the crystal beside the ``fields``.
 
     Raises:
-        InvalidFilter: A condition cannot be understood.
+        InvalidFilter: A condition cannot be understood, or a list is to be sorted by.
         UnknownName: A field to sort by or to return does not exist.
-        ValueError: What is to be sorted by is a list.
     """
     terms: list[Expression] = [] if where is None else [parse(where)]
     if status is not None:
@@ -107,11 +110,12 @@ def select(
     expression = None if not terms else terms[0] if len(terms) == 1 else And(tuple(terms))
     order = None if sort is None else Order(find_field(sort.removeprefix("-")), sort[0] == "-")
     if order is not None and order.field.kind is Kind.ELEMENTS:
-        raise ValueError(f"{order.field.name} is a list, which has no order")
+        raise InvalidFilter(f"{order.field.name} is a list, which has no order")
     wanted = None
     if fields is not None:
-        wanted = tuple(dict.fromkeys(find_field(name) for name in ("id", *fields)))
-    return Selection(campaign, expression, order, limit, wanted, tuple(without))
+        names = dict.fromkeys(("id", *fields))
+        wanted = tuple(replace(find_field(name), name=name) for name in names)
+    return Selection(campaign, expression, order, limit, wanted, tuple(without), crystal)
 
 
 def stream(selection: Selection) -> Iterator[Document]:
@@ -129,8 +133,7 @@ def stream(selection: Selection) -> Iterator[Document]:
     documents = islice(_documents(selection), selection.limit)
     if selection.fields is None:
         return (record(document) for document in documents)
-    chosen = selection.fields
-    return ({one.name: _plain(value_at(found, one)) for one in chosen} for found in documents)
+    return (_flat(document, selection.fields, selection.crystal) for document in documents)
 
 
 def questions(selection: Selection, campaign: str) -> list[tuple[Document, list[tuple[str, int]]]]:
@@ -163,6 +166,12 @@ def record(document: Document) -> Document:
     found["id"] = found.pop("_id")
     found["properties"] = properties(found)
     return found
+
+
+def best_structure(record: Mapping[str, Any]) -> Document | None:
+    """Return the relaxed crystal of a record, or the decoded one where none was relaxed."""
+    relaxed: Document | None = (record.get("relaxation") or {}).get("structure")
+    return relaxed or record.get("structure")
 
 
 def value_at(document: Mapping[str, Any], field: Field) -> Any:
@@ -228,6 +237,8 @@ def _projection(selection: Selection) -> dict[str, int] | None:
     paths = ["campaign", "seq", *(field.path for field in selection.fields)]
     if selection.order is not None:
         paths.append(selection.order.field.path)
+    if selection.crystal:
+        paths += ["structure", "relaxation.structure"]
     return dict.fromkeys(paths, 1)
 
 
@@ -236,7 +247,7 @@ def _require_models(selection: Selection) -> None:
     fields = [] if selection.where is None else list(_fields(selection.where))
     fields += [] if selection.order is None else [selection.order.field]
     for field in dict.fromkeys([*fields, *(selection.fields or ())]):
-        if is_prediction(field) and field.name not in STANDARD_PREDICTIONS and not _exists(field):
+        if needs_model(field) and not _exists(field):
             raise unknown_name(field.name)
 
 
@@ -267,6 +278,11 @@ def _equals(name: str, values: Sequence[Any]) -> Expression:
 
 def _unwrapped(value: Any) -> Any:
     return str(value) if isinstance(value, str) else value  # states are string enums
+
+
+def _flat(document: Document, fields: Sequence[Field], crystal: bool) -> Document:
+    flat = {field.name: _plain(value_at(document, field)) for field in fields}
+    return {**flat, "structure": best_structure(document)} if crystal else flat
 
 
 def _all(terms: list[Document]) -> Document:

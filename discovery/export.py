@@ -1,30 +1,31 @@
-"""Candidates as files: tables, JSON, CSV and CIF, in one order and with every number's source."""
+"""Candidates for people: chosen by a filter, with every number's source, as a stream of records."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from db import campaigns, candidates
+from db import campaigns, queries
 from db.connection import current_database
-from db.queries import find
-from db.selection import record as exported
+from db.selection import Selection, best_structure, select, stream
+from discovery.formats import Format
+from discovery.output_files import new_file, new_folder, require_free
 
+__all__ = [
+    "best_structure",
+    "choose",
+    "full_record",
+    "hit",
+    "records",
+    "require_output",
+    "row",
+    "write",
+]
 
-class OutputError(RuntimeError):
-    """A file or folder cannot be written."""
-
-
-class UnknownField(ValueError):
-    """A field or state that records do not have."""
-
-    exit_code = 2
-
+Record = dict[str, Any]
 
 COLUMNS = (
     "id",
@@ -36,72 +37,141 @@ COLUMNS = (
     "band_gap",
     "hit",
 )
+#: What no table or crystal needs of a record, and most of its size.
+HEAVY = ("history", "codes", "relaxed_codes", "screening", "duplicates", "evaluation", "selection")
 
 
-def select(
-    campaign: str | None,
-    *,
-    status: str | None = None,
-    hits: bool = False,
-    elements: Sequence[str] | None = None,
-    sort: str | None = None,
-    limit: int | None = None,
-) -> list[dict[str, Any]]:
-    """Find candidates and bring in the DFT calculations that verify them.
+def choose(
+    campaign: str | None, form: Format, *, fields: Sequence[str] | None = None, **conditions: Any
+) -> Selection:
+    """Put together what to read for a form of output; nothing is read yet.
 
     Args:
         campaign: Name of a campaign; None for all.
-        status: Only candidates in this state.
-        hits: Only verified hits.
-        elements: Only crystals with all of these.
-        sort: Dotted field or property name; a leading ``-`` reverses.
-        limit: At most so many.
+        form: The form of output.
+        fields: Only these values of each candidate; None: what is usual in this form.
+        conditions: As for `db.selection.select`.
 
-    Returns:
-        Plain records; ``verification.records`` holds the calculations.
+    Raises:
+        InvalidFilter: A condition cannot be understood.
+        UnknownName: A field does not exist.
+    """
+    if fields is not None:
+        return select(campaign, fields=fields, crystal=form.of_crystals, **conditions)
+    if form is Format.TABLE:
+        return select(campaign, fields=COLUMNS, **conditions)
+    whole = form in (Format.JSON, Format.JSON_LINES)
+    return select(campaign, without=() if whole else HEAVY, **conditions)
+
+
+def records(selection: Selection) -> Iterator[Record]:
+    """Read the chosen candidates; whole records come with their DFT calculations.
+
+    Yields:
+        Records; ``verification.records`` holds the calculations.
 
     Raises:
         UnknownCampaign: There is none of this name (`db.campaigns`).
-        UnknownField: Unknown state or field to sort by.
+        UnknownName: A model's number is named that no candidate has.
     """
-    if campaign is not None:
-        campaigns.load(campaign)
-    try:
-        records = find(
-            campaign,
-            status=status,
-            hits=True if hits else None,
-            elements=elements,
-            sort=_dotted(sort),
-            limit=limit,
-        )
-    except ValueError as error:
-        raise UnknownField(str(error)) from error
-    return [_with_calculations(record) for record in records]
+    if selection.campaign is not None:
+        campaigns.load(selection.campaign)
+    found = stream(selection)
+    if selection.fields is not None or selection.without:
+        return found
+    return (_with_calculations(record) for record in found)
 
 
-def full_record(candidate_id: str) -> dict[str, Any]:
+def full_record(candidate_id: str) -> Record:
     """Return one candidate with everything that is known about it.
 
     Raises:
-        UnknownCandidate: There is none of this id (`db.candidates`).
+        UnknownCandidate: There is none of this id (`db.queries`).
     """
-    candidates.load(candidate_id)
-    document = current_database()["candidates"].find_one({"_id": candidate_id})
-    assert document is not None
-    return _with_calculations(exported(document))
+    return _with_calculations(queries.get(candidate_id))
 
 
-def _dotted(sort: str | None) -> str | None:
-    """Let a bare property name mean the flat table of properties."""
-    if sort is None:
-        return None
-    sign, name = ("-", sort[1:]) if sort.startswith("-") else ("", sort)
-    bare = "." not in name and name not in ("seq", "formula", "n_atoms", "state", "proposer", "id")
-    return f"{sign}properties.{name}" if bare else sort
+def row(record: Record) -> Record:
+    """Flatten a record to the fields of a table, the models' numbers included.
+
+    A record that is flat already stays as it is, but for its crystal.
+    """
+    if "properties" not in record:
+        return {name: value for name, value in record.items() if name != "structure"}
+    values = {**record, **record["properties"]}
+    values["hit"] = hit(record)
+    relaxed = (record.get("relaxation") or {}).get("formation_energy_per_atom")
+    flat = {name: values.get(name) for name in COLUMNS}
+    flat["formation_energy_per_atom_potential"] = relaxed
+    return {**flat, **record["properties"]}
 
 
-def _with_calculations(record: dict[str, Any]) -> dict[str, Any]:
+def hit(record: Record) -> bool | None:
+    """Say whether DFT confirmed a candidate; None where there is no DFT."""
+    found: bool | None = (record.get("verification") or {}).get("hit")
+    return found
+
+
+def require_output(form: Format, out: Path | None, *, overwrite: bool) -> None:
+    """Refuse what cannot be written, before anything is read.
+
+    Raises:
+        OutputExists: There is something already.
+    """
+    if out is not None:
+        endings = (".cif", ".csv") if form is Format.CIF else ()
+        require_free(out, folder_of=endings, overwrite=overwrite)
+
+
+def write(
+    found: Iterator[Record], form: Format, out: Path | None, *, overwrite: bool = False
+) -> tuple[int, int]:
+    """Write records to a file, a folder, or stdout, in the order in which they come.
+
+    Args:
+        found: As from `records`.
+        form: The form; of those with crystals, only extended XYZ goes to stdout.
+        out: File or, for CIF, folder; None for stdout.
+        overwrite: Whether what is there may be replaced.
+
+    Returns:
+        How many were written, and how many left out for want of a crystal.
+
+    Raises:
+        OutputError: The file or folder cannot be written.
+    """
+    from discovery import export_crystals
+
+    if form is Format.CIF:
+        assert out is not None
+        with new_folder(out, (".cif", ".csv"), overwrite=overwrite) as folder:
+            return export_crystals.write_cifs(found, folder)
+    if form is Format.ASE_DB:
+        assert out is not None
+        with new_file(out, overwrite=overwrite) as part:
+            return export_crystals.write_ase_db(found, part)
+    if out is None:
+        return _write_text(found, form, sys.stdout)
+    with new_file(out, overwrite=overwrite) as part, part.open("w", encoding="utf-8") as file:
+        return _write_text(found, form, file)
+
+
+def as_json(value: Any, *, indent: int | None = None) -> str:
+    """Write plain values as JSON, without NaN."""
+    return json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+def _write_text(found: Iterator[Record], form: Format, file: TextIO) -> tuple[int, int]:
+    from discovery import export_crystals, export_text
+
+    if form is Format.EXTXYZ:
+        return export_crystals.write_extxyz(found, file)
+    if form is Format.PYMATGEN:
+        return export_crystals.write_pymatgen(found, file)
+    return export_text.WRITERS[form](found, file), 0
+
+
+def _with_calculations(record: Record) -> Record:
     hashes = list(_hashes((record.get("verification") or {}).get("calculations")))
     if hashes:
         found = current_database()["calculations"].find({"_id": {"$in": hashes}}).sort("_id")
@@ -129,99 +199,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(item) for item in value]
     return value
-
-
-def write(records: Sequence[dict[str, Any]], form: str, out: Path | None) -> None:
-    """Write records to a file, a folder, or stdout.
-
-    Args:
-        records: As from `select`.
-        form: ``table``, ``json``, ``csv`` or ``cif``.
-        out: File (json, csv, table) or folder (cif); None for stdout.
-
-    Raises:
-        OutputError: The file or folder cannot be written.
-    """
-    if form == "cif":
-        assert out is not None
-        _write_cifs(records, out)
-        return
-    text = {"table": _table, "json": _json, "csv": _csv}[form](records)
-    if out is None:
-        sys.stdout.write(text)
-        return
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot write {out}: {error.strerror}") from error
-
-
-def row(record: dict[str, Any]) -> dict[str, Any]:
-    """Flatten a record to the fields of a table, the models' numbers included."""
-    values = {**record, **record["properties"]}
-    values["hit"] = (record.get("verification") or {}).get("hit")
-    relaxed = (record.get("relaxation") or {}).get("formation_energy_per_atom")
-    flat = {name: values.get(name) for name in COLUMNS}
-    flat["formation_energy_per_atom_potential"] = relaxed
-    return {**flat, **record["properties"]}
-
-
-def best_structure(record: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the relaxed crystal's record, or the decoded one where none was relaxed."""
-    relaxed: dict[str, Any] | None = (record.get("relaxation") or {}).get("structure")
-    return relaxed or record.get("structure")
-
-
-def _json(records: Sequence[dict[str, Any]]) -> str:
-    return json.dumps(list(records), indent=2, allow_nan=False) + "\n"
-
-
-def _csv(records: Sequence[dict[str, Any]]) -> str:
-    rows = [row(record) for record in records]
-    fields = list(dict.fromkeys([*COLUMNS, *(key for one in rows for key in one)]))
-    output = io.StringIO()
-    writer = csv.DictWriter(output, fields, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return output.getvalue()
-
-
-def _table(records: Sequence[dict[str, Any]]) -> str:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for column in COLUMNS:
-        table.add_column(column, no_wrap=column == "id")
-    for record in records:
-        flat = row(record)
-        table.add_row(*(_shown(flat[column]) for column in COLUMNS))
-    output = io.StringIO()
-    wide = None if sys.stdout.isatty() else 160
-    Console(file=output, width=wide).print(table)
-    return output.getvalue() + f"{len(records)} candidates\n"
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _write_cifs(records: Sequence[dict[str, Any]], folder: Path) -> None:
-    from pymatgen.io.cif import CifWriter
-
-    from db.crystals import record_to_structure
-
-    written = 0
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for record in records:
-            crystal = best_structure(record)
-            if crystal is None:
-                continue
-            CifWriter(record_to_structure(crystal)).write_file(folder / f"{record['id']}.cif")
-            written += 1
-    except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error.strerror}") from error
-    print(f"{written} files written to {folder}", file=sys.stderr)

@@ -164,9 +164,11 @@ def find_field(name: str) -> Field:
     raise unknown_name(name)
 
 
-def is_prediction(field: Field) -> bool:
-    """Say whether a field is a model's number, whose model may not exist."""
-    return field.name not in BY_NAME
+def needs_model(field: Field) -> bool:
+    """Say whether a field is the number of a model that may not exist."""
+    folder, _, name = field.path.partition(".")
+    known = {*VERIFIED_PROPERTIES, *STANDARD_PREDICTIONS}
+    return folder in ("properties", "levels") and name not in known
 
 
 def unknown_name(name: str) -> UnknownName:

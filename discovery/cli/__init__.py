@@ -18,6 +18,7 @@ from discovery.cli import (
     generator,
     import_dft,
     models,
+    query,
     relax,
     screen,
     train_screen,
@@ -39,6 +40,7 @@ app = typer.Typer(
 
 campaigns.register(app)
 funnel.register(app)
+query.register(app)
 generator.register(app)
 train_screen.register(app)
 generate.register(app)

@@ -1,14 +1,12 @@
-"""``run``, ``status``, ``query`` and ``show``: the everyday commands."""
+"""``run``, ``status`` and ``show``: the everyday commands."""
 
 from __future__ import annotations
 
-import enum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from discovery.cli.output import UsageError, console_for_tables, log_to_file, print_json
+from discovery.cli.output import console_for_tables, log_to_file, print_json
 
 Campaign = Annotated[str | None, typer.Argument(help="Name of a campaign; all if omitted.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -18,20 +16,10 @@ Database = Annotated[
 ]
 
 
-class Format(enum.StrEnum):
-    """Output formats of ``query``."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-    cif = "cif"
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(run)
     app.command()(status)
-    app.command()(query)
     app.command()(show)
 
 
@@ -114,47 +102,6 @@ def status(campaign: Campaign = None, db: Database = None, json: Json = False) -
         print_json(summary)
     else:
         print_summary(summary, console_for_tables())
-
-
-def query(
-    campaign: Campaign = None,
-    status: Annotated[
-        str | None, typer.Option(help="Only candidates in this state, for instance verified.")
-    ] = None,
-    hits: Annotated[bool, typer.Option("--hits", help="Only verified hits.")] = False,
-    elements: Annotated[
-        str | None, typer.Option(help="Only crystals with all of these, for instance In,Ga.")
-    ] = None,
-    sort: Annotated[
-        str | None,
-        typer.Option(help="Field to sort by, for instance band_gap; a leading - reverses."),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
-    format: Annotated[Format, typer.Option(help="Form of the output.")] = Format.table,
-    out: Annotated[
-        Path | None, typer.Option(help="File (json, csv) or folder (cif) to write.")
-    ] = None,
-    db: Database = None,
-) -> None:
-    """List candidates with every number and where it comes from.
-
-    Example: `discovery query quickstart --status verified --format cif --out hits`
-    """
-    from db.connection import connect
-    from discovery.export import select, write
-
-    if format is Format.cif and out is None:
-        raise UsageError("--format cif writes a folder of files: name it with --out DIR")
-    with connect(db, create=False):
-        records = select(
-            campaign,
-            status=status,
-            hits=hits,
-            elements=elements.split(",") if elements else None,
-            sort=sort,
-            limit=limit,
-        )
-    write(records, format.value, out)
 
 
 def show(
