@@ -16,6 +16,7 @@ from agents.verify import imported_gpaw, imported_text, imported_vasp
 from agents.verify.cost import is_in_vacuum
 from agents.verify.formation import formation_energy_per_atom, mp2020_correction
 from agents.verify.imported import Found, NotImported, files_below
+from agents.verify.imported_presets import own_spec, preset_of
 from agents.verify.references import (
     MissingReference,
     ground_state_energy,
@@ -23,6 +24,7 @@ from agents.verify.references import (
     reference_info,
     reference_structure,
 )
+from agents.verify.tasks import Kind
 from db import calculations
 from db.crystals import record_to_structure
 from db.documents import Calculation
@@ -42,7 +44,8 @@ class ImportReport:
 
     Attributes:
         imported: One entry for each calculation: ``path``, ``hash``, ``new``, ``kind``,
-            ``formula``, ``level``, ``energy_per_atom`` (eV), ``band_gap`` (eV).
+            ``formula``, ``level``, ``preset`` (the one of our own that it is of, or None),
+            ``energy_per_atom`` (eV), ``band_gap`` (eV).
         refused: Path to reason.
         ignored: Files of other kinds.
         levels: What there is of each level now, see `summarise`.
@@ -169,9 +172,13 @@ def _read(
 
 def _store(one: Found | dict[str, Any], source: str) -> dict[str, Any]:
     """Record a calculation, and say what it is."""
+    preset = None
     if isinstance(one, Found):
         kind, info = _kind(one)
         spec, result = one.spec(kind, info), one.result
+        preset = preset_of(one)
+        if preset is not None:
+            spec, result = own_spec(one, preset, kind, info)
     else:
         spec = {name: value for name, value in one.items() if name != "result"}
         result = one["result"]
@@ -186,12 +193,13 @@ def _store(one: Found | dict[str, Any], source: str) -> dict[str, Any]:
         "kind": calculation.kind,
         "formula": calculation.formula,
         "level": calculation.level,
+        "preset": None if preset is None else preset.preset,
         "energy_per_atom": result.get("energy_per_atom"),
         "band_gap": result.get("band_gap"),
     }
 
 
-def _kind(one: Found) -> tuple[str, dict[str, Any]]:
+def _kind(one: Found) -> tuple[Kind, dict[str, Any]]:
     """Tell references from other crystals of one element, by their structure."""
     if len(one.elements) > 1:
         return "compound", {}

@@ -290,3 +290,45 @@ def test_the_command_reports_and_refuses(
     empty = tmp_path / "empty"
     empty.mkdir()
     assert run(empty).exit_code == 1
+
+
+def test_a_calculation_of_a_preset_is_found_by_a_campaign(
+    database: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made by pymatgen's set as the preset would, it is of that level and answers its spec."""
+    import vasp_site
+    from pymatgen.io.vasp.sets import MPStaticSet
+
+    from agents.verify.backend import load_backend
+    from agents.verify.identity import calculation_spec, find_equal
+
+    vasp_site.install(tmp_path / "site", monkeypatch)
+    titles = {"Na": "PAW_PBE Na_pv 01Jan2000", "Cl": "PAW_PBE Cl 01Jan2000"}
+    own = MPStaticSet(SALT)
+    incar = {**dict(own.incar), "NELM": 100, "ALGO": "Normal"}
+    mesh = own.kpoints.kpts[0]
+    for name, change in {
+        "same": {},
+        "smearing": {"ISMEAR": 0, "SIGMA": 0.2},
+        "cutoff": {"ENCUT": 600.0},
+        "loose": {"EDIFF": 1e-3},
+    }.items():
+        path = tmp_path / "lab" / f"vasprun.{name}.xml"
+        path.parent.mkdir(exist_ok=True)
+        given = {**incar, **change}
+        write_vasprun(path, SALT, incar=given, mesh=mesh, titles=titles, energy=-6.8)
+    report = import_folder(tmp_path / "lab")
+    assert report.refused == {}
+    presets = {one["path"]: one["preset"] for one in report.imported}
+    assert presets.pop("vasprun.same.xml") == "standard"
+    assert set(presets.values()) == {None}
+    backend = load_backend("vasp")
+    level = backend.settings("standard")
+    static = calculation_spec(backend, SALT, level, kind="compound", options={"gap": False})
+    assert find_equal(static) == entry(report, "vasprun.same.xml")["hash"]
+    assert entry(report, "vasprun.same.xml")["level"] == backend.level(level)
+    confirmed = calculation_spec(backend, SALT, level, kind="compound", options={"gap": True})
+    assert find_equal(confirmed) is None  # its gap was seen on one mesh only
+    monkeypatch.setenv("DISCOVERY_VASP_VERSION", "6.3.0")
+    other = import_folder(tmp_path / "lab")
+    assert entry(other, "vasprun.same.xml")["preset"] is None
