@@ -17,6 +17,10 @@ from db.crystals import structure_to_record
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+GAP_TOLERANCE = 1e-6
+"""Residual of the states of the denser mesh, eV^2 per electron: their energies are second order in
+it, and a total energy is not made of them."""
+
 
 def static(task: TaskInput) -> dict[str, Any]:
     """Compute the total energy, and the gap where the options ask for it.
@@ -86,7 +90,7 @@ def gaps(calculator: Any, cell: Structure, settings: DFTSettings) -> dict[str, A
             nbands=-settings.empty_bands,
             convergence={
                 "bands": scf.occupied_bands + 1,
-                "eigenstates": settings.eigenstates_tolerance,
+                "eigenstates": max(settings.eigenstates_tolerance, GAP_TOLERANCE),
             },
             txt="gap.txt",
         )
