@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import mongoengine
+import pymongo
 from mongoengine import connection as registry
 from pymongo import MongoClient
 from pymongo.database import Database
@@ -39,6 +40,7 @@ __all__ = [
 
 ALIAS = "default"
 DATABASE_NAME = "discovery"
+UPGRADE_SECONDS = 3600.0
 
 _open_sessions: list[Session] = []  # the last one is registered with mongoengine
 _inherited: list[Any] = []  # clients of a parent process: never closed, never used
@@ -165,8 +167,9 @@ def connect(
                 used.close()
         raise
     try:
-        ensure_indexes()
-        migrate(current_database())
+        with pymongo.timeout(UPGRADE_SECONDS):  # a large database of an older version takes long
+            ensure_indexes()
+            migrate(current_database())
     except PyMongoError as error:
         session.close()
         raise DatabaseUnavailable(

@@ -22,7 +22,7 @@ from mongoengine import (
 )
 from mongoengine.queryset import QuerySet
 
-from db.property_table import STANDARD_PREDICTIONS, VERIFIED_PROPERTIES
+from db.property_table import SCREEN_WINDOWS, STANDARD_PREDICTIONS, VERIFIED_PROPERTIES
 from db.retry import idempotent
 from db.states import CalculationState, CampaignState, State
 
@@ -152,6 +152,7 @@ class Candidate(Record):
     properties = DictField()  # property_model: value, the latest; property: value by DFT
     levels = DictField()  # property_model: {level: value}
     n_elements = IntField(null=True)
+    element_pairs = ListField(StringField())
 
     meta = {
         "collection": "candidates",
@@ -166,6 +167,7 @@ class Candidate(Record):
             {"fields": ["campaign", "history.to"]},
             {"fields": ["campaign", "formula", "seq"]},
             {"fields": ["campaign", "elements", "seq"]},
+            {"fields": ["campaign", "element_pairs", "seq"]},
             {"fields": ["campaign", "chemical_system", "seq"]},
             _where_it_is(["campaign", "selection.position"]),
             _where_it_is(["campaign", "verification.hit", "seq"]),
@@ -176,6 +178,7 @@ class Candidate(Record):
                 _where_it_is(["campaign", f"properties.{name}", "seq"])
                 for name in (*VERIFIED_PROPERTIES, *STANDARD_PREDICTIONS)
             ),
+            _where_it_is(["campaign", *(f"properties.{name}" for name in SCREEN_WINDOWS), "seq"]),
         ],
     }
 

@@ -12,9 +12,10 @@ from pymongo.database import Database
 from db.property_table import table_fields
 from db.retry import idempotent
 
-#: 1: candidates have ``properties``, ``levels`` and ``n_elements`` (`db.property_table`).
-VERSION = 1
+#: 2: candidates have the fields of `db.property_table.table_fields`.
+VERSION = 2
 BATCH = 1000
+_MISSING = {"element_pairs": {"$exists": False}}  # written last, and by every version since
 _READ = {"state": 1, "token": 1, "predictions": 1, "verification": 1, "elements": 1}
 
 
@@ -40,8 +41,7 @@ def migrate(database: Database[dict[str, Any]]) -> None:
 def _add_property_tables(database: Database[dict[str, Any]]) -> bool:
     """Add the derived fields where they are missing; True where some may be left."""
     collection = database["candidates"]
-    missing = {"properties": {"$exists": False}}
-    documents = iter(collection.find(missing, _READ))
+    documents = iter(collection.find(_MISSING, _READ))
     some = False
     while writes := list(islice(_writes(documents), BATCH)):
         some = True
@@ -52,6 +52,4 @@ def _add_property_tables(database: Database[dict[str, Any]]) -> bool:
 def _writes(documents: Iterator[dict[str, Any]]) -> Iterator[UpdateOne]:
     for document in documents:
         unchanged = {name: document[name] for name in ("_id", "state", "token")}
-        yield UpdateOne(
-            {**unchanged, "properties": {"$exists": False}}, {"$set": table_fields(document)}
-        )
+        yield UpdateOne({**unchanged, **_MISSING}, {"$set": table_fields(document)})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 #: Properties that first-principles calculations give; each by its bare name.
@@ -21,6 +22,13 @@ STANDARD_PREDICTIONS = (
     *("formation_energy_per_atom_megnet", "band_gap_megnet", "p_gap_megnet"),
     *("formation_energy_per_atom_alignn", "band_gap_alignn"),
     *("formation_energy_per_atom_chgnet", "energy_above_hull_chgnet"),
+)
+
+#: What the screens are asked together, as in the funnel of Qiu et al.: one index for all of them.
+SCREEN_WINDOWS = (
+    *("band_gap_megnet", "formation_energy_per_atom_megnet"),
+    *("band_gap_alignn", "formation_energy_per_atom_alignn"),
+    "p_gap_megnet",
 )
 
 #: What a pipeline assigns to remove a field.
@@ -62,6 +70,17 @@ def prediction_fields(predictions: Sequence[Mapping[str, Any]]) -> dict[str, Any
     return fields
 
 
+def element_pairs(elements: Sequence[str]) -> list[str]:
+    """List all pairs of elements, as chemical systems.
+
+    An index of elements finds "has Ga and In" among all that have Ga; one of pairs finds it.
+
+    >>> element_pairs(["Ga", "In", "O"])
+    ['Ga-In', 'Ga-O', 'In-O']
+    """
+    return ["-".join(pair) for pair in combinations(sorted(set(elements)), 2)]
+
+
 def update_fields(updates: Mapping[str, Any]) -> dict[str, Any]:
     """Write the fields that follow from changed results.
 
@@ -69,8 +88,8 @@ def update_fields(updates: Mapping[str, Any]) -> dict[str, Any]:
         updates: Result fields, dotted names allowed, to plain values.
 
     Returns:
-        ``properties.<name>`` for what a verification says, ``n_elements`` for elements; `REMOVED`
-        where there is no value any more.
+        ``properties.<name>`` for what a verification says, ``n_elements`` and ``element_pairs`` for
+        elements; `REMOVED` where there is no value any more.
     """
     fields: dict[str, Any] = {}
     if "verification" in updates:
@@ -81,7 +100,9 @@ def update_fields(updates: Mapping[str, Any]) -> dict[str, Any]:
         if (path := f"verification.{name}") in updates:
             fields[f"properties.{name}"] = _or_removed(updates[path])
     if "elements" in updates:
-        fields["n_elements"] = len(updates["elements"]) or REMOVED
+        elements = updates["elements"] or []
+        fields["n_elements"] = len(elements) or REMOVED
+        fields["element_pairs"] = element_pairs(elements)
     return fields
 
 
@@ -89,9 +110,10 @@ def table_fields(document: Mapping[str, Any]) -> dict[str, Any]:
     """Write the derived fields of a whole document, for one that has none yet.
 
     Returns:
-        ``properties``, ``levels`` and, where the elements are known, ``n_elements``.
+        ``properties``, ``levels``, ``element_pairs`` and, where the elements are known,
+        ``n_elements``.
     """
-    results = {name: document[name] for name in ("verification", "elements") if document.get(name)}
+    results = {name: document.get(name) for name in ("verification", "elements")}
     flat = update_fields(results) | prediction_fields(document.get("predictions") or [])
     nested: dict[str, Any] = {"properties": {}, "levels": {}}
     for path, value in flat.items():

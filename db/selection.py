@@ -27,6 +27,9 @@ from db.retry import PATIENCE_SECONDS, PAUSE_SECONDS, idempotent
 
 Document = dict[str, Any]
 
+#: Fields for indexes that say nothing new.
+DERIVED = frozenset({"levels", "element_pairs", "n_elements", "properties"})
+
 #: Every candidate has these, so that no condition is needed to find the ones that do.
 ALWAYS_KNOWN = frozenset({"id", "campaign", "seq", "state", "created_at"})
 
@@ -162,7 +165,9 @@ def record(document: Document) -> Document:
         The candidate's fields, ``id`` instead of ``_id``, times in ISO 8601, and ``properties``:
         one flat table, see `db.property_table.properties`.
     """
-    found: Document = {name: _plain(value) for name, value in document.items() if name != "levels"}
+    found: Document = {
+        name: _plain(value) for name, value in document.items() if name not in DERIVED
+    }
     found["id"] = found.pop("_id")
     found["properties"] = properties(found)
     return found

@@ -9,6 +9,7 @@ operators or names: those come from the catalogue.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 from db.filters.expression import (
@@ -25,6 +26,7 @@ from db.filters.expression import (
     TextMatch,
 )
 from db.filters.fields import Field, Kind
+from db.property_table import element_pairs
 
 Query = dict[str, Any]
 
@@ -97,7 +99,14 @@ def _has(has: Has, negated: bool) -> Query:
         others = {"$elemMatch": {"$nin": values}}
         # $in says nothing new, but an index answers it.
         return {path: others if negated else {"$in": values, "$not": others}}
-    found = {"$all" if has.quantifier is Quantifier.ALL else "$in": values}
+    every = has.quantifier is Quantifier.ALL
+    if every and len(values) > 1 and not negated:
+        return {
+            "element_pairs": {
+                "$all": [pair for two in pairwise(values) for pair in element_pairs(two)]
+            }
+        }
+    found = {"$all" if every else "$in": values}
     if not negated:
         return {path: found}
     return {"$and": [{path: {"$not": found}}, _known(has.field, True)]}
