@@ -23,6 +23,7 @@ from agents.verify.vasp_results import plain_value
 from agents.verify.vasp_settings import PRESETS, VASPSettings, preset
 
 if TYPE_CHECKING:
+    from pymatgen.core import Structure
     from pymatgen.io.vasp.inputs import Incar
 
 DEFAULTS: dict[str, Any] = {
@@ -89,7 +90,8 @@ def _is_of(found: Found, settings: VASPSettings) -> bool:
             titles = {name: one.title for name, one in potcars(found.elements, settings).items()}
         except MissingPotcar:
             return False
-        wanted = input_set(found.structure, settings, Task.STATIC).incar
+        inputs = input_set(found.structure, settings, Task.STATIC)
+        wanted = inputs.incar
     if titles != found.data_sets or found.theory["cutoff"] != wanted["ENCUT"]:
         return False
     if found.theory["xc"].upper() != settings.xc.upper():
@@ -98,6 +100,8 @@ def _is_of(found: Found, settings: VASPSettings) -> bool:
         return False
     given = found.result["vasp"]["incar"]
     own, theirs = _energetic(wanted), _energetic(given)
+    if _moments(inputs.structure, wanted) != _moments(found.structure, given):
+        return False
     if own != theirs or float(given.get("EDIFF", 1e-4)) > float(wanted.get("EDIFF", 1e-4)):
         return False
     asked = mesh(found.structure, settings.k_points)
@@ -114,6 +118,15 @@ def _energetic(incar: Incar | dict[str, Any]) -> dict[str, Any]:
     if plain["ISMEAR"] not in SMEARED:
         plain.pop("SIGMA")
     return plain
+
+
+def _moments(structure: Structure, incar: Incar | dict[str, Any]) -> list[tuple[str, float]]:
+    """Return the initial moments by element: another order is another calculation."""
+    symbols = [site.specie.symbol for site in structure]
+    given = incar.get("MAGMOM") or [1.0] * len(symbols)  # VASP's own
+    if len(given) != len(symbols):  # not collinear
+        return []
+    return sorted((name, float(value)) for name, value in zip(symbols, given, strict=True))
 
 
 def _hubbard(found: Found, wanted: Incar) -> dict[str, float]:

@@ -32,6 +32,7 @@ from agents.verify.vasp_results import (
     version,
 )
 from agents.verify.vasp_settings import VASPSettings
+from db.crystals import structure_to_record
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -157,6 +158,11 @@ def _run(
             "DISCOVERY_VASP_VERSION to the version that DISCOVERY_VASP_COMMAND starts"
         )
     result = record(vasprun, read_outcar(folder / "OUTCAR"))
+    moments = inputs.structure.site_properties.get("magmom")
+    if moments is not None:  # of the crystal that was asked for: the next step keeps its order
+        ordered = vasprun.final_structure.copy()
+        ordered.add_site_property("magmom", list(moments))
+        result["structure"] = structure_to_record(ordered)
     result["scf_attempt"] = 1 + len(corrections)
     result["vasp"]["corrections"] = corrections
     return vasprun, result

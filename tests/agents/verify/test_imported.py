@@ -312,6 +312,7 @@ def test_a_calculation_of_a_preset_is_found_by_a_campaign(
         "smearing": {"ISMEAR": 0, "SIGMA": 0.2},
         "cutoff": {"ENCUT": 600.0},
         "loose": {"EDIFF": 1e-3},
+        "order": {"MAGMOM": [0.6, -0.6]},
     }.items():
         path = tmp_path / "lab" / f"vasprun.{name}.xml"
         path.parent.mkdir(exist_ok=True)

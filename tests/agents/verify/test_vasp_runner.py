@@ -15,12 +15,14 @@ import psutil
 import pytest
 import vasp_site
 from pymatgen.core import Lattice, Structure
+from pymatgen.io.vasp.inputs import Incar
 
 from agents.verify import vasp_execution
 from agents.verify.backend import load_backend
 from agents.verify.identity import calculation_spec
 from agents.verify.references import is_molecule
 from agents.verify.vasp_runner import main
+from db.crystals import record_to_structure
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of POTCARs that pymatgen does not know
 
@@ -99,6 +101,19 @@ def test_oxygen_molecule_has_its_moment(site: Path, tmp_path: Path) -> None:
     result = run(tmp_path, box, molecule=True)["result"]
     assert result["magnetic_moment"] == pytest.approx(2.0)
     assert "band_gap" not in result
+
+
+def test_magnetic_order_of_the_crystal_is_asked_for_and_kept(site: Path, tmp_path: Path) -> None:
+    sites = [[0, 0, 0], [0.5, 0.5, 0.5], [0.25, 0.25, 0.25], [0.75, 0.75, 0.75]]
+    moments = {"magmom": [4.0, -4.0, 0.0, 0.0]}
+    lattice = Lattice.from_parameters(3.0, 3.0, 5.2, 90, 90, 120)
+    crystal = Structure(lattice, ["Fe", "Fe", "O", "O"], sites, site_properties=moments)
+    result = run(tmp_path, crystal, options={"gap": False})["result"]
+    incar = Incar.from_file(tmp_path / "INCAR")
+    assert sorted(incar["MAGMOM"]) == [-4.0, 0.0, 0.0, 4.0]
+    kept = record_to_structure(result["structure"])
+    order = sorted(zip(kept.labels, kept.site_properties["magmom"], strict=True))
+    assert order == [("Fe", -4.0), ("Fe", 4.0), ("O", 0.0), ("O", 0.0)]
 
 
 def test_custodian_corrects_and_what_it_changed_is_recorded(
