@@ -28,7 +28,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pymatgen.core import Lattice
 from scipy.stats import spearmanr
 
 from agents.compare.bases import Share, draw_bases
@@ -40,7 +39,7 @@ from agents.propose.settings import GeneticSettings
 from agents.propose.space import search_space
 from agents.propose.surrogate import CodeSurrogate
 from agents.relax.potential import Potential, load_potential
-from agents.relax.recombination import LabelledCodes, label_codes, recombine
+from agents.relax.recombination import label_codes, recombine
 from agents.relax.references import ElementalReferences
 from model.codes import CrystalCodes
 from model.generator import Generator
@@ -49,7 +48,6 @@ SIZES = (16, 32, 64, 128, 256, 512, 1000, 2000)
 HELD_OUT = 500
 OWN = (64, 128, 256, 512)
 PENALTY = 10.0
-FLATTEST = 0.5  # Å between opposite faces of a cell
 _WITHIN = {"50": 0.6745, "80": 1.2816, "95": 1.9600}  # standard deviations of a normal interval
 
 Array = NDArray[np.float64]
@@ -69,22 +67,6 @@ class Labelled:
         return Labelled([self.codes[i] for i in numbers], self.values[rows], self.generation[rows])
 
 
-def labelled(
-    generator: Generator,
-    potential: Potential,
-    references: ElementalReferences,
-    codes: Sequence[CrystalCodes],
-) -> LabelledCodes:
-    """Label codes, except those of cells so flat that a potential cannot list neighbours."""
-    kept = []
-    for own, crystal in zip(codes, generator.decode_crystals(codes), strict=True):
-        a, b, c = matrix = Lattice.from_parameters(*crystal.cell).matrix
-        largest = max(np.linalg.norm(np.cross(*pair)) for pair in ((a, b), (b, c), (c, a)))
-        if np.isfinite(matrix).all() and abs(np.linalg.det(matrix)) > FLATTEST * largest:
-            kept.append(own)
-    return label_codes(generator, potential, references, kept)
-
-
 def searched(
     generator: Generator,
     potential: Potential,
@@ -102,7 +84,7 @@ def searched(
     for number in range(settings.generations):
         asked = [proposal.codes for proposal in proposer.ask(number)]
         new = [c for c in dict.fromkeys(asked) if c not in known]
-        found = labelled(generator, potential, references, new)
+        found = label_codes(generator, potential, references, new)
         known |= dict.fromkeys(new, PENALTY) | dict(zip(found.codes, found.values, strict=True))
         codes += new
         generations += [number] * len(new)
@@ -160,7 +142,7 @@ def recombined_curve(
     while len(drawn) < wanted:
         fresh = recombine(generator, wanted, rng)
         drawn += [c for c in fresh if options.max_atoms is None or c.n_atoms <= options.max_atoms]
-    found = labelled(generator, potential, references, drawn[: int(1.05 * wanted)])
+    found = label_codes(generator, potential, references, drawn[: int(1.05 * wanted)])
     every = Labelled(found.codes, found.values, np.zeros(len(found.codes), dtype=np.int64))
     order = rng.permutation(len(every.codes))
     judged, rest = every.part(order[:HELD_OUT]), order[HELD_OUT:]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from agents.relax.hull import Hull
@@ -174,30 +174,6 @@ class CompetingPhases(Phases):
         """
         entries = [entry for entry in self.entries_of(chemical_system) if entry.id in ids]
         return self._relaxed(chemical_system, entries)
-
-    def compute_single_points(
-        self,
-        chemical_systems: Sequence[str],
-        *,
-        progress: Callable[[int, int], None] = lambda done, total: None,
-    ) -> int:
-        """Compute the single points that are missing; subsystems are not implied.
-
-        Args:
-            chemical_systems: Sorted elements joined by "-".
-            progress: Told how many of how many were computed.
-
-        Returns:
-            Number of energies that were computed.
-        """
-        entries = self._small_enough(self.store.entries_of(chemical_systems))
-        known = self.energies.known(entries, Geometry.SINGLE_POINT)
-        missing = [entry for entry in entries if entry.id not in known]
-        done = 0
-        for energies in self.energies.single_points(missing):
-            done += len(energies)
-            progress(done, len(missing))
-        return done
 
     def _level(self, geometry: Geometry) -> Level:
         how = self.energies.criterion(geometry)

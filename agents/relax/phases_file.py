@@ -6,7 +6,7 @@ import hashlib
 import re
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, fields
 from pathlib import Path
@@ -161,26 +161,6 @@ class FilePhases(CompetingPhases):
             geometry=geometry,
             compute=compute,
         )
-
-    def precompute(
-        self,
-        chemical_systems: Iterable[str],
-        *,
-        progress: Callable[[int, int], None] = lambda done, total: None,
-    ) -> int:
-        """Compute the single points of all phases of many chemical systems, in whole batches.
-
-        Args:
-            chemical_systems: Subsystems are implied.
-            progress: Told how many of how many missing energies were computed.
-
-        Returns:
-            Number of energies that were computed.
-        """
-        from agents.relax.phases import elements_of, subsystems
-
-        wanted = {s for name in chemical_systems for s in subsystems(elements_of(name))}
-        return self.compute_single_points(sorted(wanted), progress=progress)
 
 
 def _import(connection: sqlite3.Connection, path: Path) -> str:

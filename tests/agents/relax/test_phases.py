@@ -214,16 +214,6 @@ def test_large_cells_compete_unless_they_are_left_out(folder: Path) -> None:
     assert most.left_out("Na-Cl") == 1
 
 
-def test_precomputing_many_systems_fills_the_cache(folder: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    phases = build(folder, geometry=Geometry.SINGLE_POINT)
-    count = phases.precompute(["Na-Cl", "K-Cl"], progress=lambda n, total: seen.append((n, total)))
-    assert count == 9
-    assert seen == [(9, 9)]
-    assert phases.precompute(["Na-Cl"]) == 0
-    build(folder, geometry=Geometry.SINGLE_POINT, compute=False).phases_of("K-Cl")
-
-
 def _fill(folder: Path) -> None:
     build(folder, geometry=Geometry.SINGLE_POINT).phases_of("Na-K-Cl")
 
