@@ -210,6 +210,7 @@ class CampaignLoop:
             max_candidates=self.max_candidates,
             targets=self.config.targets,
             own_bases=self.runtime.own_bases,
+            is_known=self.runtime.is_known,
         )
         log.info("round %d: %s", done + 1, report)
         return done + 1

@@ -89,6 +89,23 @@ class Runtime:
         return [OwnBase.from_record(record) for record in self.resolved.get("bases", [])]
 
     @cached_property
+    def is_known(self) -> Any:
+        """Whether the campaign's reference collection has a reduced formula; None without one."""
+        from pymatgen.core import Composition
+
+        from db.reference_structures import of_systems
+
+        if not self.has("hull"):
+            return None
+        name = self.resolved["hull"]["name"]
+
+        def is_known(formula: str) -> bool:
+            system = Composition(formula).chemical_system
+            return formula in {known for _, known, _ in of_systems(name, [system])}
+
+        return is_known
+
+    @cached_property
     def screen_models(self) -> Any:
         """The property models that the campaign was started with."""
         from agents.screen.models import load_models

@@ -78,8 +78,9 @@ class Comparison:
         first_seed: the first seed of the methods.
         relax: rules and relaxation; the potential too.
         fitness: what all methods minimise.
-        novelty: weight of being no training crystal's formula, for methods that weigh objectives;
-            0: nobody is told.
+        novelty: weight of being no known crystal's formula (of the code bank, or of the reference
+            collection where hulls are needed), for methods that weigh objectives; 0: nobody is
+            told.
         prototypes: whether structure types are counted.
         force_calls: what every search may cost with the relaxation of its best candidates, each
             evaluation counted as one; 0: nothing is relaxed.
@@ -233,7 +234,9 @@ class Workbench:
         weight = self.comparison.novelty
         if not weight:
             return None
-        return Objectives([Objective(kind="novelty", weight=weight)], self.generator, [])
+        is_known = None if self.judge is None else self.judge.known.has
+        wanted = [Objective(kind="novelty", weight=weight)]
+        return Objectives(wanted, self.generator, [], is_known)
 
     def _worth(self) -> Worth:
         if self.comparison.fitness is Fitness.ABOVE_HULL:

@@ -35,6 +35,15 @@ class KnownCrystals:
                 return name
         return None
 
+    def has(self, formula: str) -> bool:
+        """Say whether a crystal of a reduced formula is known, whatever its structure."""
+        from pymatgen.core import Composition
+
+        if self._bank.has(formula):
+            return True
+        entries = self._store.entries_of([Composition(formula).chemical_system])
+        return any(_reduced(entry.formula) == formula for entry in entries)
+
     def _of_formula(self, structure: Structure) -> list[tuple[str, Structure]]:
         formula = structure.composition.reduced_formula
         known = [(one.id, one.structure) for one in self._bank.of_formula(formula)]

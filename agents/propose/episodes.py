@@ -6,7 +6,7 @@ A round is recorded as one `Generation` per proposer, and what was asked becomes
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +116,7 @@ def ask_round(
     max_candidates: int | None = None,
     targets: Sequence[Window] = (),
     own_bases: Sequence[OwnBase] = (),
+    is_known: Callable[[str], bool] | None = None,
 ) -> RoundReport:
     """Ask every proposer for its generation of a round and insert the candidates.
 
@@ -137,6 +138,7 @@ def ask_round(
             cut there, in the order of the proposals.
         targets: The campaign's windows, for objectives.
         own_bases: Base crystals that a person brought; empty: training crystals.
+        is_known: Whether the reference collection has a formula, for the objective of novelty.
 
     Returns:
         What was proposed; for generations recorded earlier, their record.
@@ -152,7 +154,7 @@ def ask_round(
         if recorded is not None:
             reports.append(_report(recorded))
             continue
-        proposer = replay(campaign, seed, generator, turn, settings, targets, own_bases)
+        proposer = replay(campaign, seed, generator, turn, settings, targets, own_bases, is_known)
         asked = proposer.ask(turn.generation)
         proposals = room.cut(asked, generator.version)
         decoded = generator.decode([proposal.codes for proposal in proposals])

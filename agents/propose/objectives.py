@@ -32,7 +32,11 @@ class Objectives:
     """
 
     def __init__(
-        self, objectives: Sequence[Objective], generator: Generator, targets: Sequence[Window]
+        self,
+        objectives: Sequence[Objective],
+        generator: Generator,
+        targets: Sequence[Window],
+        is_known: Callable[[str], bool] | None = None,
     ) -> None:
         """Prepare the objectives.
 
@@ -40,13 +44,17 @@ class Objectives:
             objectives: What to minimise besides the fitness.
             generator: The frozen generator.
             targets: The campaign's windows.
+            is_known: Whether a reference collection has a reduced formula, which must never change
+                either; None: training crystals alone are known.
 
         Raises:
             UnknownObjective: Nothing says what the objective is.
         """
         self.generator = generator
         self.weights = np.array([objective.weight for objective in objectives])
-        self._known = frozenset(generator.bank.formulas[generator.bank.rows("train")].tolist())
+        training = generator.bank.formulas[generator.bank.rows("train")].tolist()
+        self._known = dict.fromkeys(training, True)
+        self._is_known = is_known
         self._window = next((w for w in targets if w.property == _GAP), None)
         self._columns: list[Callable[[Sequence[CrystalCodes], Sequence[str]], NDArray]] = []
         for objective in objectives:
@@ -54,7 +62,7 @@ class Objectives:
                 self._require_gap()
                 self._columns.append(self._gap_distance)
             else:
-                self._columns.append(self._training_formula)
+                self._columns.append(self._known_formula)
 
     def __len__(self) -> int:
         return len(self._columns)
@@ -93,11 +101,15 @@ class Objectives:
         distance: NDArray[np.float64] = np.maximum(np.maximum(low - gap, gap - high), 0.0)
         return distance
 
-    def _training_formula(
+    def _known_formula(
         self, codes: Sequence[CrystalCodes], formulas: Sequence[str]
     ) -> NDArray[np.float64]:
-        """Return 1 for formulas (B,) of training crystals, 0 for others."""
-        return np.array([float(formula in self._known) for formula in formulas])
+        """Return 1 for formulas (B,) of known crystals, 0 for others."""
+        if self._is_known is not None:
+            for formula in formulas:
+                if formula and formula not in self._known:
+                    self._known[formula] = self._is_known(formula)
+        return np.array([float(self._known.get(formula, False)) for formula in formulas])
 
     def _require_gap(self) -> None:
         if self._window is None:

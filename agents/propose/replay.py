@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -74,6 +74,7 @@ def start_episode(
     settings: ProposeSettings,
     targets: Sequence[Window] = (),
     own_bases: Sequence[OwnBase] = (),
+    is_known: Callable[[str], bool] | None = None,
 ) -> Proposer:
     """Choose an episode's base crystal and build its proposer, before any generation is told.
 
@@ -88,10 +89,11 @@ def start_episode(
         targets: The campaign's windows, for objectives.
         own_bases: Base crystals that a person brought, taken in turn by the episodes of each
             proposer; empty: training crystals.
+        is_known: Whether the reference collection has a formula, for the objective of novelty.
     """
     objectives = None
     if settings.fitness.objectives:
-        objectives = Objectives(settings.fitness.objectives, generator, targets)
+        objectives = Objectives(settings.fitness.objectives, generator, targets, is_known)
     own, rng = turn.settings, seed.base()
     earlier: tuple[Result, ...] = ()
     returned: str | None = None
@@ -122,6 +124,7 @@ def replay(
     settings: ProposeSettings,
     targets: Sequence[Window] = (),
     own_bases: Sequence[OwnBase] = (),
+    is_known: Callable[[str], bool] | None = None,
 ) -> Proposer:
     """Rebuild a proposer from the database, ready to be asked for the turn's generation.
 
@@ -133,6 +136,7 @@ def replay(
         settings: The campaign's proposer settings.
         targets: The campaign's windows, for objectives.
         own_bases: Base crystals that a person brought.
+        is_known: Whether the reference collection has a formula, for the objective of novelty.
 
     Returns:
         The proposer, told every earlier generation of its episode.
@@ -141,7 +145,9 @@ def replay(
         RoundNotReady: An earlier generation is not recorded or has a result still to come.
     """
     episode = EpisodeSeed(seed, turn.episode)
-    proposer = start_episode(campaign, episode, generator, turn, settings, targets, own_bases)
+    proposer = start_episode(
+        campaign, episode, generator, turn, settings, targets, own_bases, is_known
+    )
     recorded = {g.generation: g for g in generation_records.load(campaign, episode=turn.episode)}
     for number in range(turn.generation):
         if number not in recorded:

@@ -281,7 +281,8 @@ class Objective(_Settings):
     Args:
         kind: ``gap_window`` is the distance of the gap that the generator's shipped head predicts
             to the campaign's band gap window (eV); ``novelty`` is 1 for the formula of a training
-            crystal, 0 for others.
+            crystal or of a crystal of the reference collection of the campaign's hull, 0 for others
+            (what the campaign itself evaluated is left out by `code_evolution` anyway).
         weight: How strongly it counts where objectives are weighed into one number: a child worth
             w is worth w exp(-weight value).
     """

@@ -82,6 +82,10 @@ class BankReference(Reference):
         """Return the bank's crystals with a formula, in the bank's order."""
         return self._lookup(formula)
 
+    def has(self, formula: str) -> bool:
+        """Say whether the bank has a crystal with a reduced formula."""
+        return formula in self._rows
+
     def _decode(self, formula: str) -> tuple[KnownCrystal, ...]:
         bank = self._generator.bank
         rows = self._rows.get(formula, [])

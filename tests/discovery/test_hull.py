@@ -18,6 +18,7 @@ from discovery.export import full_record
 from discovery.lineage import describe as describe_candidate
 from discovery.resolution import describe, resolve_hull
 from discovery.rounds import screened_candidates
+from discovery.runtime import Runtime
 from discovery.status import hull_counts
 
 PLACED = {
@@ -94,6 +95,21 @@ def test_auto_takes_what_is_imported_and_says_what_it_took(database: Session) ->
     assert any("hull: none (" in line for line in describe({**others, "hull": absent}))
     used = resolve_hull(HullSettings(reference="auto"))
     assert "hull: 0 crystals of mp v1" in describe({**others, "hull": used})
+
+
+def test_formulas_of_the_reference_are_known_to_the_search(database: Session) -> None:
+    imported()
+    crystal = {"elements": ["Cl", "Na"], "n_atoms": 2, "structure": {}, "checksum": "x"}
+    crystal |= {"reference_id": "mp-1", "formula": "NaCl", "chemical_system": "Cl-Na"}
+    reference_structures.put("mp", [crystal])
+    config = load_campaign("quickstart").record()
+    resolved = {"potential": {"device": "cpu"}, "hull": {"used": True, "name": "mp"}}
+    campaigns.create("placed", config=config, resolved=resolved, seed=0)
+    is_known = Runtime("placed").is_known
+    assert [is_known(formula) for formula in ("NaCl", "Na2Cl", "KCl")] == [True, False, False]
+    resolved["hull"] = {"used": False, "reason": "not asked for"}
+    campaigns.create("alone", config=config, resolved=resolved, seed=0)
+    assert Runtime("alone").is_known is None
 
 
 def test_the_shipped_campaigns() -> None:

@@ -46,6 +46,20 @@ def test_distance_to_the_window_and_known_formulas(world):
     )
 
 
+def test_formulas_of_a_reference_collection_are_known_too(world):
+    asked = []
+
+    def is_known(formula):
+        asked.append(formula)
+        return formula == "CsCl"
+
+    objectives = Objectives([Objective(kind="novelty")], world, [], is_known)
+    for _ in range(2):
+        values = objectives([None] * 4, ["NaCl", "CsCl", "RbCl", ""])
+        assert values[:, 0].tolist() == [1, 1, 0, 0]
+    assert asked == ["CsCl", "RbCl"]  # each once, and no training crystal
+
+
 def test_a_half_open_window(world):
     objectives = Objectives(
         [Objective(kind="gap_window")], world, [Window(property="band_gap", min=2.0)]
