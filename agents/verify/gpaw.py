@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from agents.verify.backend import Availability, DFTBackend
 from agents.verify.cost import estimate
+from agents.verify.cost_follow_up import estimate_follow_up
 from agents.verify.presets import DFTSettings
 from agents.verify.references import reference_structure
-from agents.verify.tasks import Task, options_of, relative_cost
+from agents.verify.tasks import Task, options_of
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -76,14 +77,14 @@ class GPAWBackend(DFTBackend):
         task: Task,
         options: Mapping[str, Any],
     ) -> float:
-        """Estimate the cost of a task; of the follow-up tasks from that of ``static``, s."""
+        """Estimate the cost of a task from plane waves, bands, k-points and spin, s."""
         symbols = [site.specie.symbol for site in structure]
         if self.unsupported(symbols, settings) is not None:
             return math.inf
         electrons = sum(data_sets()[symbol] for symbol in symbols)
         if task in (Task.STATIC, Task.GAP, Task.RELAX):
             return estimate(structure, settings, electrons, task, options)
-        return estimate(structure, settings, electrons) * relative_cost(task, options)
+        return estimate_follow_up(structure, settings, electrons, task, options)
 
     def reference(self, element: str) -> Structure:
         """Return the element's ground state, or its molecule in a box."""

@@ -14,6 +14,7 @@ from pymatgen.core import Lattice, Structure
 
 from agents.verify.gpaw import GPAWBackend
 from agents.verify.presets import DFTSettings
+from agents.verify.tasks import Task, options_of
 from db.crystals import structure_to_record
 
 FAST = GPAWBackend().settings("fast")
@@ -109,6 +110,32 @@ def test_a_hybrid_opens_the_gap_and_leaves_the_edges(silicon: Chain) -> None:
     assert found["band_gap_hybrid"] - found["band_gap"] == pytest.approx(found["shift"])
     assert found["shift"] == pytest.approx(0.64, abs=0.05)  # 0.56 with a dense mesh
     assert found["direct"] is False
+
+
+PEROVSKITE = Structure(
+    Lattice.cubic(6.29),
+    ["Cs", "Pb", "I", "I", "I"],
+    [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
+)
+
+
+@pytest.mark.parametrize(
+    ("structure", "task", "measured"),
+    [
+        # CPU seconds on one core with `fast` (docs/follow-up.md)
+        (SILICON, "bands", 3.7),
+        (zincblende(5.653, "Ga", "As"), "spin_orbit", 6.6),
+        (zincblende(5.653, "Ga", "As"), "hybrid", 6.5),
+        (zincblende(6.482, "Cd", "Te"), "bands", 9.1),
+        (zincblende(6.482, "Cd", "Te"), "hybrid", 7.3),
+        (PEROVSKITE, "bands", 26.5),
+        (PEROVSKITE, "spin_orbit", 36.9),
+    ],
+)
+def test_estimates_follow_measured_times(structure: Structure, task: str, measured: float) -> None:
+    options = options_of(Task(task))
+    estimate = GPAWBackend().estimate_task(structure, FAST, Task(task), options)
+    assert measured / 2 < estimate < 2 * measured
 
 
 @pytest.mark.long
