@@ -1,8 +1,8 @@
 """ALIGNN, trained here: formation energy and band gap, the second word beside MEGNet's.
 
 The layers are those of package ``alignn``; the weights that come with this product were trained by
-``discovery train-screen`` on the rows of MEGNet's own training set (Materials Project 2018.6.1, PBE
-and PBE+U). The paper's ALIGNN was trained on JARVIS-DFT (OptB88vdW): another functional and other
+``discovery train-screen`` on the Materials Project of 2018-06-01 (PBE and PBE+U), from which MEGNet
+learned. The paper's ALIGNN was trained on JARVIS-DFT (OptB88vdW): another functional and other
 crystals. Ours shares its data with MEGNet, so the two agree more often than two independent models
 would; `DEPENDENCE` says so in every record. How much their errors are correlated is in
 docs/screens.md. Weights published by JARVIS are read by `agents.screen.alignn_jarvis`.
@@ -34,8 +34,8 @@ TOLERANCE = 0.002
 """Largest accepted deviation from the golden values, in the unit of the property."""
 
 DEPENDENCE = (
-    "trained on the same rows as MEGNet (MP 2018.6.1, PBE and PBE+U): not an independent word; the "
-    "paper's ALIGNN was trained on JARVIS-DFT (OptB88vdW)"
+    "trained on the labels that MEGNet learned from (MP 2018.6.1, PBE and PBE+U): not an "
+    "independent word; the paper's ALIGNN was trained on JARVIS-DFT (OptB88vdW)"
 )
 """Must stand in the record of every consensus that counts this model beside MEGNet."""
 

@@ -74,7 +74,10 @@ def train_screen(
             on_report=on_report,
         )
         on_stage("evaluation")
-        card = _assemble(config, training, data, out)
+        command = f"discovery train-screen --config {config.name} --out OUT"
+        if not training.finished:
+            command += f" --stop-after {training.epochs_done}"
+        card = _assemble(config, training, data, out, command)
         if training.finished:
             folder.clear()
     return card
@@ -117,7 +120,7 @@ def train_network(
 
 
 def _assemble(
-    config: ScreenTrainConfig, training: ScreenTraining, data: ScreenData, out: Path
+    config: ScreenTrainConfig, training: ScreenTraining, data: ScreenData, out: Path, command: str
 ) -> ModelCard:
     network, properties = training.best_network(), config.shape.properties
     val, test = data.splits["val"], data.splits["test"]
@@ -150,7 +153,7 @@ def _assemble(
         ),
         "licence": about.licence,
         "config": config.model_dump(mode="json"),
-        "training": {**training.record(), "isolated_rows": data.isolated},
+        "training": {"command": command, **training.record(), "isolated_rows": data.isolated},
         "golden": _golden(network),
         "calibration": calibration,
         "errors": errors,

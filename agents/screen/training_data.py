@@ -43,7 +43,7 @@ _KNOWN = {
         name="MP 2018.6.1",
         level="pbe-mp2018",
         functional="PBE and PBE+U with the Materials Project's corrections of 2018",
-        split="training, validation and test rows of MEGNet (doi 10.1021/acs.chemmater.9b01294)",
+        split="the table's own column megnet_split",
         licence="Materials Project, CC BY 4.0 (doi 10.1063/1.4812323)",
     )
 }

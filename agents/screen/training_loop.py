@@ -177,18 +177,19 @@ class ScreenTraining:
     def record(self) -> dict[str, Any]:
         """Return what a card says about the training."""
         validated = [report for report in self.history if report.validation is not None]
+        last = validated[-1]  # steps after it are in no weights that are kept
         return {
             "seed": self.config.seed,
             "device": str(self.device),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "rows": len(self.train_set),
-            "steps": self.step,
-            "epochs": self.epochs_done,
+            "steps": last.step,
+            "epochs": last.epoch,
             "epochs_of_schedule": self.config.epochs,
-            "seconds": round(self.seconds),
-            "cpu_seconds": round(self.cpu_seconds),
-            "resumed_at_steps": self.resumed_at,
+            "seconds": round(last.seconds),
+            "cpu_seconds": round(last.cpu_seconds),
+            "resumed_at_steps": [step for step in self.resumed_at if step < last.step],
             "best_epoch": None if self.best is None else self.best["epoch"],
             "validated_rows": len(self.validation_set),
             "validation": [{"epoch": r.epoch, **(r.validation or {})} for r in validated],
