@@ -84,6 +84,11 @@ class DFTBackend(ABC, Generic[S]):
     def version(self) -> str:
         """Version of the code and whatever else of it changes results."""
 
+    @property
+    def cores(self) -> int:
+        """Cores that one calculation uses; wall time times this is what it costs."""
+        return 1
+
     @abstractmethod
     def available(self) -> Availability:
         """Say whether calculations can be run here; called before a campaign starts."""
@@ -189,8 +194,8 @@ def resolve_backend(settings: VerifySettings) -> dict[str, Any]:
         if settings.backend == "auto":
             return {"name": "none", "reason": available.reason}
         raise BackendUnavailable(
-            f"verify.backend is {settings.backend}, but {available.reason}: install it, or set "
-            'verify.backend to "none"'
+            f"verify.backend is {settings.backend}, but {available.reason}; to go on without DFT, "
+            'set verify.backend to "none"'
         )
     dft = chosen.settings(settings.preset)
     return {

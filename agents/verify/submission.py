@@ -240,6 +240,7 @@ class Submission:
             "restart": leaves_restart_files(calculation.kind, calculation.task),
             "timeout_seconds": timeout,
             "nice": self.settings.nice,
+            "cores": self.backend.cores,
             "ping_seconds": self.settings.ping_seconds,
             "lost_seconds": self.settings.lost_seconds,
             "max_launches": self.settings.max_launches,

@@ -48,6 +48,16 @@ class VASPBackend(DFTBackend[VASPSettings]):
             )
         return version_numbers(declared)
 
+    @property
+    def cores(self) -> int:
+        """Processes that the command starts; 1 where it does not say, or is not set here."""
+        from agents.verify.vasp_execution import VASPUnavailable, cores_of, vasp_command
+
+        try:
+            return cores_of(vasp_command())
+        except VASPUnavailable:
+            return 1
+
     def available(self) -> Availability:
         """Say whether command, version and POTCARs are set; VASP itself is not run."""
         from agents.verify.vasp_execution import VASPUnavailable, vasp_command

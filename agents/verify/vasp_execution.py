@@ -30,6 +30,9 @@ COMMAND = "DISCOVERY_VASP_COMMAND"
 """Variable that holds how VASP is started, for instance ``mpirun -n 16 vasp_std``."""
 
 OUTPUT, ERRORS = "vasp.out", "std_err.txt"
+PROCESSES = ("-n", "-np", "--n", "--np", "-ntasks", "--ntasks")
+"""Options of mpirun, mpiexec and srun."""
+
 MAX_CORRECTIONS = 5
 POLL_SECONDS = 1
 MONITOR_EVERY = 60  # polls between two looks at a running calculation
@@ -78,6 +81,17 @@ def vasp_command() -> list[str]:
             f"{COMMAND} names the program {words[0]}, which is not on PATH or not executable"
         )
     return words
+
+
+def cores_of(command: list[str]) -> int:
+    """Read the number of processes from a command such as ``mpirun -np 16 vasp_std``; else 1."""
+    for word, value in zip(command, [*command[1:], ""], strict=True):
+        name, joined, number = word.partition("=")
+        if name in PROCESSES:
+            text = number if joined else value
+            if text.isdecimal():
+                return int(text)
+    return 1
 
 
 class ContainedVaspJob(VaspJob):

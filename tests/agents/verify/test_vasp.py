@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,18 @@ def test_what_is_missing_is_named(
     broken.parent.mkdir()
     broken.write_text("nothing\n")
     assert "cannot be read" in str(backend.unsupported(["Mg"], settings))
+
+
+@pytest.mark.parametrize(
+    ("options", "cores"),
+    [("", 1), ("-np 16", 16), ("-n 4", 4), ("--ntasks=64", 64), ("--bind-to core -n 8", 8)],
+)
+def test_cores_are_those_of_the_command(
+    potcars: Path, monkeypatch: pytest.MonkeyPatch, options: str, cores: int
+) -> None:
+    program = os.environ["DISCOVERY_VASP_COMMAND"]
+    monkeypatch.setenv("DISCOVERY_VASP_COMMAND", f"{program} {options} vasp_std")
+    assert VASPBackend().cores == cores
 
 
 def test_identity_is_code_version_set_and_potcars(
