@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -62,24 +62,23 @@ def funnel(
 
     if order not in ("campaign", "paper"):
         raise UsageError(f"--order is campaign or paper, not {order!r}")
-    changes: dict[str, Any] = {
-        "min_p_gap": min_p_gap,
-        "agreement": int(agreement) if agreement and agreement.isdecimal() else agreement,
-        "min_models": min_models,
-        "classifier": classifier,
-        "smact": smact,
-        "exclude": None if exclude is None else names(exclude),
-        "max_atoms": max_atoms,
-        "max_elements": max_elements,
-    }
-    given = {key: value for key, value in changes.items() if value is not None}
     limits = {"formation_energy_max": formation_energy_max, "max_force": max_force}
     with connect(db, create=False):
         own = counting.own_thresholds(campaign)
         thresholds = replace(
             own,
             windows=tuple(parse_windows(window)) if window else own.windows,
-            screen=screen_settings(**{**own.screen.model_dump(), **given}),
+            screen=screen_settings(
+                own.screen,
+                min_p_gap=min_p_gap,
+                agreement=agreement,
+                min_models=min_models,
+                classifier=classifier,
+                smact=smact,
+                exclude=None if exclude is None else names(exclude),
+                max_atoms=max_atoms,
+                max_elements=max_elements,
+            ),
             models=names(models) if models else None,
             **{key: value for key, value in limits.items() if value is not None},
         )

@@ -25,10 +25,14 @@ def register(app: typer.Typer) -> None:
 
 def screen(
     files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR or extended XYZ files.")],
+    campaign: Annotated[
+        str | None,
+        typer.Option(help="Name or file whose rules, windows, models and generator are taken."),
+    ] = None,
     models: Annotated[
-        str,
-        typer.Option(help="auto, or with commas: megnet, alignn, head, matgl:NAME."),
-    ] = "auto",
+        str | None,
+        typer.Option(help="auto (default), or with commas: megnet, alignn, head, matgl:NAME."),
+    ] = None,
     generator: Annotated[
         str | None, typer.Option(help="Checkpoint whose property head is asked too.")
     ] = None,
@@ -37,40 +41,47 @@ def screen(
         typer.Option(help="PROPERTY:LOWEST:HIGHEST the models are to agree on; repeatable."),
     ] = None,
     agreement: Annotated[
-        str, typer.Option(help="How many models must put it inside: all, or a number.")
-    ] = "all",
+        str | None, typer.Option(help="How many models must put it inside: all, or a number.")
+    ] = None,
     min_models: Annotated[
-        int, typer.Option(min=1, help="With fewer words a window is unjudged.")
-    ] = 1,
+        int | None, typer.Option(min=1, help="With fewer words a window is unjudged.")
+    ] = None,
     classifier: Annotated[
-        str, typer.Option(help="Where a gap is wanted: required, if_present or off.")
-    ] = "if_present",
-    min_p_gap: Annotated[float, typer.Option(help="Least probability of a gap.")] = 0.5,
+        str | None, typer.Option(help="Where a gap is wanted: required, if_present or off.")
+    ] = None,
+    min_p_gap: Annotated[float | None, typer.Option(help="Least probability of a gap.")] = None,
     exclude: Annotated[
         str | None, typer.Option(help="Groups of elements: toxic, radioactive, scarce.")
     ] = None,
     device: Annotated[str, typer.Option(help="torch device, for instance cuda:0.")] = "cpu",
-    batch: Annotated[int, typer.Option(min=1, help="Crystals in one pass.")] = 64,
+    batch: Annotated[int | None, typer.Option(min=1, help="Crystals in one pass.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON list on stdout.")] = False,
 ) -> None:
     """Ask the screens of a campaign about crystals, and say what its rules make of them.
 
-    Example: `discovery screen POSCAR crystals.extxyz --window band_gap:0.5:2.5 --json`
+    What is not given is taken from `--campaign`, else the default. Example:
+    `discovery screen POSCAR crystals.extxyz --window band_gap:0.5:2.5 --json`
     """
     from agents.screen.files import failure, screen_structures
+    from discovery.config import load_campaign
     from discovery.structure_files import StructureFileError, read_each
 
+    config = load_campaign(campaign) if campaign else None
     settings = screen_settings(
-        models=models if models == "auto" else names(models),
-        agreement=int(agreement) if agreement.isdecimal() else agreement,
+        config.screen if config else None,
+        models=models if models in (None, "auto") else names(models),
+        agreement=agreement,
         min_models=min_models,
         classifier=classifier,
         min_p_gap=min_p_gap,
-        exclude=names(exclude or ""),
+        exclude=None if exclude is None else names(exclude),
         megnet_batch=batch,
     )
-    windows = parse_windows(window or [])
-    loaded, absent = _load(settings.models, generator, batch, device)
+    windows: Sequence[Window] = parse_windows(window or [])
+    if config:
+        windows = windows or config.targets
+        generator = generator or config.generator
+    loaded, absent = _load(settings, generator, device)
     read = read_each(files)
     crystals = {name: one for name, one in read.items() if not isinstance(one, StructureFileError)}
     screened = {
@@ -92,8 +103,12 @@ def screen(
         raise typer.Exit(1)
 
 
-def screen_settings(**values: Any) -> ScreenSettings:
+def screen_settings(base: ScreenSettings | None, **options: Any) -> ScreenSettings:
     """Build the settings of screens from options, faults in one sentence.
+
+    Args:
+        base: What holds where an option was not given; None: the defaults.
+        options: Fields of `ScreenSettings` as the command line has them; None: not given.
 
     Raises:
         UsageError: A value is wrong.
@@ -102,8 +117,11 @@ def screen_settings(**values: Any) -> ScreenSettings:
 
     from agents.screen.settings import ScreenSettings
 
+    given = {key: value for key, value in options.items() if value is not None}
+    if str(given.get("agreement")).isdecimal():
+        given["agreement"] = int(given["agreement"])
     try:
-        return ScreenSettings.model_validate(values)
+        return ScreenSettings.model_validate({**(base.model_dump() if base else {}), **given})
     except ValidationError as error:
         faults = [
             f"{fault['loc'][0] if fault['loc'] else 'options'}: "
@@ -133,7 +151,7 @@ def parse_windows(texts: Sequence[str]) -> list[Window]:
 
 
 def _load(
-    models: Any, generator: str | None, batch: int, device: str
+    settings: ScreenSettings, generator: str | None, device: str
 ) -> tuple[list[Screen], dict[str, str]]:
     """Load the models; with ``auto`` those that are not here are returned with the reason.
 
@@ -145,10 +163,10 @@ def _load(
     from agents.screen.models import HEAD, known_screens, load_screen
     from agents.screen.screen import MissingModel
 
-    automatic = models == "auto"
+    automatic, batch = settings.models == "auto", settings.megnet_batch
     loaded: list[Screen] = []
     absent: dict[str, str] = {}
-    for name in known_screens() if automatic else models:
+    for name in known_screens() if automatic else settings.models:
         if name == HEAD:
             continue
         try:
@@ -157,12 +175,12 @@ def _load(
             if not automatic:
                 raise
             absent[name] = str(error)
-    if generator is not None and (automatic or HEAD in models):
+    if generator is not None and (automatic or HEAD in settings.models):
         from agents.screen.head import HeadScreen
         from model.generator import Generator
 
         loaded.append(HeadScreen(Generator.load(generator)))
-    elif not automatic and HEAD in models:
+    elif not automatic and HEAD in settings.models:
         raise UsageError("the property head belongs to a generator: name it with --generator")
     return loaded, absent
 

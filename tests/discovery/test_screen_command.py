@@ -49,6 +49,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
 def no_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISCOVERY_MODELS", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("agents.screen.alignn.SHIPPED", tmp_path / "no-alignn")
 
 
 @pytest.mark.models
@@ -124,6 +125,31 @@ def _lead(files: dict[str, Path]) -> Path:
         filename=str(path), fmt="cif"
     )
     return path
+
+
+@pytest.mark.usefixtures("no_models")
+def test_a_campaign_gives_the_rules_and_options_change_them(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    campaign = tmp_path / "own.yaml"
+    campaign.write_text(
+        "name: own\ngenerator: perov5\ntargets: [{property: band_gap, min: 0.5, max: 2.5}]\n"
+        "propose: {proposers: [{kind: random}]}\n"
+        "screen: {models: [head], max_atoms: 4, agreement: 1, exclude: [scarce]}\n"
+    )
+    own = (files["POSCAR"], "--campaign", campaign, "--json")
+    [record] = _records(_screen(*own))
+    assert {p["model"] for p in record["predictions"]} == {"head"}
+    assert record["validity"]["failed"] == ["n_atoms"]
+    assert record["validity"]["settings"]["exclude"] == ["scarce"]
+    consensus = record["consensus"]
+    assert consensus["windows"] == ["0.5 <= band_gap <= 2.5 eV"]
+    assert (consensus["agreement"], consensus["classifier"]) == (1, "if_present")
+    options = ("--agreement", "all", "--exclude", "toxic", "--window", "band_gap:1:2")
+    [record] = _records(_screen(*own, *options))
+    assert record["validity"]["settings"]["exclude"] == ["toxic"]
+    assert record["consensus"]["windows"] == ["1 <= band_gap <= 2 eV"]
+    assert record["consensus"]["agreement"] == "all"
 
 
 @pytest.mark.usefixtures("no_models")
