@@ -18,6 +18,12 @@ class NothingJudges(RuntimeError):
     """A gate without a screen that could open it."""
 
 
+class NoHull(ValueError):
+    """A campaign minimises the distance to a hull that it does not have."""
+
+    exit_code = 2
+
+
 class RefusedTestModel(ValueError):
     """A campaign names a potential that exists only to test this product."""
 
@@ -62,7 +68,7 @@ def resolve(config: CampaignConfig) -> dict[str, Any]:
             if config.relax.second_potential
             else None
         ),
-        "hull": resolve_hull(config.hull),
+        "hull": require_hull(config, resolve_hull(config.hull)),
         "screens": screens,
         "dft": resolve_backend(config.verify),
         "follow_up": resolve_follow_up(config.follow_up),
@@ -139,6 +145,20 @@ def resolve_follow_up(settings: FollowUpSettings) -> dict[str, Any]:
         return used
     found = reference_structures.load(settings.hull_reference)
     return used | {key: found[key] for key in ("name", "version", "checksum", "n")}
+
+
+def require_hull(config: CampaignConfig, hull: dict[str, Any]) -> dict[str, Any]:
+    """Return the hull, or refuse a search that cannot do without one.
+
+    Raises:
+        NoHull: ``propose.fitness.kind`` is ``above_hull`` and no collection is used.
+    """
+    if config.propose.fitness.kind == "above_hull" and not hull["used"]:
+        raise NoHull(
+            f"propose.fitness.kind is above_hull, but there is no hull ({hull['reason']}): set "
+            "hull.reference and import that collection, or minimise formation_energy"
+        )
+    return hull
 
 
 def require_judges(config: CampaignConfig, screens: list[dict[str, Any]]) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import os
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agents.stage import Stage
 from db import campaigns
 from db.connection import connect_worker
 from db.owners import owner_name
 from discovery.config import CampaignConfig, from_record
+
+if TYPE_CHECKING:
+    from agents.relax.hull_settings import HullSettings
+    from agents.relax.phases import Geometry
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +119,26 @@ class Runtime:
     @cached_property
     def phases(self) -> Any:
         """Competing phases of the reference collection that the campaign was started with."""
+        from agents.relax.phases import Geometry
+
+        return self._phases(Geometry.RELAXED, self.config.hull)
+
+    @cached_property
+    def single_point_hulls(self) -> Any:
+        """Hulls of unrelaxed phases, where the search minimises the distance to them; else None."""
+        from agents.relax.phases import Geometry
+        from agents.relax.single_point_hulls import SMALL_ATOMS, SinglePointHulls
+
+        if self.config.propose.fitness.kind != "above_hull":
+            return None
+        hull = self.config.hull
+        most = SMALL_ATOMS if hull.max_atoms is None else min(hull.max_atoms, SMALL_ATOMS)
+        small = hull.model_copy(update={"max_atoms": most})
+        return SinglePointHulls(
+            self._phases(Geometry.SINGLE_POINT, small), self._phases(Geometry.SINGLE_POINT, hull)
+        )
+
+    def _phases(self, geometry: Geometry, hull: HullSettings) -> Any:
         from agents.relax.phases_mongo import MongoPhases
         from db import reference_structures
 
@@ -127,7 +151,8 @@ class Runtime:
             self.references,
             collection=name,
             relax=self.config.relax,
-            hull=self.config.hull,
+            hull=hull,
+            geometry=geometry,
         )
 
     @cached_property
@@ -190,7 +215,8 @@ class Runtime:
 def _evaluate(here: Runtime) -> Stage:
     from agents.relax.stage import EvaluateStage
 
-    return EvaluateStage(here.potential, here.references, here.config.relax)
+    hulls = here.single_point_hulls
+    return EvaluateStage(here.potential, here.references, here.config.relax, hulls)
 
 
 def _relax(here: Runtime) -> Stage:

@@ -8,6 +8,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from agents.compare.evaluation import Evaluator
 from agents.compare.figures import figures_of, spread
 from agents.compare.fitness import (
     Fitness,
-    SinglePointHulls,
     Worth,
+    above_hull,
     formation_energy,
     total_energy,
 )
@@ -32,10 +33,11 @@ from agents.propose.objectives import Objectives
 from agents.propose.settings import Objective, ProposerSettings
 from agents.relax.hull_settings import HullSettings
 from agents.relax.phases import Geometry
-from agents.relax.phases_file import SMALL_ATOMS, SMALL_CELLS, FilePhases
+from agents.relax.phases_file import SMALL_CELLS, FilePhases
 from agents.relax.potential import load_potential
 from agents.relax.references import ElementalReferences
 from agents.relax.settings import RelaxSettings
+from agents.relax.single_point_hulls import SMALL_ATOMS, SinglePointHulls
 from db.code_version import code_version
 from model.generator import Generator
 
@@ -241,7 +243,7 @@ class Workbench:
     def _worth(self) -> Worth:
         if self.comparison.fitness is Fitness.ABOVE_HULL:
             assert self.judge is not None  # made for this fitness
-            return self.judge.hulls.above
+            return partial(above_hull, hulls=self.judge.hulls)
         if self.comparison.fitness is Fitness.TOTAL_ENERGY:
             return total_energy
         return formation_energy

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from agents.compare.fitness import above_hull
 from agents.relax.batch import relaxations
 from agents.relax.hull import Hull, energy_above_hull
 from agents.relax.phases import HullRefused
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from pymatgen.core import Composition
 
     from agents.compare.evaluation import Evaluated, Evaluator
-    from agents.compare.fitness import SinglePointHulls
     from agents.compare.novelty import KnownCrystals
     from agents.relax.phases import Phases
     from agents.relax.phases_evaluation import CompetingPhases
     from agents.relax.relaxation import Relaxation
+    from agents.relax.single_point_hulls import SinglePointHulls
 
 NEAR = 0.1
 """A crystal no further above the hull than this counts as near it, eV/atom."""
@@ -177,7 +178,7 @@ def _ranking(
                 best[one.formula] = one
     ranked: list[tuple[Evaluated, float]] = []
     for one in best.values():
-        distance = judge.hulls.above(one)
+        distance = above_hull(one, judge.hulls)
         if distance is not None:
             ranked.append((one, distance))
     ranked.sort(key=lambda entry: entry[1])

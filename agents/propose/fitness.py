@@ -8,7 +8,11 @@ from typing import Any
 from agents.propose.settings import FitnessSettings
 from db.states import State
 
-_FIELD = {"formation_energy": "formation_energy_per_atom", "total_energy": "energy"}
+_FIELD = {
+    "formation_energy": "formation_energy_per_atom",
+    "total_energy": "energy",
+    "above_hull": "above_single_point_hull",
+}
 _ENDED = frozenset({State.REJECTED, State.FAILED})
 
 
@@ -24,11 +28,13 @@ def fitness_of(candidate: Any, settings: FitnessSettings) -> float | None:
         settings: What is minimised, and the penalty.
 
     Returns:
-        Formation energy in eV/atom or total energy in eV, or the penalty; None while the
-        evaluation is still to come.
+        Formation energy or distance to the single-point hull in eV/atom, or total energy in eV, or
+        the penalty; None while the evaluation is still to come.
     """
     evaluated = any(State(entry["to"]) is State.EVALUATED for entry in candidate.history)
     if not evaluated:
         return settings.penalty if State(candidate.state) in _ENDED else None
-    value = float(candidate.evaluation[_FIELD[settings.kind]])
-    return value if math.isfinite(value) else settings.penalty
+    value = candidate.evaluation[_FIELD[settings.kind]]
+    if value is None:  # its hull was refused
+        return settings.penalty
+    return float(value) if math.isfinite(value) else settings.penalty

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-FitnessKind = Literal["formation_energy", "total_energy"]
+FitnessKind = Literal["formation_energy", "total_energy", "above_hull"]
 
 
 class _Settings(BaseModel):
@@ -296,7 +296,9 @@ class FitnessSettings(_Settings):
 
     Args:
         kind: ``formation_energy`` (eV/atom, the paper's Methods) or ``total_energy`` (eV of the
-            cell, the paper's Fig. 3f; bigger cells win).
+            cell, the paper's Fig. 3f; bigger cells win), or ``above_hull``, the distance of the
+            decoded, unrelaxed crystal to the hull of the reference collection's unrelaxed phases
+            (eV/atom), which needs ``hull.reference``; a crystal without a hull gets the penalty.
         penalty: Fitness of a candidate without a valid energy: it could not be decoded, was
             rejected before its evaluation, or failed. In the unit of ``kind``.
         objectives: What multi-objective proposers minimise besides.
@@ -323,3 +325,16 @@ class ProposeSettings(_Settings):
     base: BaseSettings = BaseSettings()
     fitness: FitnessSettings = FitnessSettings()
     max_redraws: int = Field(default=50, ge=0)
+
+    @model_validator(mode="after")
+    def _refuse_impossible_threshold(self) -> Self:
+        for proposer in self.proposers:
+            if self.fitness.kind != "above_hull" or not isinstance(proposer, EvolutionSettings):
+                continue
+            if proposer.threshold < 0:
+                raise ValueError(
+                    f"fitness.kind is above_hull, but {proposer.kind} looks for crystals below "
+                    f"its threshold of {proposer.threshold:g}, and hardly any lies below the hull: "
+                    "set the proposer's threshold, for instance to 0.1"
+                )
+        return self

@@ -24,6 +24,7 @@ from db.states import State
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from agents.relax.single_point_hulls import SinglePointHulls
     from db.documents import Candidate
 
 
@@ -118,10 +119,20 @@ class EvaluateStage(_PotentialStage):
     on = "decoded"
 
     def __init__(
-        self, potential: Potential, references: ElementalReferences, settings: RelaxSettings
+        self,
+        potential: Potential,
+        references: ElementalReferences,
+        settings: RelaxSettings,
+        hulls: SinglePointHulls | None = None,
     ) -> None:
+        """Prepare the stage; with hulls, the distance to them is a result too.
+
+        Raises:
+            ReferenceMismatch: the references belong to another potential or version.
+        """
         super().__init__(potential, references, settings)
         self.batch = settings.evaluate_batch
+        self.hulls = hulls
 
     def process(self, candidates: Sequence[Candidate]) -> Iterator[Outcome]:
         """See `Stage.process`."""
@@ -171,6 +182,9 @@ class EvaluateStage(_PotentialStage):
         }
         if verdict := exploited(formation_energy, self.settings):
             return self._reject(candidate_id, verdict, {"evaluation": evaluation})
+        if self.hulls is not None:
+            above = self.hulls.above(structure.composition, formation_energy)
+            evaluation["above_single_point_hull"] = above
         return Outcome(
             candidate_id,
             State.EVALUATED,

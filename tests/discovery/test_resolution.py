@@ -6,7 +6,14 @@ import pytest
 
 from agents.propose.objectives import UnknownObjective
 from discovery.config import from_record, load_campaign
-from discovery.resolution import NothingJudges, describe, require_judges, resolve
+from discovery.resolution import (
+    NoHull,
+    NothingJudges,
+    describe,
+    require_hull,
+    require_judges,
+    resolve,
+)
 
 HEAD = {"name": "head", "used": True, "version": "live", "reason": None}
 MEGNET = {"name": "megnet", "used": True, "version": "mp-2018.6.1", "reason": None}
@@ -29,6 +36,20 @@ def test_an_objective_that_nothing_predicts_is_refused_at_the_start() -> None:
     config = from_record(content, source="test")
     with pytest.raises(UnknownObjective, match="gap_window in propose"):
         resolve(config)
+
+
+def test_a_search_for_the_hull_needs_one() -> None:
+    content = load_campaign("quickstart").record()
+    content["propose"]["fitness"]["kind"] = "above_hull"
+    for proposer in content["propose"]["proposers"]:
+        if proposer["kind"] == "code_evolution":
+            proposer["threshold"] = 0.1
+    config = from_record(content, source="test")
+    with pytest.raises(NoHull, match=r"above_hull, but there is no hull \(not imported\)"):
+        require_hull(config, {"used": False, "reason": "not imported"})
+    used = {"used": True, "name": "mp"}
+    assert require_hull(config, used) is used
+    assert require_hull(load_campaign("quickstart"), {"used": False})["used"] is False
 
 
 def test_what_is_absent_is_said_with_its_reason() -> None:

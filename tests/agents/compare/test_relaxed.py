@@ -13,7 +13,7 @@ from pymatgen.core import Composition, Structure
 from agents.compare import relaxed as module
 from agents.compare.evaluation import Evaluated, Evaluator
 from agents.compare.figures import figures_of
-from agents.compare.fitness import SinglePointHulls
+from agents.compare.fitness import above_hull
 from agents.compare.methods import METHODS
 from agents.compare.records import record_of
 from agents.compare.relaxed import Judge, relax_best
@@ -21,6 +21,7 @@ from agents.compare.run import search
 from agents.relax.hull import Hull
 from agents.relax.phases import IncompleteHull, Level, Phase
 from agents.relax.relaxation import Relaxation, Stop
+from agents.relax.single_point_hulls import SinglePointHulls
 
 LEVEL = Level("toy-1", "f" * 64, "made up")
 
@@ -100,7 +101,7 @@ def _expected_order(found: Sequence[Evaluated]) -> list[Evaluated]:
         if one.neutral and one.formation_energy is not None and one.formation_energy < 0:
             best[one.formula] = one
     phases = SinglePointHulls(ToyPhases(), ToyPhases())
-    ranked = [(phases.above(one), one) for one in best.values()]
+    ranked = [(above_hull(one, phases), one) for one in best.values()]
     return [one for above, one in sorted(ranked, key=lambda p: p[0] or 0.0) if above is not None]
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pymatgen.core import Composition
 from reference_phases import COLLECTION, Tabulated, crystal, write_table
 
+from agents.relax.hull import Hull
 from agents.relax.hull_settings import HullSettings
 from agents.relax.phases import Geometry, IncompleteHull
 from agents.relax.phases_file import SMALL_CELLS, FilePhases
 from agents.relax.phases_mongo import MongoPhases
 from agents.relax.settings import RelaxSettings
+from agents.relax.single_point_hulls import SinglePointHulls
 from db.connection import Session
 from db.reference_structures import UnknownCollection
 from discovery.reference_import import import_reference
@@ -69,3 +72,16 @@ def test_failures_are_remembered_too(database: Session, folder: Path) -> None:
         with pytest.raises(IncompleteHull, match="has no edge") as refused:
             build(potential).phases_of("Na-Cl")
         assert set(refused.value.missing) == {"mp-5"}
+
+
+def test_the_distance_a_search_minimises_is_that_to_pymatgens_hull(
+    database: Session, folder: Path
+) -> None:
+    import_reference(str(folder / SMALL_CELLS), name="mp")
+    phases = build(Tabulated())
+    hulls = SinglePointHulls(phases, phases)
+    whole = Hull(phases.phases_of("Na-K-Cl"))
+    for formula in ("NaCl", "KCl3", "NaK2Cl3", "Na3KCl2", "NaK"):
+        composition = Composition(formula)
+        expected = whole.at(composition, -0.4).energy_above_hull
+        assert hulls.above(composition, -0.4) == pytest.approx(expected, abs=1e-9)

@@ -301,3 +301,20 @@ def test_both_stages_work_on_records_of_the_database(database, chgnet, reference
     assert relaxed.relaxation["formation_energy_per_atom"] == pytest.approx(-2.08, abs=0.03)
     assert [p["on"] for p in relaxed.predictions] == ["decoded", "relaxed"]
     assert record_to_structure(relaxed.relaxation["structure"]).composition.formula == "Na1 Cl1"
+
+
+def test_the_distance_to_a_hull_of_single_points_is_recorded_where_it_is_asked_for(
+    references, crystal, stand_in
+):
+    class Hulls:
+        def above(self, composition, formation_energy):
+            return None if "Si" in composition else formation_energy + 0.25
+
+    potential = stand_in(lambda s: quiet(energy_for(references, s, -1.0)))
+    stage = EvaluateStage(potential, references, RelaxSettings(), Hulls())
+    placed, without = outcomes(stage, crystal("NaCl"), crystal("Si"))
+    assert placed.updates["evaluation"]["above_single_point_hull"] == pytest.approx(-0.75)
+    assert without.to is State.EVALUATED
+    assert without.updates["evaluation"]["above_single_point_hull"] is None
+    (plain,) = outcomes(EvaluateStage(potential, references, RelaxSettings()), crystal("NaCl"))
+    assert "above_single_point_hull" not in plain.updates["evaluation"]
