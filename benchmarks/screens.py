@@ -229,11 +229,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 if row["material_id"] in energies
             ]
         )
-        both = [row for row in test if row["material_id"] in energies]
-        late = [row for row in test if int(row["material_id"].split("-")[1]) > NEWEST_2018]
+        kinds = {"new": [r for r in test if int(r["material_id"].split("-")[1]) > NEWEST_2018]}
+        if "new" in parts:
+            kinds["in both"] = [row for row in test if row["material_id"] in energies]
         chosen = {
-            "in both": Rows(draw.sample(both, min(arguments.n, len(both))), screens, shift),
-            "new": Rows(draw.sample(late, min(arguments.n, len(late))), screens, shift),
+            kind: Rows(draw.sample(own, min(arguments.n, len(own))), screens, shift)
+            for kind, own in kinds.items()
         }
         new = chosen["new"]
         if "new" in parts:
