@@ -229,9 +229,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 if row["material_id"] in energies
             ]
         )
-        kinds = {"new": [r for r in test if int(r["material_id"].split("-")[1]) > NEWEST_2018]}
+        kinds = {}
         if "new" in parts:
             kinds["in both"] = [row for row in test if row["material_id"] in energies]
+        kinds["new"] = [r for r in test if int(r["material_id"].split("-")[1]) > NEWEST_2018]
         chosen = {
             kind: Rows(draw.sample(own, min(arguments.n, len(own))), screens, shift)
             for kind, own in kinds.items()
