@@ -160,7 +160,8 @@ def by_distance(rows: Rows, model: str) -> list[dict[str, Any]]:
         inside = (distances >= low) & (distances < high) & np.isfinite(error)
         if inside.any():
             mean = float(error[inside].mean())
-            bins.append({"from": low, "to": high, "crystals": int(inside.sum()), ENERGY: mean})
+            end = high if np.isfinite(high) else None
+            bins.append({"from": low, "to": end, "crystals": int(inside.sum()), ENERGY: mean})
     return bins
 
 
@@ -269,7 +270,7 @@ def show(report: dict[str, Any]) -> None:
             print(f"published         {name:10} {_numbers(PUBLISHED[name])}")
     for name, bins in report.get("by distance", {}).items():
         for one in bins:
-            span = f"{one['from']:g} to {one['to']:g} places away"
+            span = f"{one['from']:g} to {one['to'] or 'any'} places away"
             print(f"new, composition {span}: {name} {_numbers(one)}")
     for found in report.get("agreement", []):
         for name in (ENERGY, GAP):
