@@ -45,6 +45,7 @@ def examine() -> list[Part]:
         _megnet,
         _alignn,
         _dft,
+        _vasp,
         _fireworks,
         _openlam,
         _data,
@@ -187,6 +188,17 @@ def _dft() -> Part:
         advice = "install the extra: pip install 'discovery[dft]' (needs libxc, BLAS and FFTW)"
         return Part("dft", "missing", "", available.reason, advice, True)
     return Part("dft", "ok", f"gpaw {backend.version}", available.reason, "", True)
+
+
+def _vasp() -> Part:
+    from agents.verify.vasp import VASPBackend
+
+    backend = VASPBackend()
+    available = backend.available()
+    if not available.ok:
+        advice = "optional, your own licensed VASP instead of GPAW: docs/vasp.md"
+        return Part("vasp", "missing", "", available.reason, advice, False)
+    return Part("vasp", "ok", backend.version, available.reason, "", False)
 
 
 def _fireworks() -> Part:
