@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from fireworks import FiretaskBase, FWAction
 from fireworks.core import rocket
@@ -39,6 +39,7 @@ rocket.PING_TIME_SECS = VerifySettings().ping_seconds
 
 POLL_SECONDS = 0.1
 CANCEL_SECONDS = 2.0
+EXIT_INTERRUPTED = 130
 TAIL_BYTES = 4000
 PR_SET_PDEATHSIG = 1
 SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -88,11 +89,27 @@ class RunDFT(FiretaskBase):
             document["parent"] = found
         try:
             answer, attempts = climb(fw_spec, document, folder, self._cancelled)
-        except (KeyboardInterrupt, SystemExit) as error:  # FireWorks' own launchers end so
-            raise Interrupted("the launcher was interrupted") from error
+        except SystemExit as error:  # how FireWorks' own launchers take SIGINT
+            self._leave(error)
         kept = keep(folder, restart=bool(fw_spec.get("restart")) and "result" in answer)
         outputs = {"folder": str(folder), "attempt": Path(attempts[-1]["folder"]).name, **kept}
         return FWAction(stored_data={**stored, "attempts": attempts, "outputs": outputs, **answer})
+
+    def _leave(self, error: SystemExit) -> NoReturn:
+        """Give the calculation back and end the launcher: ``rapidfire`` would go on with the next.
+
+        Raises:
+            Interrupted: FireWorks did not say which launch this is.
+        """
+        interruption = Interrupted("the launcher was interrupted")
+        if not hasattr(self, "launchpad"):
+            raise interruption from error
+        running = {"fw_id": self.fw_id, "state": "RUNNING"}
+        launch = self.launchpad.launches.find_one(running, sort=[("launch_id", -1)])
+        exception = {"_stacktrace": str(interruption), "_details": interruption.to_dict()}
+        action = FWAction(stored_data={"_exception": exception}, exit=True)
+        self.launchpad.complete_launch(launch["launch_id"], action, "FIZZLED")
+        os._exit(EXIT_INTERRUPTED)
 
     def _cancelled(self) -> str | None:
         """Say why a person takes this calculation out while it runs; None where nobody does."""

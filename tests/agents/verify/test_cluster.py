@@ -166,6 +166,7 @@ def test_calculation_reserved_for_a_waiting_job_is_left_to_it(
 
 def test_interrupted_launcher_gives_its_calculation_back(cluster: Path, queue: Submission) -> None:
     static = queued(queue, "static", setups="paw", element_k_density=40.0)  # takes hours
+    following = queued(queue, "static")
     process = subprocess.Popen(
         [str(Path(sys.executable).parent / "rlaunch"), "rapidfire"],
         cwd=cluster,
@@ -173,14 +174,12 @@ def test_interrupted_launcher_gives_its_calculation_back(cluster: Path, queue: S
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 60
-    while state(queue, static) != "RUNNING":
+    deadline = time.monotonic() + 120
+    while not list(cluster.glob("launcher_*/attempt-1/stdout.log")):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    process.wait(timeout=30)
-    while state(queue, static) == "RUNNING":
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    assert process.wait(timeout=30) == 130
+    assert state(queue, following) == "READY"
     assert recover(queue.pad) == [static]
     assert state(queue, static) == "READY"
