@@ -90,26 +90,34 @@ class ALIGNNJarvis(Screen):
     functional = "OptB88vdW (mBJ for mbj_bandgap)"
     dependence = DEPENDENCE
 
-    def __init__(self, models: Sequence[JarvisModel], *, batch: int = 16) -> None:
+    def __init__(
+        self, models: Sequence[JarvisModel], *, batch: int = 16, device: str = "cpu"
+    ) -> None:
         """Take read models; `load` is the way to get checked ones.
 
         Args:
             models: One for each property.
             batch: Crystals in one pass.
+            device: Where to compute.
         """
         self.models = {model.target: model for model in models}
-        self.batch = batch
+        self.batch, self.device = batch, device
+        for model in models:
+            model.network.to(device)
         self.digests = {target: model.sha256 for target, model in self.models.items()}
         together = hashlib.sha256("".join(sorted(self.digests.values())).encode()).hexdigest()
         self.version = f"jarvis-{together[:8]}"
 
     @classmethod
-    def load(cls, directory: Path | None = None, *, batch: int = 16) -> ALIGNNJarvis:
+    def load(
+        cls, directory: Path | None = None, *, batch: int = 16, device: str = "cpu"
+    ) -> ALIGNNJarvis:
         """Read every zip file and folder of a directory and check them on known crystals.
 
         Args:
             directory: Default: ``alignn-jarvis`` in ``$DISCOVERY_MODELS`` or the user's cache.
             batch: Crystals in one pass.
+            device: Where to compute.
 
         Returns:
             The screen.
@@ -131,7 +139,7 @@ class ALIGNNJarvis(Screen):
         twice = {target for target in targets if targets.count(target) > 1}
         if twice:
             raise UnsoundModel(f"{directory} has several models of {', '.join(sorted(twice)[0])}")
-        screen = cls(models, batch=batch)
+        screen = cls(models, batch=batch, device=device)
         screen.check()
         return screen
 
@@ -214,7 +222,8 @@ class ALIGNNJarvis(Screen):
     ) -> list[float]:
         bonds, angles = batch_torch_graph_pairs(list(graphs))
         with torch.inference_mode():
-            values: list[float] = model.network((bonds, angles, None))["out"].tolist()
+            inputs = (bonds.to(self.device), angles.to(self.device), None)
+            values: list[float] = model.network(inputs)["out"].tolist()
         factor = model.config.get("target_multiplication_factor") or 1.0
         return [value / factor for value in values]
 

@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents.screen.screen import MissingModel, Screen, UnsoundModel
-from agents.screen.settings import KNOWN_MODELS, MATGL_PREFIX, ScreenSettings
+from agents.screen.settings import (
+    ALIGNN_JARVIS,
+    KNOWN_MODELS,
+    MATGL_PREFIX,
+    ScreenSettings,
+)
 
 Choice = dict[str, Any]
 """Plain JSON: ``name``, ``used``, ``version``, ``reason`` (why it is absent, else None), and for a
@@ -36,7 +41,7 @@ def load_screen(name: str, *, batch: int = 64, device: str = "cpu") -> Screen:
     """Load a property model that takes structures, past its sanity gate.
 
     Args:
-        name: ``megnet``, ``alignn`` or ``matgl:NAME``.
+        name: ``megnet``, ``alignn``, ``alignn-jarvis`` or ``matgl:NAME``.
         batch: Crystals in one pass.
         device: Where to compute.
 
@@ -56,12 +61,17 @@ def load_screen(name: str, *, batch: int = 64, device: str = "cpu") -> Screen:
         from agents.screen.alignn import ALIGNN
 
         return ALIGNN.load(batch=batch, device=device)
+    if name == ALIGNN_JARVIS:
+        from agents.screen.alignn_jarvis import ALIGNNJarvis
+
+        return ALIGNNJarvis.load(batch=batch, device=device)
     if name.startswith(MATGL_PREFIX):
         from agents.screen.matgl import MatglScreen
 
         return MatglScreen.load(name.removeprefix(MATGL_PREFIX), device=device)
     raise ValueError(
-        f"unknown screen {name!r}: known are {', '.join(known_screens())} and matgl:NAME"
+        f"unknown screen {name!r}: known are {', '.join(known_screens())}, {ALIGNN_JARVIS} "
+        "and matgl:NAME"
     )
 
 

@@ -12,6 +12,8 @@ from agents.targets import OTHER_REFERENCES
 
 KNOWN_MODELS = ("megnet", "alignn", "head")
 """Property models that can be named in `ScreenSettings.models`, all asked with ``auto``."""
+ALIGNN_JARVIS = "alignn-jarvis"
+"""Models published by JARVIS, which a person downloads; asked only where they are named."""
 MATGL_PREFIX = "matgl:"
 """``matgl:NAME`` names a property model of matgl's hub; asked only where it is named."""
 
@@ -126,12 +128,12 @@ class ScreenSettings(BaseModel):
         if models == "auto":
             return models
         for name in models:
-            if name not in KNOWN_MODELS and not re.fullmatch(
+            if name not in (*KNOWN_MODELS, ALIGNN_JARVIS) and not re.fullmatch(
                 f"{MATGL_PREFIX}[A-Za-z0-9][\\w.-]*", name
             ):
                 raise ValueError(
-                    f"unknown model {name!r}: use auto, or name {', '.join(KNOWN_MODELS)} and "
-                    "matgl:NAME"
+                    f"unknown model {name!r}: use auto, or name {', '.join(KNOWN_MODELS)}, "
+                    f"{ALIGNN_JARVIS} and matgl:NAME"
                 )
         if len(set(models)) != len(models):
             raise ValueError(f"a model is named twice in models: {', '.join(models)}")

@@ -20,7 +20,9 @@ from agents.screen.alignn_jarvis import PLAUSIBLE, ALIGNNJarvis
 from agents.screen.alignn_jarvis_files import build_graphs, read_jarvis_model
 from agents.screen.alignn_network import element_features
 from agents.screen.megnet_golden import golden_crystals
+from agents.screen.models import load_models, resolve_models
 from agents.screen.screen import MissingModel, Refusal, UnsoundModel
+from agents.screen.settings import ScreenSettings
 
 SIZES = {
     "alignn_layers": 1,
@@ -215,7 +217,12 @@ def test_a_model_with_plausible_values_passes_the_gate(
 ) -> None:
     wide = dict.fromkeys(golden_crystals(), (-50.0, 50.0))
     monkeypatch.setitem(PLAUSIBLE, "formation_energy_peratom", wide)
-    screen = ALIGNNJarvis.load(modern.parent)
+    monkeypatch.setenv("DISCOVERY_MODELS", str(modern.parent.parent))
+    modern.parent.rename(modern.parent.parent / "alignn-jarvis")
+    settings = ScreenSettings(models=("alignn-jarvis",))
+    choices = [choice for choice in resolve_models(settings) if choice["used"]]
+    [screen] = load_models(choices).screens
+    assert isinstance(screen, ALIGNNJarvis)
     assert screen.version.startswith("jarvis-")
     assert "JARVIS" in screen.dependence
     assert list(screen.digests) == ["formation_energy_peratom"]
