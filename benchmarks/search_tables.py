@@ -57,31 +57,56 @@ def read(sources: list[Path]) -> dict[tuple, dict[str, dict[Place, dict[str, Any
     return found
 
 
-def table(name: tuple, methods: dict[str, dict[Place, dict[str, Any]]]) -> str:
-    """Return one comparison as Markdown."""
+def table(
+    name: tuple, methods: dict[str, dict[Place, dict[str, Any]]], *, own_seeds: bool = False
+) -> str:
+    """Return one comparison as Markdown.
+
+    Args:
+        name: data set, evaluations, force calls, fitness.
+        methods: method → (base, seed) → figures.
+        own_seeds: every method with all seeds that it ran on all bases, and a column for their
+            number; else the runs that all methods have.
+    """
     dataset, evaluations, force_calls, fitness = name
     shared = set.intersection(*(set(runs) for runs in methods.values()))
     if not shared:
         return f"{dataset}: no base and seed was run with every method of {', '.join(methods)}"
     bases, seeds = ({place[i] for place in shared} for i in (0, 1))
+    places = dict.fromkeys(methods, shared)
+    if own_seeds:
+        places = {method: _whole_seeds(runs, bases) for method, runs in methods.items()}
     columns = RELAXED if force_calls else COLUMNS
     rows = {
-        method: spread({place: runs[place] for place in sorted(shared)})
+        method: spread({place: runs[place] for place in sorted(places[method])})
         for method, runs in methods.items()
     }
     shown = {key: column for key, column in columns.items() if all(key in r for r in rows.values())}
     budget = f"{evaluations} evaluations" + (f", {force_calls} force calls" if force_calls else "")
+    extent = f"{len(shared)} runs of each method: {len(bases)} bases, {len(seeds)} seeds"
+    if own_seeds:
+        extent = f"{len(bases)} bases"
+    first = ["method", *(["seeds"] if own_seeds else [])]
+    titles = [*first, *(label for label, _ in shown.values())]
     lines = [
-        f"{dataset}, {budget}, minimised: {fitness}; {len(shared)} runs of each method: "
-        f"{len(bases)} bases, {len(seeds)} seeds; mean ± sd over seeds (sd over bases)",
+        f"{dataset}, {budget}, minimised: {fitness}; {extent}; mean ± sd over seeds (sd over bases)",
         "",
-        "| method | " + " | ".join(label for label, _ in shown.values()) + " |",
-        "|---" * (len(shown) + 1) + "|",
+        "| " + " | ".join(titles) + " |",
+        "|---" * len(titles) + "|",
     ]
     for method, figures in rows.items():
         cells = [_cell(figures[key], digits) for key, (_, digits) in shown.items()]
+        if own_seeds:
+            cells.insert(0, str(len({seed for _, seed in places[method]})))
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _whole_seeds(runs: dict[Place, dict[str, Any]], bases: set[str]) -> set[Place]:
+    """Return the runs of the seeds that were run on all bases."""
+    seeds = {seed for _, seed in runs}
+    whole = {seed for seed in seeds if all((base, seed) in runs for base in bases)}
+    return {(base, seed) for base in bases for seed in whole}
 
 
 def _cell(value: dict[str, float | None], digits: int) -> str:
@@ -98,10 +123,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("sources", type=Path, nargs="+", help="files of --runs")
     parser.add_argument("--methods", help="names joined by commas, in the order of the rows")
+    parser.add_argument(
+        "--own-seeds", action="store_true", help="each method with all its seeds, not the shared"
+    )
     options = parser.parse_args()
     for name, methods in read(options.sources).items():
         wanted = options.methods.split(",") if options.methods else list(methods)
-        print(table(name, {m: methods[m] for m in wanted if m in methods}) + "\n")
+        chosen = {method: methods[method] for method in wanted if method in methods}
+        print(table(name, chosen, own_seeds=options.own_seeds) + "\n")
 
 
 if __name__ == "__main__":
