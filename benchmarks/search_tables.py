@@ -72,7 +72,7 @@ def table(
     shared = set.intersection(*(set(runs) for runs in methods.values()))
     if not shared:
         return f"{dataset}: no base and seed was run with every method of {', '.join(methods)}"
-    bases, seeds = ({place[i] for place in shared} for i in (0, 1))
+    bases, seeds = {base for base, _ in shared}, {seed for _, seed in shared}
     places = dict.fromkeys(methods, shared)
     if own_seeds:
         places = {method: _whole_seeds(runs, bases) for method, runs in methods.items()}
@@ -89,7 +89,8 @@ def table(
     first = ["method", *(["seeds"] if own_seeds else [])]
     titles = [*first, *(label for label, _ in shown.values())]
     lines = [
-        f"{dataset}, {budget}, minimised: {fitness}; {extent}; mean ± sd over seeds (sd over bases)",
+        f"{dataset}, {budget}, minimised: {fitness}; {extent}; "
+        "mean ± sd over seeds (sd over bases)",
         "",
         "| " + " | ".join(titles) + " |",
         "|---" * len(titles) + "|",
