@@ -40,7 +40,7 @@ RELAXED = {
     "evaluations": ("evaluations", 0),
     "force_calls": ("force calls in all", 0),
 }
-Place = tuple[str, int]
+Place = tuple[Any, int]
 
 
 def read(sources: list[Path]) -> dict[tuple, dict[str, dict[Place, dict[str, Any]]]]:
