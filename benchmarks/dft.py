@@ -4,12 +4,14 @@
     python benchmarks/dft.py crystals --preset standard --out RUNS --only Si,NaCl --json
     python benchmarks/dft.py convergence --out RUNS
     python benchmarks/dft.py cost --out RUNS
+    python benchmarks/dft.py mixing --out RUNS
 
 `crystals` computes named crystals of the reference data and the reference phases of their elements,
 and prints formation energies and gaps beside the Materials Project's. `convergence` varies cut-off
 and k-density one at a time. `cost` compares the estimate of each calculation in RUNS with the CPU
-seconds it took. Each calculation is a process with one thread and leaves one file in RUNS, named by
-the calculation's hash: a second run computes only what is missing.
+seconds it took. `mixing` writes the table of GPAW's own terms for compounds with U. A calculation
+is a process with one thread and leaves one file in RUNS, named by the calculation's hash: a second
+run computes only what is missing.
 """
 
 from __future__ import annotations
@@ -27,10 +29,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Composition, Lattice, Structure
 
 from agents.paths import data_path
-from agents.verify.formation import formation_energy_per_atom, mp2020_correction
+from agents.verify.formation import (
+    MIXING_TABLE,
+    formation_energy_per_atom,
+    mp2020_correction,
+)
 from agents.verify.gpaw import GPAWBackend
 from agents.verify.identity import calculation_hash
 from agents.verify.presets import DFTSettings
@@ -40,6 +46,7 @@ from db.crystals import record_to_structure, structure_to_record
 
 BACKEND = GPAWBackend()
 ENERGY_TARGET, GAP_TARGET = 0.1, 0.2  # eV/atom, eV
+MP2020_OXIDE = -0.687  # eV per O, doi 10.1038/s41598-021-94550-5
 
 
 @dataclass(frozen=True)
@@ -383,6 +390,34 @@ def cost(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return found
 
 
+def mixing(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Fit GPAW's mixing terms of U, one oxide for each element, and write their table.
+
+    The term makes up for what is left between the raw formation energy with the anion's correction
+    and the Materials Project's value.
+    """
+    settings = BACKEND.settings(arguments.preset)
+    runs = Runs(arguments.out, compute=not arguments.no_compute)
+    table: dict[str, dict[str, Any]] = {}
+    for one in compare(runs, arguments.preset, {"MnO", "Fe2O3"}):
+        if not one.order.startswith("antiferromagnetic"):
+            continue
+        amounts = Composition(one.formula).get_el_amt_dict()
+        (metal,) = set(amounts) - {"O"}
+        atoms = sum(amounts.values())
+        left = (one.mp - one.raw) * atoms - amounts["O"] * MP2020_OXIDE
+        table[metal] = {
+            "u": settings.hubbard_u[metal],
+            "per_atom": round(left / amounts[metal], 3),
+            "fitted_to": f"{one.formula} {one.material_id}, {one.order}, {one.mp:.4f} eV/atom",
+            "level": BACKEND.level(settings),
+        }
+        print(f"{metal}: {table[metal]['per_atom']:.3f} eV per atom")
+    rows = ",\n".join(f"{json.dumps(e)}: {json.dumps(one)}" for e, one in sorted(table.items()))
+    MIXING_TABLE.write_text(f'{{"units": "eV", "elements": {{\n{rows}\n}}}}\n')
+    return [{"element": element, **one} for element, one in table.items()]
+
+
 def main() -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -402,6 +437,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
     "crystals": crystals,
     "convergence": convergence,
     "cost": cost,
+    "mixing": mixing,
 }
 
 

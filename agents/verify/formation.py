@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,6 +53,8 @@ class Correction:
     terms: tuple[str, ...]
 
 
+MIXING_TABLE = Path(__file__).parent / "data" / "gpaw_mixing.json"
+
 PBE_RUNS = ("PBE", "PBE+U", "GGA", "GGA+U")
 """What pymatgen calls the runs of VASP that the corrections were fitted to."""
 
@@ -63,7 +68,8 @@ def mp2020_correction(
 
     They were fitted to VASP with the Materials Project's settings, so with another code they are an
     indication. Where a U was used, the raw value is none either, for it measures oxides with U
-    against metals without; the correction of that mixture is among the terms.
+    against metals without. The size of that mixture depends on what U projects on: VASP's terms
+    are used with VASP alone, GPAW's own ones are in `MIXING_TABLE`.
 
     Args:
         structure: The computed crystal.
@@ -75,16 +81,29 @@ def mp2020_correction(
     from pymatgen.entries.computed_entries import ComputedStructureEntry
 
     used = dict(hubbard_u or {})
-    parameters: dict[str, Any] = {"run_type": "GGA+U" if used else "GGA", "hubbards": used}
+    parameters: dict[str, Any] = {"run_type": "GGA", "hubbards": {}, "software": "gpaw"}
+    mixing: dict[str, float] = {}
     if vasp is None:
-        parameters["software"] = "gpaw"
+        missing = sorted(set(used) - set(gpaw_mixing()))
+        if missing:
+            return Correction(None, (f"U mixing of GPAW is not known for {', '.join(missing)}",))
+        for element, u in used.items():
+            fitted = gpaw_mixing()[element]
+            if u != fitted["u"]:
+                reason = f"U {u:g} eV on {element}: U mixing of GPAW is known for {fitted['u']:g}"
+                return Correction(None, (reason,))
+            amount = structure.composition.get_el_amt_dict()[element]
+            mixing[f"GPAW's U mixing ({element})"] = amount * fitted["per_atom"]
     elif vasp["run_type"] not in PBE_RUNS:
         return Correction(None, (f"MP2020 corrects PBE, not {vasp['run_type']}",))
     else:
-        parameters["potcar_spec"] = [{"titel": title} for title in vasp["potcars"]]
+        parameters = {
+            "run_type": "GGA+U" if used else "GGA",
+            "hubbards": used,
+            "potcar_spec": [{"titel": title} for title in vasp["potcars"]],
+        }
     scheme = MaterialsProject2020Compatibility(
-        compat_type="Advanced" if used or vasp is not None else "GGA",
-        check_potcar=vasp is not None,
+        compat_type="GGA" if vasp is None else "Advanced", check_potcar=vasp is not None
     )
     entry = ComputedStructureEntry(structure, 0.0, parameters=parameters)
     try:
@@ -93,5 +112,20 @@ def mp2020_correction(
         return Correction(None, (str(error).partition(" for {")[0],))
     except (ValueError, ArithmeticError, LookupError) as error:  # its guess of oxidation states
         return Correction(None, (f"{type(error).__name__}: {error}",))
-    total = sum(adjustment.value for adjustment in adjustments)
-    return Correction(total / len(structure), tuple(one.name for one in adjustments))
+    total = sum(adjustment.value for adjustment in adjustments) + sum(mixing.values())
+    names = (*(one.name for one in adjustments), *mixing)
+    return Correction(total / len(structure), names)
+
+
+@cache
+def gpaw_mixing() -> dict[str, dict[str, Any]]:
+    """Return GPAW's own terms for mixing compounds with U and metals without.
+
+    Each is fitted to one oxide (``fitted_to``), so that its corrected formation energy is the
+    Materials Project's: `benchmarks/dft.py mixing`.
+
+    Returns:
+        For each element ``u`` (eV), ``per_atom`` (eV per atom of it) and where it is from.
+    """
+    table: dict[str, dict[str, Any]] = json.loads(MIXING_TABLE.read_text())["elements"]
+    return table
