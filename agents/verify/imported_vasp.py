@@ -131,28 +131,42 @@ def _level(vasprun: Vasprun) -> tuple[dict[str, Any], dict[str, str]]:
     """Return what the level is made of, and the title of each element's POTCAR."""
     parameters = vasprun.parameters
     cutoff = parameters.get("ENMAX") or parameters.get("ENCUT") or vasprun.incar.get("ENCUT")
-    titles = [str(title) for title in vasprun.potcar_symbols]
-    elements = list(dict.fromkeys(vasprun.atomic_symbols))
     if not cutoff:
         raise NotImported("it lacks the cut-off (ENMAX), without which there is no level")
-    if not titles or len(titles) != len(elements) or not all(len(t.split()) > 1 for t in titles):
-        raise NotImported("it lacks the titles of its POTCARs, without which there is no level")
+    titles = _titles(vasprun)
+    family = next(iter(titles.values())).split()[0]
     try:
         hubbards = {name: float(u) for name, u in vasprun.hubbards.items() if u}
         functional = str(vasprun.run_type)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise NotImported(f"its functional or U cannot be read: {error}") from error
+    functional = functional.replace("+U", "")
+    if functional == "GGA" and family == "PAW_PBE":  # no GGA tag: that of the POTCARs
+        functional = "PBE"
     theory: dict[str, Any] = {
-        "xc": functional.replace("+U", ""),
+        "xc": functional,
         "cutoff": float(cutoff),
         "precision": str(parameters.get("PREC", "")).lower()[:4],
         "spin_orbit": bool(parameters.get("LSORBIT", False)),
         "hubbard_u": hubbards,
-        "potcar_family": titles[0].split()[0],
+        "potcar_family": family,
     }
     if parameters.get("LHFCALC", False):
         theory |= {name: float(parameters.get(name, 0.0)) for name in ("AEXX", "HFSCREEN")}
-    return theory, dict(zip(elements, titles, strict=True))
+    return theory, titles
+
+
+def _titles(vasprun: Vasprun) -> dict[str, str]:
+    """Return the title of each element's POTCAR; an element may have several groups of atoms."""
+    titles: dict[str, str] = {}
+    for title in map(str, vasprun.potcar_symbols):
+        words = title.split()
+        element = words[1].partition("_")[0] if len(words) > 1 else ""
+        if titles.setdefault(element, title) != title:
+            raise NotImported(f"it has two POTCARs of {element}: {titles[element]} and {title}")
+    if set(titles) != set(vasprun.atomic_symbols):
+        raise NotImported("it lacks the titles of its POTCARs, without which there is no level")
+    return titles
 
 
 def _gap(vasprun: Vasprun) -> dict[str, Any]:

@@ -169,7 +169,8 @@ def magnetic_moment(vasprun: Vasprun) -> float:
 def mesh_of(vasprun: Vasprun) -> list[int] | None:
     """Return the divisions of an automatic mesh; None for a list of points."""
     points = vasprun.kpoints
-    if points.style.name not in ("Gamma", "Monkhorst") or len(points.kpts) != 1:
+    automatic = points.style.name in ("Automatic", "Gamma", "Monkhorst")
+    if not automatic or len(points.kpts) != 1 or len(points.kpts[0]) != 3:
         return None
     return [int(number) for number in points.kpts[0]]
 

@@ -103,6 +103,31 @@ def test_vasprun_files_become_a_level_with_references_and_formation_energies(
     assert Calculation.objects.count() == 3
 
 
+def test_groups_of_one_element_and_functionals_of_the_potcars(
+    database: Session, tmp_path: Path
+) -> None:
+    order = [0, 1, 0, 1]  # Na Cl Na Cl: four groups in the POSCAR
+    double = SALT.make_supercell([1, 1, 2], in_place=False).get_sorted_structure()
+    mixed = Structure.from_sites([double[2 * (i % 2) + i // 2] for i in range(len(order))])
+    path = vasprun(tmp_path / "vasprun.xml", mixed, (6, 6, 3), incar={"GGA": "--"})
+    types = "".join(
+        f"<rc><c>1</c><c>{site.specie.symbol}</c><c>1.0</c><c>7.0</c>"
+        f"<c>{TITLES[site.specie.symbol]}</c></rc>"
+        for site in mixed
+    )
+    start = path.read_text().index('<array name="atomtypes">')
+    end = path.read_text().index("</atominfo>")
+    text = path.read_text()
+    path.write_text(f'{text[:start]}<array name="atomtypes"><set>{types}</set></array>{text[end:]}')
+    report = import_folder(tmp_path)
+    assert report.refused == {}
+    stored = calculations.load(report.imported[0]["hash"])
+    assert stored.settings["data_sets"] == {"Na": TITLES["Na"], "Cl": TITLES["Cl"]}
+    assert stored.settings["xc"] == "PBE"
+    path.write_text(path.read_text().replace(TITLES["Na"], "PAW_PBE Na 08Apr2002", 1))
+    assert "two POTCARs of Na" in import_folder(tmp_path).refused["vasprun.xml"]
+
+
 def test_references_count_only_at_the_same_level_and_with_the_same_potcars(
     database: Session, tmp_path: Path
 ) -> None:
@@ -150,6 +175,7 @@ def test_a_compound_with_u_has_no_raw_formation_energy(database: Session, tmp_pa
         ({"mesh": (2, 2, 2)}, "fewer than --min-k-density"),
         ({"incar": {"NSW": 3, "IBRION": 2}, "ionic_steps": 3}, "limit of 3 steps (NSW)"),
         ({"energy": float("nan")}, "no total energy"),
+        ({"incar": {"LEPSILON": True}}, "cannot be read as VASP's"),  # it has other steps
     ],
 )
 def test_what_is_no_converged_energy_is_refused_with_the_reason(
