@@ -10,7 +10,7 @@ from typing import Any
 
 from discovery.config import ConfigError
 
-SCREENS = ("megnet", "alignn")
+SCREENS = ("megnet", "alignn", "alignn-jarvis")
 MEGNET_FOLDER = "megnet-mp-2018.6.1"
 
 
@@ -42,6 +42,8 @@ def catalogue() -> list[dict[str, str]]:
         note = f"not found: {error}"
     entries.append({"kind": "screen", "name": "megnet", "note": note})
     entries.append({"kind": "screen", "name": "alignn", "note": _alignn_note()})
+    note = "ALIGNN models published by JARVIS, in $DISCOVERY_MODELS/alignn-jarvis"
+    entries.append({"kind": "screen", "name": "alignn-jarvis", "note": note})
     entries += [
         {"kind": "generator", "name": name, "note": "shipped checkpoint with its code bank"}
         for name in shipped_generators()
@@ -193,7 +195,8 @@ def _check_screen(name: str) -> dict[str, Any]:
         model = load_screen(name)
     except UnsoundModel as failure:
         return _report(name, "", failure, [])
-    gate = "known values" if name.startswith("matgl:") else f"golden values of {model.version}"
+    golden = name in ("megnet", "alignn")
+    gate = f"golden values of {model.version}" if golden else "known values"
     return _report(name, model.version, None, [f"{gate} of NaCl, Si, SrTiO3, GaAs, TiO2 are met"])
 
 

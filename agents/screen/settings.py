@@ -60,8 +60,9 @@ class ScreenSettings(BaseModel):
         max_atoms: Most atoms in the cell.
         min_elements: Fewest distinct elements.
         max_elements: Most distinct elements.
-        models: Property models to ask: ``megnet``, ``alignn``, ``head``, ``matgl:NAME``; ``auto``
-            takes those of the first three that are found, and says which are not.
+        models: Property models to ask: ``megnet``, ``alignn``, ``head``, ``alignn-jarvis``,
+            ``matgl:NAME``; ``auto`` takes those of the first three that are found, and says which
+            are not.
         consensus: ``gate`` rejects a crystal when any model of a property puts it outside a target
             window, or when no model that counts says anything on a window (``unjudged``: without
             MEGNet that is every crystal until the head has learned); ``rank`` only records the
