@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,10 @@ CHUNK = 1 << 20
 
 class NotImported(ValueError):
     """A file or calculation that cannot become a label; the message says why."""
+
+
+class Foreign(NotImported):
+    """A file of a kind that is read, but with something else in it; nothing to tell a person."""
 
 
 @dataclass(frozen=True)
@@ -126,19 +130,6 @@ class Found:
             "formula": self.structure.composition.reduced_formula,
             "info": {"molecule": is_in_vacuum(self.structure), **info, "imported": origin},
         }
-
-
-@dataclass
-class Refusals:
-    """Files that gave nothing, and why.
-
-    Attributes:
-        reasons: Path to reason, in the order met.
-        ignored: Files that are of no kind that is read.
-    """
-
-    reasons: dict[str, str] = field(default_factory=dict)
-    ignored: int = 0
 
 
 def level_name(code: str, version: str, theory: dict[str, Any], name: str | None = None) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from agents.verify import imported_gpaw, imported_text, imported_vasp
 from agents.verify.cost import is_in_vacuum
 from agents.verify.formation import formation_energy_per_atom, mp2020_correction
-from agents.verify.imported import Found, NotImported, files_below
+from agents.verify.imported import Foreign, Found, NotImported, files_below
 from agents.verify.imported_presets import own_spec, preset_of
 from agents.verify.references import (
     MissingReference,
@@ -96,6 +96,9 @@ def import_folder(
                     report.refused[one[0]] = one[1]
                 else:
                     report.imported.append(_store(one, source))
+        except Foreign:
+            report.ignored += 1
+            continue
         except NotImported as error:
             report.refused[source] = str(error)
         progress(f"{source}: {report.refused.get(source, 'read')}")

@@ -14,7 +14,7 @@ import numpy as np
 
 from agents.verify.backend import DFTBackend, load_backend
 from agents.verify.identity import calculation_hash
-from agents.verify.imported import Found, NotImported, check_energy, digest
+from agents.verify.imported import Foreign, Found, NotImported, check_energy, digest
 from agents.verify.tasks import options_of
 from db.calculations import OPTIONAL, REQUIRED
 from db.crystals import record_to_structure
@@ -66,14 +66,17 @@ def read_record(path: Path, source: str) -> Iterator[dict[str, Any] | tuple[str,
 
     Raises:
         NotImported: It is no JSON.
+        Foreign: It is JSON of something else (custodian and FireWorks leave some everywhere).
     """
     digest(path)
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         document = json.loads(raw)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, RecursionError) as error:
         raise NotImported(f"it cannot be read as JSON: {error}") from error
     several = isinstance(document, list)
+    if not any(_looks_own(one) for one in (document if several else [document])):
+        raise Foreign("it holds no record of a calculation")
     for number, record in enumerate(document if several else [document], start=1):
         name = f"{source}#{number}" if several else source
         try:
@@ -121,9 +124,13 @@ def _frame(atoms: Any, source: str, sha256: str, level: str) -> Found:
     )
 
 
+def _looks_own(record: Any) -> bool:
+    return isinstance(record, Mapping) and {"code", "version", "settings"} <= set(record)
+
+
 def _own(record: Any) -> dict[str, Any]:
     """Check a record of ours: its hash must be that of what it says."""
-    if not isinstance(record, Mapping):
+    if not _looks_own(record):
         raise NotImported("it is no record of a calculation")
     missing = sorted(REQUIRED - {"hash"} - set(record))
     if missing or not ({"hash", "_id"} & set(record)):

@@ -119,7 +119,7 @@ def record(vasprun: Vasprun, outcar: Outcar | None) -> dict[str, Any]:
         "formula": structure.composition.reduced_formula,
         "structure": structure_to_record(plain_structure(structure)),
         "spin_polarised": spin,
-        "magnetic_moment": magnetic_moment(vasprun) if spin else 0.0,
+        "magnetic_moment": _moment(vasprun, outcar) if spin else 0.0,
         "k_points": mesh_of(vasprun),
         "irreducible_k_points": len(vasprun.actual_kpoints),
         "bands": int(vasprun.parameters["NBANDS"]),
@@ -152,6 +152,14 @@ def gap_of(vasprun: Vasprun) -> tuple[BandGap, Occupations]:
         found, values[..., 0], values[..., 1], weights / weights.sum(), electrons
     )
     return found, check
+
+
+def _moment(vasprun: Vasprun, outcar: Outcar | None) -> float | None:
+    """Return the moment of the cell, μB; None where neither file tells it."""
+    if vasprun.eigenvalues:
+        return magnetic_moment(vasprun)
+    found = None if outcar is None else outcar.total_mag
+    return None if found is None else float(found)
 
 
 def magnetic_moment(vasprun: Vasprun) -> float:

@@ -200,7 +200,7 @@ def test_broken_and_hostile_files_are_refused_and_the_others_go_on(
     (bad / "vasprun.packed.xml.gz").write_bytes(b"\x1f\x8b nonsense")
     (bad / "notes.gpw").write_text("no GPAW")
     (bad / "notes.json").write_text("{")
-    (bad / "other.json").write_text('{"a": 1}')
+    (bad / "custodian.json").write_text('[{"corrections": []}]')
     report = import_folder(lab)
     reasons = {path.removeprefix("bad/"): reason for path, reason in report.refused.items()}
     assert "cut off or no XML" in reasons["vasprun.cut.xml"]
@@ -209,7 +209,8 @@ def test_broken_and_hostile_files_are_refused_and_the_others_go_on(
     assert "cannot be unpacked" in reasons["vasprun.packed.xml.gz"]
     assert "cannot be read as GPAW's" in reasons["notes.gpw"]
     assert "cannot be read as JSON" in reasons["notes.json"]
-    assert "no record of a calculation" in reasons["other.json"]
+    assert "custodian.json" not in reasons
+    assert report.ignored == 2  # and an INCAR
     assert len(report.imported) == 3
     monkeypatch.setattr(imported, "MAX_BYTES", 1000)
     small = import_folder(lab / "NaCl")
