@@ -23,7 +23,8 @@ def migrate(database: Database[dict[str, Any]]) -> None:
     """Bring a database to the present version; nothing is done where it has it.
 
     Any number of processes may do so at once, and again after a crash: each write is a
-    compare-and-set, and the version is written after the last of them.
+    compare-and-set, and the version is written after the last of them. Processes of an older
+    version must have stopped: what they write afterwards lacks the new fields.
 
     Args:
         database: The connected database.
