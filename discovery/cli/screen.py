@@ -81,7 +81,7 @@ def screen(
     if config:
         windows = windows or config.targets
         generator = generator or config.generator
-    loaded, absent = _load(settings, generator, device)
+    loaded, absent = load_screens(settings, generator, device)
     read = read_each(files)
     crystals = {name: one for name, one in read.items() if not isinstance(one, StructureFileError)}
     screened = {
@@ -150,7 +150,7 @@ def parse_windows(texts: Sequence[str]) -> list[Window]:
         raise UsageError(str(error)) from error
 
 
-def _load(
+def load_screens(
     settings: ScreenSettings, generator: str | None, device: str
 ) -> tuple[list[Screen], dict[str, str]]:
     """Load the models; with ``auto`` those that are not here are returned with the reason.

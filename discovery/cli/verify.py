@@ -110,18 +110,12 @@ def _settings(**values: Any) -> VerifySettings:
 def _screen(crystals: Mapping[str, Structure]) -> dict[str, dict[str, Any]]:
     """Return what `discovery screen` says of each crystal, with every model that is here."""
     from agents.screen.files import screen_structures
-    from agents.screen.models import known_screens, load_screen
-    from agents.screen.screen import MissingModel, Screen
+    from agents.screen.settings import ScreenSettings
+    from discovery.cli.screen import load_screens
 
     if not crystals:
         return {}
-    screens: list[Screen] = []
-    absent: dict[str, str] = {}
-    for name in known_screens():
-        try:
-            screens.append(load_screen(name))
-        except MissingModel as error:
-            absent[name] = str(error)
+    screens, absent = load_screens(ScreenSettings(), None, "cpu")
     return {record["id"]: record for record in screen_structures(crystals, screens, absent=absent)}
 
 
