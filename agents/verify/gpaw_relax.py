@@ -21,6 +21,10 @@ GPA = 160.21766208  # eV/Å^3 in GPa
 MAX_STEP = 0.1  # Å
 
 
+class NotRelaxed(RuntimeError):
+    """Forces or stress stay above the limits; other SCF settings would not change that."""
+
+
 def relax(task: TaskInput) -> dict[str, Any]:
     """Relax positions and cell within the crystal's symmetry.
 
@@ -34,8 +38,8 @@ def relax(task: TaskInput) -> dict[str, Any]:
         (eV/Å) and stress component (GPa); the change of the volume.
 
     Raises:
-        NotConverged: Forces and stress stay above the limits, or a self-consistent calculation
-            does not converge.
+        NotConverged: A self-consistent calculation does not converge.
+        NotRelaxed: Forces or stress stay above the limits.
         ValueError: A molecule was asked for.
     """
     from ase.constraints import FixSymmetry
@@ -62,7 +66,7 @@ def relax(task: TaskInput) -> dict[str, Any]:
     except KohnShamConvergenceError as error:
         raise NotConverged(f"SCF did not converge at step {len(steps)}: {error}") from error
     if not _is_relaxed(steps[-1], task):
-        raise NotConverged(
+        raise NotRelaxed(
             f"not relaxed in {settings.relax_steps} steps: a force of "
             f"{steps[-1]['max_force']:.3f} eV/Å and {steps[-1]['max_stress_gpa']:.2f} GPa are left"
         )
