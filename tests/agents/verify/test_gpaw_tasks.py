@@ -112,7 +112,7 @@ def test_relaxation_ends_at_the_minimum_of_the_energy(tmp_path: Path) -> None:
 def test_a_relaxation_that_is_cut_off_says_how_far_it_got(tmp_path: Path) -> None:
     settings = COARSE.model_copy(update={"relax_cutoff": 300.0, "relax_steps": 1})
     error = run(tmp_path / "relax", silicon(5.1), settings, task="relax")["error"]
-    assert error["kind"] == "scf"
+    assert error["kind"] == "NotRelaxed"
     assert "not relaxed in 1 steps" in error["message"]
     assert "GPa are left" in error["message"]
 
