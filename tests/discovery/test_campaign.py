@@ -33,6 +33,7 @@ def test_status_adds_up(finished: Workplace) -> None:
     dft = status["dft"]
     assert dft["submitted"] == dft["completed"] + dft["failed"]
     assert dft["completed"] == 1
+    assert 0 < dft["core_hours"]["spent"] < dft["core_hours"]["limit"] == 2
     assert sum(arm["submitted"] for arm in status["arms"]) == dft["submitted"]
     assert sum(arm["windows"]["all"]["of"] for arm in status["arms"]) == dft["completed"]
     assert sum(arm["windows"]["all"]["inside"] for arm in status["arms"]) == dft["hits"]
