@@ -78,6 +78,7 @@ def verify_structures(
         with interrupted_by_signals():
             work.queue()
             _wait(work, session, options.launchers, announce)
+            work.release()
         return {name: _with_estimate(work.record(name), estimate, name) for name in structures}
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from agents.verify import workflow
 from agents.verify.attempts import may_retry
 from agents.verify.backend import DFTBackend, LevelSettings
-from agents.verify.collection import collect_calculations, verification_record
+from agents.verify.collection import collect_calculations, release_files, verification_record
 from agents.verify.identity import calculation_spec, find_equal
 from agents.verify.recovery import recover
 from agents.verify.settings import VerifySettings
@@ -66,8 +66,9 @@ class FileVerification:
     """Verifies crystals that belong to no campaign.
 
     Its life: `estimate` says what it will cost, `queue` records and queues the calculations, `step`
-    takes in what launchers finished (call it until `waiting` is 0), `record` tells the outcome of
-    one crystal. All of it may be repeated, also by another process after a crash.
+    takes in what launchers finished (call it until `waiting` is 0), `release` frees the disk,
+    `record` tells the outcome of one crystal. All of it may be repeated, also by another process
+    after a crash.
 
     Args:
         pad: The queue.
@@ -163,6 +164,15 @@ class FileVerification:
                 hash__in=sorted(hashes), state__in=[str(state) for state in states]
             ).count()
         )
+
+    def release(self) -> None:
+        """Remove the files that only following tasks need, where no candidate asks for them."""
+        for queued in self._queued.values():
+            for hash in queued.own.values():
+                calculation = calculations.load(hash)
+                finished = calculation.state == CalculationState.COMPLETED
+                if finished and not calculation.candidates:
+                    release_files(calculation)
 
     def record(self, name: str) -> dict[str, Any]:
         """Tell what became of one crystal.

@@ -104,6 +104,27 @@ def test_results_are_those_of_a_candidate_and_are_paid_once(
     assert Calculation.objects.count() == 3
 
 
+def test_files_of_following_tasks_go_when_nobody_needs_them(
+    work: FileVerification, tmp_path: Any
+) -> None:
+    work.estimate()
+    work.queue()
+    density = tmp_path / "density.gpw"
+    density.write_text("density")
+    entry = {"path": density.name, "size": 7, "sha256": "0"}
+    outputs = {"folder": str(tmp_path), "files": [entry], "left_out": []}
+    hashes = work.record("salt")["hashes"]
+    finish(work, hashes["compound"], {**answer(-3.4, gap=5.0), "outputs": outputs})
+    work.step()
+    calculations.link_candidate(hashes["compound"], "a-candidate")
+    work.release()
+    assert density.is_file()
+    candidates = {"$set": {"candidates": []}}
+    work.pad.db["calculations"].update_one({"_id": hashes["compound"]}, candidates)
+    work.release()
+    assert not density.exists()
+
+
 def test_a_failure_says_whose_it_was(work: FileVerification) -> None:
     work.estimate()
     work.queue()
