@@ -293,6 +293,7 @@ def _view(entry: Entry, windows: Sequence[Window], settings: VerifySettings) -> 
             counted(entry.predictions, consensus, ignored),
             windows,
             unpredicted=settings.unpredicted_probability,
+            given=settings.error_widths,
         ),
     )
 

@@ -1,8 +1,9 @@
 """How probable it is that DFT finds a candidate inside every window, from the screens' predictions.
 
 A prediction becomes a normal distribution: its mean is the value, its width the model's own
-uncertainty or, for a model that gives none, the error it was measured to make on crystals it had
-not seen (`data/model_errors.json`, by ``benchmarks/model_errors.py``). Several models of one
+uncertainty or, for a model that gives none, what the campaign says or else the error it was
+measured to make on crystals it had not seen (`data/model_errors.json`, by
+``benchmarks/model_errors.py``). Several models of one
 property are pooled linearly, each with equal weight (Stone 1961, doi 10.1214/aoms/1177704873): the
 mean of their probabilities, so that models that contradict each other give a middling number and
 not a sure one. Windows multiply, as if their errors were independent.
@@ -24,7 +25,7 @@ from typing import Any
 from agents.targets import Window
 
 GAP, CLASSIFIER = "band_gap", "p_gap"
-OWN = "its own"
+OWN, GIVEN = "its own", "verify.error_widths of the campaign"
 _ERRORS = Path(__file__).parent / "data" / "model_errors.json"
 _SMALLEST_WIDTH = 1e-6
 """eV or eV/atom: a model that is sure has a step for a distribution."""
@@ -42,7 +43,7 @@ class Opinion:
         level: Level of theory it predicts.
         value: The prediction.
         std: Width of the normal distribution around it.
-        source: Where the width comes from: ``its own``, or where it was measured.
+        source: Where the width comes from: ``its own``, the campaign, or where it was measured.
         probability: That the property lies inside the window; for a gap beside a classifier, if
             there is a gap.
     """
@@ -154,6 +155,7 @@ def hit_probability(
     windows: Iterable[Window],
     *,
     unpredicted: float,
+    given: Mapping[str, float] | None = None,
     widths: Widths | None = None,
 ) -> HitProbability:
     """Return the probability that the DFT values lie inside every window.
@@ -162,12 +164,16 @@ def hit_probability(
         predictions: Prediction records that count (`counted`).
         windows: The campaign's targets.
         unpredicted: Probability for a window of which no model says anything.
-        widths: Of models without an uncertainty of their own; None for the measured ones.
+        given: Widths of models without an uncertainty of their own that the campaign gives, by
+            "model:property".
+        widths: The same by measurement, for those that are not given; None for the measured ones.
     """
-    known = measured_widths() if widths is None else widths
-    left_out: dict[str, None] = {}
-    judged = [_window(window, predictions, known, unpredicted, left_out) for window in windows]
+    known = _Widths(given or {}, measured_widths() if widths is None else widths)
+    judged = [_window(window, predictions, known, unpredicted) for window in windows]
     value = math.prod(window.probability for window in judged)
+    names = {window.property for window in judged}
+    without = [one for one in predictions if one["property"] in names and known.of(one) is None]
+    left_out = dict.fromkeys(f"{o['model']} {o['version']} ({o['property']})" for o in without)
     return HitProbability(value, tuple(judged), tuple(left_out))
 
 
@@ -183,20 +189,34 @@ def inside(window: Window, value: float, std: float) -> float:
     return _below((high - value) / width) - _below((low - value) / width)
 
 
+@dataclass(frozen=True)
+class _Widths:
+    """Where the width of a prediction comes from."""
+
+    given: Mapping[str, float]
+    measured: Widths
+
+    def of(self, one: Record) -> tuple[float, str] | None:
+        """Return the width and its source; None where there is none."""
+        if one.get("std") is not None:
+            return float(one["std"]), OWN
+        given = self.given.get(f"{one['model']}:{one['property']}")
+        if given is not None:
+            return given, GIVEN
+        measured = self.measured.get((one["model"], one["version"], one["property"]))
+        return None if measured is None else (measured.std, str(measured))
+
+
 def _window(
     window: Window,
     predictions: Sequence[Record],
-    widths: Widths,
+    widths: _Widths,
     unpredicted: float,
-    left_out: dict[str, None],
 ) -> WindowProbability:
     opinions = []
     for one in predictions:
-        if one["property"] == window.property:
-            width = _width(one, widths)
-            if width is None:
-                left_out[f"{one['model']} {one['version']} ({one['property']})"] = None
-                continue
+        width = widths.of(one)
+        if one["property"] == window.property and width is not None:
             opinions.append(_opinion(window, one, *width))
     pooled = _mean([opinion.probability for opinion in opinions])
     probability = unpredicted if pooled is None else pooled
@@ -225,13 +245,6 @@ def _opinion(window: Window, one: Record, std: float, source: str) -> Opinion:
         source=source,
         probability=inside(window, value, std),
     )
-
-
-def _width(one: Record, widths: Widths) -> tuple[float, str] | None:
-    if one.get("std") is not None:
-        return float(one["std"]), OWN
-    measured = widths.get((one["model"], one["version"], one["property"]))
-    return None if measured is None else (measured.std, str(measured))
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
-from agents.targets import OTHER_REFERENCES
+from agents.targets import OTHER_REFERENCES, UNITS
 
 _CHOICE_RULE = {
     *("acquisition", "cost_exponent", "novelty_weight", "unpredicted_probability"),
-    *("control_share", "consensus", "ignored_levels", "max_core_hours"),
+    *("error_widths", "control_share", "consensus", "ignored_levels", "max_core_hours"),
 }
 
 
@@ -80,6 +80,11 @@ class VerifySettings(BaseModel):
         le=1,
         description="for probability: of a window that no model judges for a candidate",
     )
+    error_widths: dict[str, PositiveFloat] = Field(
+        default={},
+        description='for probability: standard deviation of models that give none, by "model:'
+        'property" (eV or eV/atom), in place of the measured ones',
+    )
     control_share: float = Field(
         default=0.2, ge=0, lt=1, description="share of the calls drawn at random from the same pool"
     )
@@ -127,6 +132,12 @@ class VerifySettings(BaseModel):
                 f"lost_seconds {self.lost_seconds:g} must be at least three times ping_seconds "
                 f"{self.ping_seconds:g}: otherwise living launchers are taken for dead"
             )
+        for key in self.error_widths:
+            if key.rpartition(":")[2] not in UNITS:
+                raise ValueError(
+                    f"error_widths names {key!r}: write model:property, for instance "
+                    "megnet:band_gap"
+                )
         if self.max_completed > self.max_submitted:
             raise ValueError(
                 f"max_completed {self.max_completed} exceeds max_submitted {self.max_submitted}: "

@@ -189,6 +189,8 @@ def test_settings_refuse_what_cannot_be() -> None:
         VerifySettings(max_completed=9)
     with pytest.raises(ValueError, match="lost_seconds"):
         VerifySettings(ping_seconds=60)
+    with pytest.raises(ValueError, match="write model:property"):
+        VerifySettings(error_widths={"megnet": 0.3})
 
 
 PROBABLE = VerifySettings(control_share=0.0, acquisition="probability")

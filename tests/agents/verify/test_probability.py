@@ -61,6 +61,8 @@ def test_two_windows_two_models_and_a_classifier_are_what_sampling_finds() -> No
     gap = models[rng.integers(2, size=DRAWS), np.arange(DRAWS)]  # a random model is right
     there = rng.random(DRAWS) < np.array([0.7, 0.9])[rng.integers(2, size=DRAWS)]
     for window in (GAP, SMALL_GAP):
+        assert window.max is not None
+        assert window.min is not None
         within = (gap <= window.max) & ((gap >= window.min) | (window.min == 0))
         good = np.where(there, within, window.contains(0.0))
         expected = np.mean((energy <= -0.5) & good)
@@ -91,6 +93,19 @@ def test_a_width_is_the_models_own_or_a_measured_one_or_it_does_not_count() -> N
     found = hit_probability([unknown], [GAP], unpredicted=0.1, widths=widths)
     assert found.left_out == ("other 1 (band_gap)",)
     assert (found.value, found.windows[0].predicted) == (0.1, False)
+
+
+def test_a_campaign_may_give_a_width_but_not_take_a_models_own() -> None:
+    widths = {("m", "1", "band_gap"): ErrorWidth(0.4, 900, "held-out crystals")}
+    for std, width in ((None, 0.7), (0.2, 0.2)):
+        found = hit_probability(
+            [said("band_gap", 0.5, std)],
+            [GAP],
+            unpredicted=0.1,
+            given={"m:band_gap": 0.7},
+            widths=widths,
+        )
+        assert found.windows[0].opinions[0].std == width
 
 
 def test_what_nothing_predicts_counts_as_the_settings_say() -> None:
