@@ -14,7 +14,6 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import ulm, write
 from fake_vasp import write_vasprun
 from pymatgen.core import Lattice, Structure
-from typer.testing import CliRunner
 
 from agents.verify import imported
 from agents.verify.imported_store import ImportReport, import_folder
@@ -300,23 +299,6 @@ def test_records_of_our_own_come_back_under_their_hash(
     from agents.verify.identity import find_equal
 
     assert find_equal(spec) == spec["hash"]  # so that a campaign does not pay again
-
-
-def test_the_command_reports_and_refuses(
-    tmp_path: Path, lab: Path, mongo_session: Session, database: Session
-) -> None:
-    from discovery.cli import app
-
-    def run(*arguments: object) -> Any:
-        uri = mongo_session.uri
-        return CliRunner().invoke(app, ["import-dft", *map(str, arguments), "--db", uri])
-
-    nowhere = run(tmp_path / "nowhere")
-    assert "there is no folder" in str(nowhere.exception)
-    assert "--level" in str(run(lab, "--level", "two words").exception)
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    assert run(empty).exit_code == 1
 
 
 def test_a_calculation_of_a_preset_is_found_by_a_campaign(
