@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -53,25 +54,16 @@ def cascade(campaign: str, conditions: Sequence[tuple[str, Expression]]) -> list
     groups = _verdicts(campaign, [expression for _, expression in conditions])
     steps = []
     for place, (name, _) in enumerate(conditions):
-        here = [
-            (verdicts[place], all(verdict is True for verdict in verdicts[:place]), n)
-            for verdicts, n in groups
+        everywhere: Counter[bool | None] = Counter()
+        arrived: Counter[bool | None] = Counter()
+        for verdicts, n in groups:
+            everywhere[verdicts[place]] += n
+            if all(verdict is True for verdict in verdicts[:place]):
+                arrived[verdicts[place]] += n
+        counts = [
+            found[wanted] for found in (arrived, everywhere) for wanted in (True, False, None)
         ]
-
-        def count(wanted: bool | None, arrived_only: bool, found: Any = here) -> int:
-            return sum(
-                n
-                for verdict, arrived, n in found
-                if verdict is wanted and (arrived or not arrived_only)
-            )
-
-        steps.append(
-            Step(
-                name,
-                *(count(wanted, True) for wanted in (True, False, None)),
-                *(count(wanted, False) for wanted in (True, False, None)),
-            )
-        )
+        steps.append(Step(name, *counts))
     return steps
 
 
