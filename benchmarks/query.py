@@ -72,6 +72,11 @@ EVERYDAY: dict[str, dict[str, Any]] = {
     "near the hull, with an element": {
         "where": 'energy_above_hull_chgnet < 0.05 AND elements HAS "Ga"',
         "sort": "energy_above_hull_chgnet",
+        "limit": 50,
+    },
+    "the same, all of them": {
+        "where": 'energy_above_hull_chgnet < 0.05 AND elements HAS "Ga"',
+        "sort": "energy_above_hull_chgnet",
     },
     "window of MEGNet, lowest energy first": {
         "where": "band_gap_megnet >= 0.5 AND band_gap_megnet <= 2.5",

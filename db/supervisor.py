@@ -37,6 +37,7 @@ STOP_SECONDS = 20.0
 MOST_RESTARTS = 5  # within RESTART_WINDOW_SECONDS
 RESTART_WINDOW_SECONDS = 60.0
 LARGEST_LOG_BYTES = 20_000_000
+CACHE_GB = "1"  # at most; filled as records are read. 200,000 candidates are 1.2 GB (docs/query.md)
 PR_SET_PDEATHSIG = 1
 ALREADY_INITIALISED = 23
 
@@ -105,7 +106,7 @@ class Mongod:
             *("--dbpath", str(self.files.data)),
             *("--replSet", embedded.REPLICA_SET),
             *("--oplogSize", "64"),
-            *("--wiredTigerCacheSizeGB", "0.25"),
+            *("--wiredTigerCacheSizeGB", CACHE_GB),
             *("--wiredTigerEngineConfigString", "log=(file_max=10MB,prealloc=false)"),
             *("--networkMessageCompressors", "disabled"),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
