@@ -280,8 +280,8 @@ def _formation(
     )
     used_u = result.get("hubbard_u") or {}
     correction = mp2020_correction(structure, used_u, result.get("vasp"))
-    named = compound.code == "extxyz"  # nobody knows whether it is PBE
-    corrected = None if correction.per_atom is None or named else raw + correction.per_atom
+    fits = compound.code == "vasp" or compound.settings.get("xc") == "PBE"  # VASP's were checked
+    corrected = raw + correction.per_atom if correction.per_atom is not None and fits else None
     return {
         "formation_energy_per_atom": None if used_u else raw,  # with U against without is none
         "formation_energy_per_atom_mp2020": corrected,

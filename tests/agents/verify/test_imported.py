@@ -247,6 +247,11 @@ def gpw(path: Path, structure: Structure, energy: float | None, **parameters: An
 def test_gpaw_files_have_their_level(database: Session, tmp_path: Path) -> None:
     gpw(tmp_path / "salt.gpw", SALT, -6.8)
     gpw(tmp_path / "u.gpw", SALT, -6.7, setups={"default": "paw", "Na": ":d,2.5"})
+    gpw(tmp_path / "rpbe.gpw", SALT, -6.9, xc={"name": "RPBE"})
+    for functional in ("PBE", "RPBE"):
+        for element, crystal in (("Na", SODIUM), ("Cl", CHLORINE)):
+            name = tmp_path / f"{functional}-{element}.gpw"
+            gpw(name, crystal, -1.5 * len(crystal), xc={"name": functional})
     gpw(tmp_path / "unfinished.gpw", SALT, None)
     gpw(tmp_path / "lcao.gpw", SALT, -6.0, mode={"name": "lcao"})
     report = import_folder(tmp_path)
@@ -256,6 +261,12 @@ def test_gpaw_files_have_their_level(database: Session, tmp_path: Path) -> None:
     stored = calculations.load(salt["hash"])
     assert stored.settings["cutoff"] == 500
     assert stored.result["k_points"] == [6, 6, 6]
+    formation = stored.info["formation"]
+    assert formation["formation_energy_per_atom"] == pytest.approx(-3.4 + 1.5)
+    assert formation["formation_energy_per_atom_mp2020"] == pytest.approx(-1.9 - 0.614 / 2)
+    other = calculations.load(entry(report, "rpbe.gpw")["hash"]).info["formation"]
+    assert other["formation_energy_per_atom"] == pytest.approx(-3.45 + 1.5)
+    assert other["formation_energy_per_atom_mp2020"] is None  # fitted to PBE
     with_u = calculations.load(entry(report, "u.gpw")["hash"])
     assert with_u.settings["hubbard_u"] == {"Na": 2.5}
     assert "holds no energy" in report.refused["unfinished.gpw"]
