@@ -125,6 +125,7 @@ def test_walltime_covers_every_attempt() -> None:
     assert walltime(4 * 3600.0) == "04:10:00"
 
 
+@pytest.mark.campaign
 def test_job_of_the_queue_runs_only_calculations_of_its_category(
     cluster: Path, queue: Submission
 ) -> None:
@@ -141,6 +142,7 @@ def test_job_of_the_queue_runs_only_calculations_of_its_category(
     assert stored["outputs"]["files"]
 
 
+@pytest.mark.campaign
 def test_reserved_job_asks_for_the_time_that_its_attempts_need(
     cluster: Path, queue: Submission
 ) -> None:
@@ -151,6 +153,7 @@ def test_reserved_job_asks_for_the_time_that_its_attempts_need(
     assert f"--fw_id {static}" in script
 
 
+@pytest.mark.campaign
 def test_calculation_reserved_for_a_waiting_job_is_left_to_it(
     cluster: Path, queue: Submission
 ) -> None:
@@ -164,6 +167,7 @@ def test_calculation_reserved_for_a_waiting_job_is_left_to_it(
     assert state(queue, static) == "RESERVED"
 
 
+@pytest.mark.campaign
 def test_interrupted_launcher_gives_its_calculation_back(cluster: Path, queue: Submission) -> None:
     static = queued(queue, "static", setups="paw", element_k_density=40.0)  # takes hours
     following = queued(queue, "static")

@@ -11,7 +11,7 @@ import pytest
 from fireworks import FWAction, FWorker
 
 from agents.verify import workflow_lock
-from agents.verify.launches import answer
+from agents.verify.launches import answer, attempts_of
 from agents.verify.launchpad import add_firework, launchpad
 from agents.verify.recovery import recover
 from db.connection import Session
@@ -97,6 +97,26 @@ def test_launchers_that_share_a_name_do_not_take_each_other_for_lost(database: S
     silent, _ = start(pad, "cluster-small", silent_seconds=3600, calculation="three")
     assert recover(pad) == [silent]
     assert (state(pad, first), state(pad, second)) == ("RUNNING", "RUNNING")
+
+
+def test_lost_and_interrupted_launches_cost_the_time_that_they_reported(
+    database: Session, gone: str
+) -> None:
+    pad = launchpad(database)
+    fw_id, lost = start(pad, gone, cores=4)
+    began, heard = (datetime.now(UTC) - timedelta(seconds=ago) for ago in (100, 40))
+    ran = [{"state": "RUNNING", "created_on": began, "updated_on": heard}]
+    pad.launches.update_one({"launch_id": lost}, {"$set": {"state_history": ran}})
+    assert recover(pad) == [fw_id]
+    _, launch_id = pad.checkout_fw(FWorker(name=owner_name()), os.getcwd(), fw_id=fw_id)
+    done = {"core_seconds": 8.0, "error": None, "changes": {}}
+    action = FWAction(stored_data={"result": {}, "attempts": [done]})
+    pad.complete_launch(launch_id, action, "COMPLETED")
+    first, second = attempts_of(pad, fw_id)
+    assert first["error"]["kind"] == "lost"
+    assert first["wall_seconds"] == pytest.approx(60.0, abs=0.1)
+    assert first["core_seconds"] == pytest.approx(240.0, abs=0.4)
+    assert second == {**done, "fw_id": fw_id}
 
 
 def test_limits_of_the_campaign_are_in_force_whoever_recovers(database: Session) -> None:
