@@ -22,6 +22,8 @@ from agents.verify.symmetry import symmetrise
 from tests.agents.follow_up.conftest import EDGE, SPRING, perovskite, primitive
 from tests.agents.relax.emt import EMTPotential
 
+SILICON = primitive("Fd-3m", 5.469, ["Si"], [[0, 0, 0]])
+SALT = primitive("Fm-3m", 5.692, ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 TERAHERTZ = 1e-12 * np.sqrt(units._e / units._amu) * 1e10 / (2 * np.pi)  # of sqrt(eV/Å^2/amu)
 
 
@@ -114,16 +116,14 @@ def test_the_verdict_needs_exact_points_and_every_displacement() -> None:
 @pytest.mark.parametrize(
     ("structure", "verdict", "label"),
     [
-        (primitive("Fd-3m", 5.469, ["Si"], [[0, 0, 0]]), "stable", None),
-        (
-            primitive("Fm-3m", 5.692, ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
-            "stable",
-            None,
+        pytest.param(SILICON, "stable", None, id="Si"),
+        pytest.param(SALT, "stable", None, id="NaCl", marks=pytest.mark.long),
+        # tilts below 105 K, ferroelectric below 393 K
+        pytest.param(perovskite("Sr", "Ti", 3.945), "unstable", "R", id="SrTiO3"),
+        pytest.param(
+            perovskite("Ba", "Ti", 4.03), "unstable", "G", id="BaTiO3", marks=pytest.mark.long
         ),
-        (perovskite("Sr", "Ti", 3.945), "unstable", "R"),  # tilts below 105 K
-        (perovskite("Ba", "Ti", 4.03), "unstable", "G"),  # ferroelectric below 393 K
     ],
-    ids=["Si", "NaCl", "SrTiO3", "BaTiO3"],
 )
 def test_chgnet_knows_which_crystals_distort(
     chgnet: Potential, structure: Structure, verdict: str, label: str | None

@@ -96,6 +96,7 @@ def test_bands_of_silicon_are_indirect_and_gpaws_own(silicon: Chain) -> None:
     assert at_x[:5] == pytest.approx(np.array(x) - found["zero"], abs=2e-3)
 
 
+@pytest.mark.long
 def test_spin_orbit_splits_silicon_by_a_third_of_its_known_splitting(silicon: Chain) -> None:
     found = silicon.run("spin_orbit")["result"]
     assert found["band_gap_spin_orbit"] - found["band_gap"] == pytest.approx(found["shift"])
@@ -103,6 +104,7 @@ def test_spin_orbit_splits_silicon_by_a_third_of_its_known_splitting(silicon: Ch
     assert found["shift"] == pytest.approx(-0.044 / 3, abs=0.004)
 
 
+@pytest.mark.long
 def test_a_hybrid_opens_the_gap_and_leaves_the_edges(silicon: Chain) -> None:
     found = silicon.run("hybrid", options={"k_density": 1.9})["result"]
     assert found["functional"] == "HSE06"
