@@ -151,9 +151,10 @@ class CodeFeatures:
         scaled = (features - head.feature_mean) / head.feature_scale
         columns = [_LINEAR * torch.asinh(scaled / _LINEAR)]
         if self._outputs:
-            means = head.predict(features)
-            columns.append(head.hidden(features).transpose(0, 1).flatten(1))
-            columns += [means[name][0][:, None] for name in self._outputs]
+            hidden = head.hidden(features)
+            means = head.means(hidden)
+            columns.append(hidden.transpose(0, 1).flatten(1))
+            columns += [means[name][:, None] for name in self._outputs]
         rows: NDArray[np.float32] = torch.cat(columns, 1).numpy().astype(np.float32)
         return rows
 

@@ -191,6 +191,17 @@ class PropertyHead(nn.Module):
         }
 
     @torch.inference_mode()
+    def means(self, hidden: Tensor) -> dict[str, Tensor]:
+        """Return the means (B,) that `predict` gives, from `hidden` of the same features."""
+        members = _rows(hidden, self.out_weight, self.out_bias).mean(1)
+        return {
+            name: (members[t] * self.target_scale[t] + self.target_mean[t]).clamp(
+                min=lower_bound(name)
+            )
+            for t, name in enumerate(self.targets)
+        }
+
+    @torch.inference_mode()
     def intervals(
         self, features: Tensor, coverage: Sequence[float] = COVERAGES
     ) -> dict[str, dict[float, tuple[Tensor, Tensor]]]:

@@ -215,7 +215,11 @@ def test_probability_mode_ranks_by_expected_hits_per_core_hour() -> None:
 def test_probability_mode_finds_the_best_order_of_few_calls() -> None:
     rng = np.random.default_rng(4)
     pool = [
-        entry(f"c{n}", float(rng.uniform(5, 80)), sure(*rng.normal([-0.5, 1.0], 0.4), 0.3))
+        entry(
+            f"c{n}",
+            float(rng.uniform(5, 80)),
+            sure(rng.normal(-0.5, 0.4), rng.normal(1.0, 0.4), 0.3),
+        )
         for n in range(8)
     ]
     chosen = choose(pool, WINDOWS, PROBABLE, reference_seconds={}, seed=1, chosen_before=0, n=3)

@@ -72,6 +72,16 @@ def test_missing_labels_count_for_nothing(
     assert all(torch.isfinite(p).all() for p in result.parameters())
 
 
+def test_means_of_a_hidden_layer_are_those_predicted(
+    head: PropertyHead, features: torch.Tensor
+) -> None:
+    predicted = head.predict(features)
+    means = head.means(head.hidden(features))
+    assert list(means) == list(predicted)
+    for name, (mean, _) in predicted.items():
+        assert torch.equal(means[name], mean)
+
+
 def test_a_new_target_leaves_the_others_exactly(head: PropertyHead, features: torch.Tensor) -> None:
     for source in (None, A):
         wider = head.with_target(C, copy_from=source)
