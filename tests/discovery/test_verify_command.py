@@ -116,12 +116,17 @@ def _start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
 
 
 def _finish(process: subprocess.Popen[str]) -> tuple[list[dict], str]:
-    out, log = process.communicate(timeout=280)
+    try:
+        out, log = process.communicate(timeout=500)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        raise
     assert process.returncode == 0, log
     return json.loads(out), log
 
 
 @pytest.mark.campaign
+@pytest.mark.timeout(900)
 def test_interrupted_verification_with_vasp_continues_and_pays_once(
     salt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +167,7 @@ def test_interrupted_verification_with_vasp_continues_and_pays_once(
 
 
 @pytest.mark.campaign
+@pytest.mark.timeout(600)
 def test_silicon_with_gpaw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MONGODB_URI", raising=False)
     atoms = bulk("Si", "diamond", a=5.43)
