@@ -128,12 +128,8 @@ def input_sets(name: SetName, xc: str) -> InputSets:
 
 def potcar_symbols(settings: VASPSettings) -> dict[str, str]:
     """Return which POTCAR the set takes for each element, for instance Na: Na_pv."""
-    table: dict[str, str] = dict(
-        input_sets(settings.input_set, settings.xc).static.CONFIG["POTCAR"]
-    )
-    if settings.potcar_functional == "PBE_54":  # as VaspInputSet.structure does
-        table["W"] = "W_sv"
-    return table
+    sets = input_sets(settings.input_set, settings.xc)
+    return dict(sets.static.CONFIG["POTCAR"])
 
 
 def _digest(config: dict[str, Any]) -> str:
