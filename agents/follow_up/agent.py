@@ -21,6 +21,7 @@ from agents.relax.phases import HullRefused
 from agents.targets import Window
 from agents.verify.agent import VerifyAgent
 from agents.verify.budget import core_time
+from agents.verify.collection import release_files
 from agents.verify.hull import PhaseCalculation, hull_record, queue_phase
 from agents.verify.submission import OWN_FAILURES, Submission, describe
 from agents.verify.tasks import Task
@@ -243,6 +244,7 @@ class FollowUpAgent:
         updates["follow_up.gaps"] = gaps(verified, answers, self.windows)
         inputs = {"calculations": [str(one.hash) for one in everything]}
         self._write(candidate, updates, inputs)
+        release_files(calculations.load(candidate.follow_up["calculation"]))
 
     def _hull(self, candidate: Candidate, phases: Sequence[PhaseCalculation]) -> dict[str, Any]:
         hashes = candidate.verification["calculations"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count, pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from agents.follow_up.settings import FollowUpSettings
 from agents.targets import Window
 from agents.verify import agent as verify_agent
 from agents.verify.agent import VerifyAgent
+from agents.verify.outputs import keep
 from agents.verify.settings import VerifySettings
 from db import calculations, candidates, queries
 from db.connection import Session
@@ -184,6 +186,26 @@ def test_a_hybrid_may_take_a_hit_out_of_its_window(
     gaps = candidates.load(salt).follow_up["gaps"]
     assert gaps["estimate"] == pytest.approx(1.9 + 0.8)
     assert gaps["in_window"] == {"verified": True, "estimate": False}
+
+
+def test_the_density_is_kept_until_the_follow_up_has_ended(
+    verify: Callable[..., list[str]], follow: Callable[..., FollowUpAgent], tmp_path: Path
+) -> None:
+    (salt,) = verify(cubic("Na Cl", 3.0))
+    compound = calculations.load(candidates.load(salt).verification["calculations"]["compound"])
+    density = tmp_path / "attempt-1" / "density.gpw"
+    density.parent.mkdir()
+    density.write_text("density")
+    outputs = {"folder": str(tmp_path), "attempt": "attempt-1", **keep(tmp_path, restart=True)}
+    state = CalculationState.COMPLETED
+    calculations.advance(compound.hash, state, state, outputs=outputs)
+    agent = follow()
+    agent.step()
+    assert density.exists()
+    finish()
+    agent.step()
+    assert not density.exists()
+    assert calculations.load(compound.hash).outputs["files"] == []
 
 
 def test_nothing_is_queued_beyond_the_core_hours(
