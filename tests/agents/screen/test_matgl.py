@@ -84,6 +84,7 @@ def test_a_model_by_name_passes_the_gate_and_predicts(
     choices = json.loads(json.dumps(resolve_models(settings)))
     assert {c["name"]: c["used"] for c in choices} == {
         "megnet": False,
+        "alignn": False,
         "head": True,
         f"matgl:{NAME}": True,
     }
