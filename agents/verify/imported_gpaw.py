@@ -17,8 +17,8 @@ from agents.verify.imported import (
     k_density_of,
 )
 
-GOOD_VERSION = 4
-"""Oldest version of the file format that is read: GPAW 21 and later."""
+GOOD_VERSION = 3
+"""Oldest version of the file format that is read; GPAW before its rewrite wrote 3."""
 
 
 def read(path: Path, source: str, *, min_k_density: float) -> Found:
@@ -41,7 +41,7 @@ def read(path: Path, source: str, *, min_k_density: float) -> Found:
     sha256 = digest(path)
     try:
         with open_ulm(path) as stored:
-            if stored.get_tag() != "GPAW":
+            if stored.get_tag() != "gpaw":
                 raise NotImported("it is no file of GPAW")
             if int(stored.version) < GOOD_VERSION:
                 raise NotImported(f"its format is of an old GPAW (version {stored.version})")
@@ -71,6 +71,8 @@ def read(path: Path, source: str, *, min_k_density: float) -> Found:
         raise NotImported(
             f"it cannot be read as GPAW's: {type(error).__name__}: {error}"
         ) from error
+    if eigenvalues.ndim != 3:
+        raise NotImported("it is not collinear (spin-orbit or free moments)")
     if not atoms.pbc.all():
         raise NotImported("its cell is not periodic in all directions")
     structure = structure_from_atoms(atoms)

@@ -223,7 +223,7 @@ def gpw(path: Path, structure: Structure, energy: float | None, **parameters: An
     n = 6 * len(structure)
     eigenvalues = np.tile(np.arange(n, dtype=float), (1, 4, 1))
     occupations = (np.arange(n) < n // 2).astype(float) * np.ones((1, 4, 1))
-    with ulm.open(path, "w", tag="GPAW") as writer:
+    with ulm.open(path, "w", tag="gpaw") as writer:
         writer.write(version=7, gpaw_version="26.7.0", ha=27.2, bohr=0.529)
         writer.child("atoms").write(
             numbers=np.array([site.specie.Z for site in structure]),
