@@ -167,7 +167,7 @@ def climb(
                 "timeout_seconds": float(spec["timeout_seconds"]),
                 "wall_seconds": wall,
                 "cpu_seconds": _cpu_of_children() - cpu,
-                "core_seconds": wall * int(spec.get("cores", 1)),
+                "core_seconds": wall * backend.cores,
             }
         )
         if error is None:

@@ -156,14 +156,23 @@ def test_settings_change_rung_by_rung_until_it_converges(
 
 
 def test_ladder_ends_and_its_length_is_configurable(
-    queue: Submission, script: Script, add_candidate: Any, run: Run
+    queue: Submission,
+    script: Script,
+    add_candidate: Any,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(type(queue.backend), "cores", 4)
     script.update({"static": {"unconverged_below": 9.0}})
     queue.settings = SETTINGS.model_copy(update={"max_attempts": 2})
     name = add_candidate(cscl())
     queue.submit(name)
     run()
-    assert len(by_task()["static"].attempts) == 2
+    attempts = by_task()["static"].attempts
+    assert len(attempts) == 2
+    assert [one["core_seconds"] for one in attempts] == [
+        4 * one["wall_seconds"] for one in attempts
+    ]
     assert candidates.load(name).error == "dft: scf: no"
 
 
