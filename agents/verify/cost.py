@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 BOHR = 0.529177210903
 HARTREE = 27.211386245988
 
-# Measured on one core, see docs/dft.md; `benchmarks/dft.py cost` compares.
+# Measured with `standard` on one busy core, see docs/dft.md; `benchmarks/dft.py cost` compares.
 SECONDS_START = 1.5
 SECONDS_PER_STEP = 1.5e-3
-SECONDS_PER_COEFFICIENT = 8.5e-7
+SECONDS_PER_COEFFICIENT = 1.2e-6
 GAP_SHARE = 0.7  # the denser mesh needs fewer iterations, for fewer bands
-ITERATIONS = 11
-ITERATIONS_ELEMENT = 7
-ITERATIONS_MAGNETIC = 18
+ITERATIONS = 10
+ITERATIONS_ELEMENT = 9
+ITERATIONS_MAGNETIC = 16
 RELAX_STEPS = 6  # of a crystal that a potential has relaxed before
 ITERATIONS_MOVED = 6  # the density of the step before is a good start
 SECONDS_GAP_TASK = 0.5  # reading the density
