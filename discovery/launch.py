@@ -155,7 +155,7 @@ def _lead(
     }
     minutes = options.max_minutes or config.budget.max_minutes
     workers = available_cores() if options.workers is None else options.workers
-    runtime = Runtime(config.name)
+    runtime = Runtime(config.name, config=config)
     if workers:
         runtime.load_everything()
     with ExitStack() as stack:

@@ -30,12 +30,16 @@ class Runtime:
     Args:
         campaign: Name of the campaign; its record must exist.
         device: Overrides the torch device of the potential, for instance ``cuda:0``.
+        config: What the campaign's file says now; it differs from the record where limits were
+            raised, and whoever leads the campaign writes it there.
     """
 
-    def __init__(self, campaign: str, device: str | None = None) -> None:
+    def __init__(
+        self, campaign: str, device: str | None = None, config: CampaignConfig | None = None
+    ) -> None:
         record = campaigns.load(campaign)
         self.campaign = campaign
-        self.config: CampaignConfig = from_record(record.config, source=campaign)
+        self.config = config or from_record(record.config, source=campaign)
         self.resolved: dict[str, Any] = record.resolved
         self.device = device or self.resolved["potential"]["device"]
         self.owner = owner_name()

@@ -9,12 +9,15 @@ import pytest
 from rich.console import Console
 
 from agents.follow_up.settings import FollowUpSettings
-from db import reference_structures
+from db import campaigns, reference_structures
 from db.connection import Session
 from db.reference_structures import UnknownCollection
+from discovery import launch
 from discovery.config import ConfigError, load_campaign, parse_campaign
 from discovery.follow_up_view import print_follow_up
+from discovery.launch import RunOptions
 from discovery.resolution import resolve_follow_up
+from discovery.runtime import Runtime
 from discovery.tasks import STAGES
 
 CAMPAIGN = """
@@ -54,6 +57,17 @@ def test_a_hull_needs_its_reference_at_the_start(database: Session) -> None:
 
 def test_the_workers_that_relax_ask_the_potential() -> None:
     assert "stability" in STAGES["relax"]
+
+
+def test_a_campaign_that_goes_on_is_led_by_what_its_file_says_now(database: Session) -> None:
+    before = parse_campaign(CAMPAIGN, source="c")
+    now = parse_campaign(CAMPAIGN + "follow_up: {max_hits: 2}\n", source="c")
+    resolved = {"potential": {"device": "cpu"}}
+    campaigns.create("c", config=before.record(), resolved=resolved, seed=1)
+    assert not Runtime("c").has("stability")
+    assert Runtime("c", config=now).has("stability")
+    assert not launch._extended(campaigns.load("c"), before, RunOptions())
+    assert launch._extended(campaigns.load("c"), now, RunOptions())
 
 
 MODE = {"q": [0.5, 0.5, 0.5], "label": "R", "frequency": -1.287}
