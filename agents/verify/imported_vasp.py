@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from pymatgen.io.vasp.outputs import Vasprun
 
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".lzma": lzma.open}
+FUNCTIONALS = {"PAW_PBE": "PBE", "PAW": "LDA", "PAW_GGA": "PW91"}
+"""Functional that a family of POTCARs was made for, by the first word of their titles."""
+
 PROLOGUE_BYTES = 1 << 16
 CHUNK = 1 << 22
 
@@ -123,6 +126,9 @@ def _check_run(vasprun: Vasprun) -> None:
         raise NotImported("it is a molecular dynamics run (IBRION = 0)")
     if motion in (5, 6, 7, 8):
         raise NotImported(f"it is a run for phonons (IBRION = {motion})")
+    pressure = float(parameters.get("PSTRESS", 0.0) or 0.0)
+    if pressure:
+        raise NotImported(f"its energy is an enthalpy under {pressure / 10:g} GPa (PSTRESS)")
     if vasprun.kpoints.style.name == "Line_mode":
         raise NotImported("its k-points are a path: a band structure")
 
@@ -141,8 +147,8 @@ def _level(vasprun: Vasprun) -> tuple[dict[str, Any], dict[str, str]]:
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise NotImported(f"its functional or U cannot be read: {error}") from error
     functional = functional.replace("+U", "")
-    if functional == "GGA" and family == "PAW_PBE":  # no GGA tag: that of the POTCARs
-        functional = "PBE"
+    if functional == "GGA":  # no GGA tag in the INCAR: that of the POTCARs
+        functional = FUNCTIONALS.get(family, "GGA")
     theory: dict[str, Any] = {
         "xc": functional,
         "cutoff": float(cutoff),

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import ase.io
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -100,6 +101,27 @@ def test_vasprun_files_become_a_level_with_references_and_formation_energies(
     again = import_folder(lab)
     assert [one["new"] for one in again.imported] == [False] * 3
     assert Calculation.objects.count() == 3
+
+
+def test_files_that_vasp_wrote_are_read(database: Session, tmp_path: Path) -> None:
+    """Two outputs of VASP 6.3 that come with ASE's tests."""
+    shipped = Path(ase.__file__).parent / "test" / "testdata" / "vasp"
+    for name in ("vasprun_dfpt.xml", "vasprun_pstress.xml"):
+        (tmp_path / name).write_bytes((shipped / name).read_bytes())
+    report = import_folder(tmp_path)
+    assert "enthalpy under 0.1 GPa" in report.refused["vasprun_pstress.xml"]
+    salt = calculations.load(entry(report, "vasprun_dfpt.xml")["hash"])
+    assert salt.formula == "NaCl"
+    assert (salt.version, salt.settings["xc"], salt.settings["cutoff"]) == ("6.3.2", "PBE", 400.0)
+    assert salt.settings["data_sets"] == {
+        "Na": "PAW_PBE Na 08Apr2002",
+        "Cl": "PAW_PBE Cl 06Sep2000",
+    }
+    read = ase.io.read(shipped / "vasprun_dfpt.xml")  # another parser
+    assert salt.result["energy"] == pytest.approx(read.get_potential_energy())
+    values = read.calc.get_eigenvalues(kpt=0)
+    assert salt.result["direct"]
+    assert salt.result["band_gap"] == pytest.approx(values[4] - values[3], abs=1e-3)
 
 
 def test_groups_of_one_element_and_functionals_of_the_potcars(
