@@ -15,6 +15,7 @@ from datetime import datetime
 from itertools import chain, islice
 from typing import Any
 
+import pymongo
 from pymongo.errors import AutoReconnect
 
 from db.connection import current_database
@@ -26,6 +27,9 @@ from db.property_table import properties
 from db.retry import PATIENCE_SECONDS, PAUSE_SECONDS, idempotent
 
 Document = dict[str, Any]
+
+#: For the server's work on one answer, all batches together.
+READ_SECONDS = 3600.0
 
 #: Fields for indexes that say nothing new.
 DERIVED = frozenset({"levels", "element_pairs", "n_elements", "properties"})
@@ -218,13 +222,17 @@ def _read(query: Document, sort: list[tuple[str, int]], selection: Selection) ->
     given, lost_since = 0, None
     while selection.limit is None or given < selection.limit:
         left = 0 if selection.limit is None else selection.limit - given
-        cursor = collection.find(
-            query, projection, sort=sort, skip=given, limit=left, allow_disk_use=True
-        )
         try:
-            for document in cursor:
+            # The time limit of a find command counts for its whole answer, however long that is.
+            with pymongo.timeout(READ_SECONDS):
+                cursor = collection.find(
+                    query, projection, sort=sort, skip=given, limit=left, allow_disk_use=True
+                )
+                found = next(cursor, None)
+            while found is not None:
                 given, lost_since = given + 1, None
-                yield document
+                yield found
+                found = next(cursor, None)
             return
         except AutoReconnect:
             now = time.monotonic()
@@ -232,8 +240,6 @@ def _read(query: Document, sort: list[tuple[str, int]], selection: Selection) ->
             if now - lost_since > PATIENCE_SECONDS:
                 raise
             time.sleep(PAUSE_SECONDS)
-        finally:
-            cursor.close()
 
 
 def _projection(selection: Selection) -> dict[str, int] | None:

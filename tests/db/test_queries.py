@@ -173,6 +173,17 @@ def test_every_write_keeps_the_table_of_numbers(
     assert ids(where="band_gap IS UNKNOWN AND nelements IS UNKNOWN") == [name]
 
 
+def test_a_long_answer_is_not_cut_off(
+    crystals: list[str], profile: Callable[[], list[dict[str, Any]]]
+) -> None:
+    """The driver's limit of 30 s is for one answer of the server; reading may take an hour."""
+    assert len(ids(sort="-hit")) == 3
+    finds = [one["command"] for one in profile() if "find" in one["command"]]
+    limits = [one["maxTimeMS"] for one in finds if one["find"] == "candidates"]
+    assert len(limits) == 2
+    assert min(limits) > 1_000_000
+
+
 def test_a_reader_goes_on_where_the_connection_broke(
     crystals: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
