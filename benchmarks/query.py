@@ -89,6 +89,12 @@ EVERYDAY: dict[str, dict[str, Any]] = {
         "AND formation_energy_per_atom_alignn < -0.5 AND p_gap_megnet > 0.5",
         "limit": 50,
     },
+    "narrow window of MEGNet and ALIGNN, all of them": {
+        "where": "band_gap_megnet >= 1.2 AND band_gap_megnet <= 1.5 AND band_gap_alignn >= 1.2 "
+        "AND band_gap_alignn <= 1.5 AND formation_energy_per_atom_megnet < -1.5 "
+        "AND formation_energy_per_atom_alignn < -1.5 AND p_gap_megnet > 0.5",
+        "sort": "formation_energy_per_atom_megnet",
+    },
     "window, small cells of three elements": {
         "where": 'state = "screened" AND nelements = 3 AND natoms <= 8 AND band_gap_alignn > 1',
         "limit": 50,
@@ -217,8 +223,10 @@ def _processor_seconds() -> float:
 def explained(arguments: dict[str, Any]) -> tuple[int, int, str]:
     """Ask the server how it answers: entries and documents looked at, and the index."""
     chosen = select(CAMPAIGN, **arguments)
-    query, order = questions(chosen, CAMPAIGN)[0]
-    cursor = current_database()["candidates"].find(query, sort=order, limit=chosen.limit or 0)
+    asked = questions(chosen, CAMPAIGN)[0]
+    cursor = current_database()["candidates"].find(
+        asked.query, sort=asked.sort, limit=chosen.limit or 0, hint=asked.index
+    )
     plan = cursor.explain()
     stages = list(_stages(plan["queryPlanner"]["winningPlan"]))
     indexes = " + ".join(stage["indexName"] for stage in stages if "indexName" in stage)

@@ -23,6 +23,7 @@ from db.filters import And, Expression, Field, find_field, parse, to_mongo
 from db.filters.expression import Comparison, Has, InvalidFilter, Not, Operator, Or, Quantifier
 from db.filters.fields import Kind, needs_model, unknown_name
 from db.filters.values import value_for
+from db.index_choice import choose_index
 from db.property_table import properties
 from db.retry import PATIENCE_SECONDS, PAUSE_SECONDS, idempotent
 
@@ -143,23 +144,52 @@ def stream(selection: Selection) -> Iterator[Document]:
     return (_flat(document, selection.fields, selection.crystal) for document in documents)
 
 
-def questions(selection: Selection, campaign: str) -> list[tuple[Document, list[tuple[str, int]]]]:
-    """Write the questions to MongoDB for one campaign, one after the other, each with its order."""
-    terms: list[Document] = [{"campaign": campaign}]
-    if selection.where is not None:
-        terms.append(to_mongo(selection.where))
+@dataclass(frozen=True)
+class Question:
+    """One question to MongoDB about one campaign.
+
+    Attributes:
+        query: Its conditions.
+        sort: Its order.
+        index: The index that answers it; None: the server chooses.
+    """
+
+    query: Document
+    sort: list[tuple[str, int]]
+    index: str | None
+
+
+def questions(selection: Selection, campaign: str) -> list[Question]:
+    """Write what is asked about one campaign: one question, or those whose answers follow."""
+    conditions = [] if selection.where is None else [to_mongo(selection.where)]
     order = selection.order
     if order is None:
-        return [(_all(terms), [("seq", 1)])]
+        return [_question(selection, campaign, conditions, {"seq": 1})]
     path, direction = order.field.path, -1 if order.descending else 1
-    sort = list({path: direction, "seq": direction}.items())
+    sort = {path: direction, "seq": direction}
     if order.field.name in ALWAYS_KNOWN:
-        return [(_all(terms), sort)]
-    known = {path: {"$exists": True, "$ne": None}}
+        return [_question(selection, campaign, conditions, sort)]
+    known, unknown = {path: {"$exists": True, "$ne": None}}, {path: None}
     return [
-        (_all([*terms, known]), sort),
-        (_all([*terms, {path: None}]), [("seq", 1)]),
+        _question(selection, campaign, [*conditions, known], sort),
+        _question(selection, campaign, [*conditions, unknown], {"seq": 1}),
     ]
+
+
+@idempotent
+def _question(
+    selection: Selection, campaign: str, conditions: list[Document], order: dict[str, int]
+) -> Question:
+    sort = list(order.items())
+    index = choose_index(
+        current_database()["candidates"],
+        campaign,
+        conditions,
+        sort,
+        page=selection.limit is not None,
+    )
+    query = {"$and": [{"campaign": campaign}, *conditions]}
+    return Question(query, sort, index)
 
 
 def record(document: Document) -> Document:
@@ -202,20 +232,20 @@ def _documents(selection: Selection) -> Iterator[Document]:
     names = campaigns_with_candidates() if only is None else [only]
     asked = [questions(selection, name) for name in names]
     if selection.order is None:
-        return chain.from_iterable(_read(*parts[0], selection) for parts in asked)
+        return chain.from_iterable(_read(parts[0], selection) for parts in asked)
     order = selection.order
 
     def key(document: Document) -> Any:
         return (value_at(document, order.field), document["campaign"], document["seq"])
 
     known = heapq.merge(
-        *(_read(*parts[0], selection) for parts in asked), key=key, reverse=order.descending
+        *(_read(parts[0], selection) for parts in asked), key=key, reverse=order.descending
     )
-    unknown = (_read(*question, selection) for parts in asked for question in parts[1:])
+    unknown = (_read(question, selection) for parts in asked for question in parts[1:])
     return chain(known, chain.from_iterable(unknown))
 
 
-def _read(query: Document, sort: list[tuple[str, int]], selection: Selection) -> Iterator[Document]:
+def _read(question: Question, selection: Selection) -> Iterator[Document]:
     """Read an answer; where the server restarts in the middle, go on where it broke off."""
     collection = current_database()["candidates"]
     projection = _projection(selection)
@@ -226,7 +256,13 @@ def _read(query: Document, sort: list[tuple[str, int]], selection: Selection) ->
             # The time limit of a find command counts for its whole answer, however long that is.
             with pymongo.timeout(READ_SECONDS):
                 cursor = collection.find(
-                    query, projection, sort=sort, skip=given, limit=left, allow_disk_use=True
+                    question.query,
+                    projection,
+                    sort=question.sort,
+                    skip=given,
+                    limit=left,
+                    hint=question.index,
+                    allow_disk_use=True,
                 )
                 found = next(cursor, None)
             while found is not None:
@@ -294,10 +330,6 @@ def _unwrapped(value: Any) -> Any:
 def _flat(document: Document, fields: Sequence[Field], crystal: bool) -> Document:
     flat = {field.name: _plain(value_at(document, field)) for field in fields}
     return {**flat, "structure": best_structure(document)} if crystal else flat
-
-
-def _all(terms: list[Document]) -> Document:
-    return terms[0] if len(terms) == 1 else {"$and": terms}
 
 
 def _plain(value: Any) -> Any:
