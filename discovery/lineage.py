@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from discovery.export import best_structure
+from discovery.follow_up_view import print_follow_up
 
 
 def describe(record: dict[str, Any], console: Console) -> None:
@@ -31,6 +32,7 @@ def describe(record: dict[str, Any], console: Console) -> None:
     _print_structure(record, console)
     console.print(_numbers(record))
     _print_hull(record, console)
+    print_follow_up(record.get("follow_up"), console)
     console.print(_history(record))
 
 
