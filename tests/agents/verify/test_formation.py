@@ -38,7 +38,7 @@ def test_corrections_are_those_between_raw_and_corrected_recipes() -> None:
 # Published corrections, eV per atom of the species named (Wang et al. 2021, Tables 1 and 2,
 # doi 10.1038/s41598-021-94550-5).
 OXIDE, PEROXIDE, SUPEROXIDE, SULFIDE, FLUORIDE = -0.687, -0.465, -0.161, -0.503, -0.462
-MANGANESE = -1.668
+MANGANESE, IRON = -1.668, -2.256
 
 
 def rock_salt(cation: str, anion: str, edge: float) -> Structure:
@@ -72,7 +72,11 @@ def test_corrections_are_the_published_ones(
 
 
 @pytest.mark.parametrize(
-    ("cation", "potcar", "u", "mixing"), [("Mn", "PAW_PBE Mn_pv 07Sep2000", 3.9, MANGANESE)]
+    ("cation", "potcar", "u", "mixing"),
+    [
+        ("Mn", "PAW_PBE Mn_pv 07Sep2000", 3.9, MANGANESE),
+        ("Fe", "PAW_PBE Fe_pv 02Aug2007", 5.3, IRON),
+    ],
 )
 def test_mixing_terms_of_vasp_are_for_vasp(
     cation: str, potcar: str, u: float, mixing: float

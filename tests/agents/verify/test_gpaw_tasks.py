@@ -134,7 +134,7 @@ def manganese_oxide(signs: tuple[float, float]) -> Structure:
 @pytest.mark.long
 def test_manganese_oxide_is_an_antiferromagnetic_insulator(tmp_path: Path) -> None:
     """Order, moment and effect of U, with few k-points (doi 10.1103/PhysRevB.57.1505)."""
-    settings = COARSE.model_copy(update={"cutoff": 400.0})
+    settings = COARSE.model_copy(update={"k_density": 0.9, "gap_k_density": 0.9})
     anti = run(tmp_path / "anti", manganese_oxide((5.0, -5.0)), settings)["result"]
     ferro = run(tmp_path / "ferro", manganese_oxide((5.0, 5.0)), settings)["result"]
     plain = run(
