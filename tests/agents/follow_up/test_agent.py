@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from itertools import count, pairwise
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from pymatgen.core import Lattice, Structure
+from rich.console import Console
 
 from agents.follow_up.agent import FollowUpAgent
 from agents.follow_up.settings import FollowUpSettings
@@ -22,6 +24,8 @@ from db.connection import Session
 from db.crystals import crystal_fields, record_to_structure, structure_to_record
 from db.documents import Calculation
 from db.states import FUNNEL, CalculationState, State
+from discovery.export import full_record
+from discovery.lineage import describe
 from discovery.status import follow_up_counts
 from tests.agents.verify.conftest import StubBackend
 
@@ -50,7 +54,10 @@ def answer(one: Calculation) -> dict[str, Any]:
             "band_gap": GAPS.get(name, 0.0),
             "gap_confirmed": True,
         },
-        "bands": {"band_gap_path": 1.9, "direct_gap_path": 2.1, "direct": False},
+        "bands": {
+            **{"band_gap_path": 1.9, "direct_gap_path": 2.1, "direct": False},
+            **{"path": "GXM", "top": {"label": "G"}, "bottom": {"label": "X"}},
+        },
         "spin_orbit": {"band_gap_spin_orbit": 0.9, "band_gap": 1.4, "shift": -0.5},
         "hybrid": {"band_gap_hybrid": 2.8, "band_gap": 2.0, "shift": 0.8},
     }
@@ -92,7 +99,8 @@ def verify(verification: VerifyAgent) -> Callable[..., list[str]]:
             proposal = {
                 "generator_version": "g",
                 "codes_hash": f"codes{next(number)}",
-                "codes": {"crystal": [1]},
+                "codes": {"species": [1], "crystal": [1], "local": [[1]]},
+                **{"base_id": "b", "proposer": "p", "episode": 0, "generation": 0},
                 **crystal_fields(structure),
             }
             (name,) = candidates.insert_proposals("c", [proposal])
@@ -173,6 +181,10 @@ def test_hits_are_asked_up_to_the_limit_and_paid_for_once(
     counts = follow_up_counts("c")
     assert (counts["chosen"], counts["finished"], counts["stable"]) == (2, 2, 2)
     assert (counts["direct"], counts["still_in_window"]) == (0, 2)
+    shown = io.StringIO()
+    describe(full_record(iodide), Console(file=shown, width=200))
+    assert "spin-orbit: gap 0.900 eV, -0.500" in shown.getvalue()
+    assert "gap: 0.900 eV estimated (DFT + spin_orbit), inside the window" in shown.getvalue()
 
 
 def test_a_hybrid_may_take_a_hit_out_of_its_window(
