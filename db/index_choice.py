@@ -7,6 +7,7 @@ it would learn is counted here from the index keys alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -28,14 +29,32 @@ SORTED_INDEXES = {
         *("state", "formula", "chemical_system", "elements", "element_pairs"),
     )
 }
-INDEXES = {**SORTED_INDEXES, "proposer": "campaign_1_proposer_1"}
+INDEXES = {
+    **SORTED_INDEXES,
+    "proposer": "campaign_1_proposer_1",
+    "episode": "campaign_1_episode_1_generation_1_state_1",
+}
 LISTS = frozenset({"elements", "element_pairs"})
-WINDOWS_INDEX = "_".join(f"{path}_1" for path in ("campaign", *WINDOWS, "seq"))
+#: Index to its fields; it is of use where the first and another one are bounded.
+COMPOUND_INDEXES = {
+    "_".join(f"{path}_1" for path in ("campaign", *WINDOWS, "seq")): WINDOWS,
+    "campaign_1_episode_1_generation_1_state_1": ("episode", "generation", "state"),
+    "campaign_1_state_1_rejection.reason_1": ("state", "rejection.reason"),
+}
 
 #: An index is used where at most so many of its keys fit; else the order's, until enough is found.
 MOST_KEYS = 20_000
 MOST_KEYS_FOR_A_PAGE = 2_000
-_BOUNDS = frozenset({"$eq", "$gt", "$gte", "$lt", "$lte", "$in", "$all", "$exists"})
+#: With so few, no better index is looked for.
+FEW_KEYS = 100
+_BOUNDS = frozenset({"$eq", "$gt", "$gte", "$lt", "$lte", "$in", "$all"})
+#: What is true of every value of a field, where it is known; index keys alone say so.
+_ANY_VALUE: dict[str, Document] = {
+    path: {"$in": [False, True]} if path == "verification.hit" else {"$gte": -math.inf}
+    for path in SORTED_INDEXES
+    if "." in path  # the others hold texts
+}
+_BESIDE = frozenset({"$not", "$ne", "$exists"})  # left to the filter
 
 
 def choose_index(
@@ -62,31 +81,34 @@ def choose_index(
     if "_id" in conditions:
         return None
     most = MOST_KEYS_FOR_A_PAGE if page else MOST_KEYS
-    best: tuple[int, str] | None = None
+    least, best, any_index = most, None, False
     for index, keys in _candidates(conditions):
-        count = min(
-            collection.count_documents({"campaign": campaign, **key}, hint=index, limit=most)
-            for key in keys
-        )
-        if best is None or count < best[0]:
-            best = (count, index)
-    if best is None or best[0] < most:
-        return best[1] if best else None
-    path = sort[0][0]
+        any_index = True
+        for key in keys:
+            count = collection.count_documents(
+                {"campaign": campaign, **key}, hint=index, limit=least
+            )
+            if count < least:
+                least, best = count, index
+        if least <= FEW_KEYS:
+            break
+    if best is not None or not any_index:
+        return best
     in_order = {"seq": ORDER_OF_PROPOSAL, **SORTED_INDEXES}
-    return in_order.get(path)
+    return in_order.get(sort[0][0])
 
 
 def _candidates(conditions: Document) -> Iterator[tuple[str, list[Document]]]:
-    """Yield each index that a condition bounds, with what to count in it (the least counts)."""
+    """Yield each index that conditions bound, with what to count in it (the least counts)."""
+    for index, paths in COMPOUND_INDEXES.items():
+        bounded = {path: conditions[path] for path in paths if path in conditions}
+        if paths[0] in bounded and len(bounded) > 1:
+            yield index, [bounded]
     for path, bounds in conditions.items():
         if path in LISTS and "$all" in bounds:
             yield INDEXES[path], [{path: value} for value in bounds["$all"]]
         elif path in INDEXES:
             yield INDEXES[path], [{path: bounds}]
-    windows = {path: bounds for path, bounds in conditions.items() if path in WINDOWS}
-    if WINDOWS[0] in windows and len(windows) > 1:
-        yield WINDOWS_INDEX, [windows]
 
 
 def _merged(terms: Sequence[Document]) -> Iterator[tuple[str, Document]]:
@@ -96,8 +118,9 @@ def _merged(terms: Sequence[Document]) -> Iterator[tuple[str, Document]]:
         if not isinstance(condition, dict):
             continue
         bounds = {name: value for name, value in condition.items() if name in _BOUNDS}
-        impossible = condition.get("$exists") is False or None in bounds.get("$in", [])
-        if not bounds or impossible or set(condition) - _BOUNDS - {"$not", "$ne"}:
+        if condition.get("$exists") and not bounds:
+            bounds = _ANY_VALUE.get(path, {})
+        if not bounds or set(condition) - _BOUNDS - _BESIDE:
             continue
         known = found.setdefault(path, {})
         if not set(known) & set(bounds):  # a second bound of the same kind is left to the filter
