@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from pymatgen.core import Composition
 from torch import Tensor
 
 from agents.screen.alignn_checkpoint import Calibration, Errors
@@ -102,13 +101,12 @@ def remember(data: LabelledGraphs, name: str) -> TrainingSet:
         name: Of the set, for a person.
     """
     numbers = [np.unique(graph.atomic_numbers, return_counts=True) for graph in data.graphs]
-    formulas = {
-        Composition({int(z): int(n) for z, n in zip(*pair)}).reduced_formula for pair in numbers
-    }
-    parts = [
-        sorted((element.Z, round(amount)) for element, amount in Composition(formula).items())
-        for formula in sorted(formulas)
-    ]
+    parts = sorted(
+        {
+            tuple(zip(kinds.tolist(), (counts // np.gcd.reduce(counts)).tolist()))
+            for kinds, counts in numbers
+        }
+    )
     flat = np.array([pair for part in parts for pair in part])
     crystals = np.zeros(_PLACES, dtype=int)
     for kinds, _ in numbers:
