@@ -13,6 +13,9 @@ from discovery.structure_files import read_bases
 #: What `hull.reference: auto` looks for.
 AUTOMATIC_REFERENCE = "mp"
 
+#: The screen that says whether there is a gap at all.
+CLASSIFIER = "megnet"
+
 
 class NothingJudges(RuntimeError):
     """A gate without a screen that could open it."""
@@ -162,21 +165,35 @@ def require_hull(config: CampaignConfig, hull: dict[str, Any]) -> dict[str, Any]
 
 
 def require_judges(config: CampaignConfig, screens: list[dict[str, Any]]) -> None:
-    """Refuse a gate that would reject everything, because only the untried head could judge.
+    """Refuse a gate that would reject everything, because too few models could judge.
+
+    The untried property head does not count.
 
     Args:
         config: The campaign.
         screens: The choices of `agents.screen.models.resolve_models`.
 
     Raises:
-        NothingJudges: ``screen.consensus`` is ``gate`` and no model beside the head is used.
+        NothingJudges: ``screen.consensus`` is ``gate`` and fewer models are used than have to
+            speak, or none that says whether there is a gap where that is required.
     """
+    screen = config.screen
+    if screen.consensus != "gate":
+        return
     judges = [one["name"] for one in screens if one["used"] and one["name"] != "head"]
-    if config.screen.consensus == "gate" and not judges:
-        reasons = "; ".join(f"{one['name']}: {one['reason']}" for one in screens if one["reason"])
+    reasons = "; ".join(f"{one['name']}: {one['reason']}" for one in screens if one["reason"])
+    wanted = max(screen.min_models, 1 if screen.agreement == "all" else screen.agreement)
+    if len(judges) < wanted:
         raise NothingJudges(
-            "screen.consensus is gate, but no screen beside the property head is here "
-            f"({reasons}): provide one, or set screen.consensus to rank"
+            f"screen.consensus is gate and {wanted} models must speak, but beside the property "
+            f"head there is {', '.join(judges) or 'none'} ({reasons}): provide more, lower "
+            "screen.min_models or screen.agreement, or set screen.consensus to rank"
+        )
+    wants_a_gap = any(w.property == "band_gap" and not w.contains(0.0) for w in config.targets)
+    if wants_a_gap and screen.classifier == "required" and CLASSIFIER not in judges:
+        raise NothingJudges(
+            f"screen.classifier is required, but {CLASSIFIER}, the only classifier of gaps, is not "
+            f"used ({reasons}): provide it, or set screen.classifier to if_present"
         )
 
 

@@ -20,12 +20,25 @@ MEGNET = {"name": "megnet", "used": True, "version": "mp-2018.6.1", "reason": No
 ABSENT = {"name": "megnet", "used": False, "version": None, "reason": "weights not found"}
 
 
-def test_a_gate_needs_a_screen_beside_the_head() -> None:
+ALIGNN = {"name": "alignn", "used": True, "version": "1", "reason": None}
+
+
+def test_a_gate_needs_as_many_screens_beside_the_head_as_have_to_speak() -> None:
     gate, rank = load_campaign("photovoltaic-3d"), load_campaign("quickstart")
-    require_judges(gate, [HEAD, MEGNET])
+    require_judges(gate, [HEAD, MEGNET, ALIGNN])
     require_judges(rank, [HEAD, ABSENT])
-    with pytest.raises(NothingJudges, match="weights not found"):
-        require_judges(gate, [HEAD, ABSENT])
+    with pytest.raises(NothingJudges, match=r"2 models must speak, .* there is megnet"):
+        require_judges(gate, [HEAD, MEGNET])
+    content = gate.record()
+    content["screen"]["min_models"] = 1
+    one = from_record(content, source="test")
+    require_judges(one, [HEAD, MEGNET])
+    with pytest.raises(NothingJudges, match=r"there is none .*weights not found"):
+        require_judges(one, [HEAD, ABSENT])
+    with pytest.raises(NothingJudges, match=r"classifier is required.*weights not found"):
+        require_judges(one, [HEAD, ABSENT, ALIGNN])
+    content["screen"]["classifier"] = "if_present"
+    require_judges(from_record(content, source="test"), [HEAD, ABSENT, ALIGNN])
 
 
 def test_an_objective_that_nothing_predicts_is_refused_at_the_start() -> None:
