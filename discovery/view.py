@@ -199,8 +199,8 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
             f"Follow-up: {followed['finished']} of {followed['chosen']} hits finished; "
             f"{followed['stable']} stable, {followed['unstable']} unstable, "
             f"{followed['undecided']} undecided by the potential; "
-            f"{followed['direct']} direct gaps, {followed['still_in_window']} estimated gaps in the window, "
-            f"{followed['hulls']} DFT hulls.",
+            f"{followed['direct']} direct gaps, {followed['still_in_window']} estimated gaps in "
+            f"the window, {followed['hulls']} DFT hulls.",
             soft_wrap=True,
         )
     for event in summary["learning"]:
