@@ -408,6 +408,7 @@ def mixing(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         left = (one.mp - one.raw) * atoms - amounts["O"] * MP2020_OXIDE
         table[metal] = {
             "u": settings.hubbard_u[metal],
+            "cutoff": settings.cutoff,
             "per_atom": round(left / amounts[metal], 3),
             "fitted_to": f"{one.formula} {one.material_id}, {one.order}, {one.mp:.4f} eV/atom",
             "level": BACKEND.level(settings),

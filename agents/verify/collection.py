@@ -208,7 +208,7 @@ def verification_record(
         structure.composition.get_el_amt_dict(), result["energy_per_atom"], energies
     )
     hubbard_u = result.get("hubbard_u", {})
-    correction = mp2020_correction(structure, hubbard_u, result.get("vasp"))
+    correction = mp2020_correction(structure, hubbard_u, result.get("vasp"), result.get("cutoff"))
     corrected = None if correction.per_atom is None else raw + correction.per_atom
     windows = tuple(windows)
     values = {"formation_energy_per_atom": raw, "band_gap": confirmed["band_gap"]}

@@ -45,6 +45,7 @@ def ground_state(task: TaskInput) -> tuple[Any, Structure, dict[str, Any]]:
         "structure": structure_to_record(cell),
         "symmetry": symmetry,
         "max_force": float(np.linalg.norm(atoms.get_forces(), axis=1).max()),
+        "cutoff": settings.cutoff,
         "hubbard_u": settings.hubbard_of(atoms.get_chemical_symbols()),
         **_magnetism(calculator, atoms, spin),
         "k_points": list(size),

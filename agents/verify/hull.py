@@ -152,7 +152,7 @@ def formation_energies(
         return "raw", energies
     for name, one in results.items():
         correction = mp2020_correction(
-            structures[name], one.get("hubbard_u") or {}, one.get("vasp")
+            structures[name], one.get("hubbard_u") or {}, one.get("vasp"), one.get("cutoff")
         )
         if correction.per_atom is None:
             raise Uncorrected(

@@ -95,7 +95,10 @@ def test_a_mixture_that_nobody_measured_has_no_correction() -> None:
     found = mp2020_correction(rock_salt("Mn", "O", 4.44), {"Mn": 3.0})
     assert found.per_atom is None
     assert found.terms == ("U 3 eV on Mn: U mixing of GPAW is known for 3.9",)
-    found = mp2020_correction(rock_salt("Cr", "O", 4.2), {"Cr": 3.7})
+    found = mp2020_correction(rock_salt("Mn", "O", 4.44), {"Mn": 3.9}, cutoff=400.0)
+    assert found.per_atom is None
+    assert found.terms == ("U mixing (Mn) is known from 600 eV, not 400",)
+    found = mp2020_correction(rock_salt("Cr", "O", 4.2), {"Cr": 3.7}, cutoff=600.0)
     assert (found.per_atom, found.terms) == (None, ("U mixing of GPAW is not known for Cr",))
 
 
