@@ -111,8 +111,8 @@ def select(
         terms.append(_equals("hit", [hits]))
     if elements:
         listed = find_field("elements")
-        values = tuple(value_for(listed, symbol) for symbol in elements)
-        terms.append(Has(listed, Quantifier.ALL, values))
+        values = dict.fromkeys(value_for(listed, symbol) for symbol in elements)
+        terms.append(Has(listed, Quantifier.ALL, tuple(values)))
     if formula:
         terms.append(_equals("formula", [formula]))
     expression = None if not terms else terms[0] if len(terms) == 1 else And(tuple(terms))
@@ -317,6 +317,8 @@ def _fields(expression: Expression) -> Iterator[Field]:
 
 def _equals(name: str, values: Sequence[Any]) -> Expression:
     field = find_field(name)
+    if not values:
+        raise InvalidFilter(f"no {name} is given")
     terms = tuple(
         Comparison(field, Operator.EQUAL, value_for(field, _unwrapped(value))) for value in values
     )

@@ -10,6 +10,7 @@ import pytest
 from filter_cases import CASES, make_candidate, predicted, random_filter, verified
 
 from db.connection import Session, ensure_indexes
+from db.filters import InvalidFilter
 from db.property_table import properties
 from db.selection import select, stream
 
@@ -97,6 +98,8 @@ def test_short_options_are_filters(candidates: list[Record]) -> None:
         ({"hits": True}, "hit = TRUE"),
         ({"hits": False}, "hit = FALSE"),
         ({"elements": ["Ga", "N"]}, 'elements HAS ALL "Ga", "N"'),
+        ({"elements": ["Ga", "Ga"]}, 'elements HAS ALL "Ga", "Ga"'),
+        ({"elements": ["Ga"]}, 'elements HAS "Ga"'),
         ({"formula": "NGa"}, 'formula = "GaN"'),
         (
             {"status": "verified", "hits": True, "where": "band_gap > 1 OR natoms < 9"},
@@ -107,6 +110,8 @@ def test_short_options_are_filters(candidates: list[Record]) -> None:
         assert select(**short).where != select().where  # type: ignore[arg-type]
         assert found(**short) == found(where=text) != []
     assert select(hits=True).where == select(where="hit = TRUE").where
+    with pytest.raises(InvalidFilter, match="no state is given"):
+        select(status=[])
 
 
 def test_the_stored_table_is_the_one_made_from_the_sources(candidates: list[Record]) -> None:
