@@ -26,7 +26,8 @@ propose:
 relax: {max_per_generation: 3, max_unrelaxed_formation_energy: 1.0, relax_batch: 1}
 screen: {exclude_lanthanides: true, exclude_actinides: true}
 verify:
-  {backend: gpaw, max_submitted: 4, max_completed: 1, max_concurrent: 1, min_pool: 3, max_core_hours: 2}
+  {backend: gpaw, max_submitted: 4, max_completed: 1, max_concurrent: 1, min_pool: 3,
+   max_core_hours: 2}
 learn: {min_new_labels: 24, min_labels: 12}
 """
 
