@@ -70,6 +70,14 @@ class Has:
 
 
 @dataclass(frozen=True)
+class OneOf:
+    """A single value that is one of the given ones; false where it is unknown."""
+
+    field: Field
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
 class Known:
     """Whether a value is known."""
 
@@ -98,4 +106,4 @@ class Or:
     terms: tuple[Expression, ...]
 
 
-Expression = Comparison | TextMatch | Has | Known | Not | And | Or
+Expression = Comparison | TextMatch | Has | OneOf | Known | Not | And | Or

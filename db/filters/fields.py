@@ -27,10 +27,13 @@ class Kind(StrEnum):
     TRUTH = "TRUE or FALSE"
     ELEMENTS = "list of elements"
     TIME = "time"  # given as text, ISO 8601
+    WORD = "ordered text"  # compared with <, too; what `discovery serve` needs of ids and formulas
+    FOREIGN = "another provider's value"  # unknown here, compared with anything
 
 
 NUMERIC = frozenset({Kind.NUMBER, Kind.INTEGER})
-TEXTUAL = frozenset({Kind.TEXT, Kind.FORMULA, Kind.SYSTEM, Kind.STATE})
+TEXTUAL = frozenset({Kind.TEXT, Kind.FORMULA, Kind.SYSTEM, Kind.STATE, Kind.WORD, Kind.FOREIGN})
+ORDERED = NUMERIC | {Kind.TIME, Kind.WORD, Kind.FOREIGN}
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from db.filters.expression import (
     Has,
     Known,
     Not,
+    OneOf,
     Operator,
     Or,
     Part,
@@ -66,6 +67,8 @@ def to_mongo(expression: Expression, *, negated: bool = False) -> Query:
             return {"$and" if every else "$or": found}
         case Comparison(field, operator, value):
             return _comparison(field, _CONTRARY[operator] if negated else operator, value)
+        case OneOf(field, values):
+            return {field.path: {"$nin": [*values, None]} if negated else {"$in": list(values)}}
         case Known(field, known):
             return _known(field, known is not negated)
         case TextMatch(field, part, text):

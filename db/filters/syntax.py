@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from db.filters.expression import (
     Quantifier,
     TextMatch,
 )
-from db.filters.fields import Field, UnknownName, find_field
+from db.filters.fields import Field, Kind, UnknownName, find_field
 from db.filters.values import integer_value, is_listed, require_operator, text_value, value_for
 
 if TYPE_CHECKING:
@@ -47,11 +48,12 @@ _MIRRORED = {
 }
 
 
-def parse(text: str) -> Expression:
+def parse(text: str, find: Callable[[str], Field] = find_field) -> Expression:
     """Read a filter.
 
     Args:
         text: For instance ``band_gap >= 0.5 AND elements HAS ALL "Ga","N"``.
+        find: Looks names up; raises `UnknownName`.
 
     Returns:
         What it says, with every name and value checked.
@@ -75,7 +77,7 @@ def parse(text: str) -> Expression:
             f"({_excerpt(text, second)}): join them with AND or OR"
         )
     try:
-        return _Reader(text).expression(parts[0], depth=0)
+        return _Reader(text, find).expression(parts[0], depth=0)
     except UnknownName as error:
         raise InvalidFilter(str(error)) from None
 
@@ -123,8 +125,9 @@ def _excerpt(text: str, position: int) -> str:
 class _Reader:
     """Walks the parser's tree."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, find: Callable[[str], Field]) -> None:
         self._text = text
+        self._find = find
 
     def expression(self, tree: Node, depth: int) -> Expression:
         if depth > DEEPEST:
@@ -175,7 +178,7 @@ class _Reader:
         return Comparison(field, operator, value_for(field, self._value(value)))
 
     def _has(self, field: Field, parts: list[Node]) -> Expression:
-        if not is_listed(field):
+        if not is_listed(field) and field.kind is not Kind.FOREIGN:
             raise InvalidFilter(f"{field.name} is a {field.kind}, not a list: HAS is for elements")
         if getattr(parts[1], "type", None) == "OPERATOR":
             raise InvalidFilter('HAS takes values without an operator: elements HAS "Ga"')
@@ -196,7 +199,7 @@ class _Reader:
         return Comparison(length, operator, integer_value(length, self._value(parts[-1])))
 
     def _field(self, tree: Node) -> Field:
-        return find_field(".".join(tree.children))
+        return self._find(".".join(tree.children))
 
     def _value(self, tree: Node) -> str | float | bool:
         written = self._text[tree.meta.start_pos : tree.meta.end_pos]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from db.filters.expression import InvalidFilter, Operator, Part
-from db.filters.fields import NUMERIC, STATES, TEXTUAL, Field, Kind
+from db.filters.fields import NUMERIC, ORDERED, STATES, TEXTUAL, Field, Kind
 
 LONGEST_FORMULA = 100
 _PERIODS = (
@@ -38,8 +38,7 @@ def require_operator(field: Field, operator: Operator) -> None:
     """
     if is_listed(field):
         raise InvalidFilter(f'{field.name} is a list: write {field.name} HAS ALL "Ga","N"')
-    ordered = field.kind in NUMERIC or field.kind is Kind.TIME
-    if not ordered and operator not in (Operator.EQUAL, Operator.NOT_EQUAL):
+    if field.kind not in ORDERED and operator not in (Operator.EQUAL, Operator.NOT_EQUAL):
         raise InvalidFilter(f"{field.name} is a {field.kind}: it has = and !=, not {operator}")
 
 
@@ -53,6 +52,8 @@ def value_for(field: Field, given: Any) -> Any:
     Raises:
         InvalidFilter: The field's values cannot be this.
     """
+    if field.kind is Kind.FOREIGN:
+        return given
     if field.kind in NUMERIC:
         return _number(field, given)
     if field.kind is Kind.TRUTH:
