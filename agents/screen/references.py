@@ -7,7 +7,7 @@ import gzip
 import logging
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -114,6 +114,7 @@ class CatalogueReference(Reference):
         """
         self.name = name
         self.role = role
+        self.size = len(structures)
         self._entries: dict[str, list[tuple[str, Structure | str]]] = defaultdict(list)
         for identifier, structure in structures.items():
             formula = structure.composition.reduced_formula
@@ -131,21 +132,52 @@ class CatalogueReference(Reference):
             The reference, named after the file.
 
         Raises:
-            ValueError: A column is missing.
+            ValueError: A column is missing, or a formula is none.
         """
-        from pymatgen.core import Composition
+        return cls.from_tables(path.name.removesuffix(".csv.gz"), [path], role=role)
 
+    @classmethod
+    def from_tables(
+        cls,
+        name: str,
+        paths: Sequence[Path],
+        *,
+        role: str = "known",
+        formulas: Collection[str] | None = None,
+    ) -> CatalogueReference:
+        """Read several tables as one reference, as `from_table` does.
+
+        Args:
+            name: Name in records.
+            paths: The tables.
+            role: Role of all of their crystals.
+            formulas: Reduced formulas whose crystals are kept, which saves memory; None: all.
+
+        Returns:
+            The reference; `size` counts all rows, kept or not.
+
+        Raises:
+            ValueError: A column is missing, or a formula is none.
+        """
         csv.field_size_limit(10_000_000)
-        reference = cls(path.name.removesuffix(".csv.gz"), {}, role=role)
-        with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
-            table = csv.DictReader(file)
-            missing = {"material_id", "formula", "structure"} - set(table.fieldnames or ())
-            if missing:
-                raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")
-            for row in table:
-                formula = Composition(row["formula"]).reduced_formula
-                reference._entries[formula].append((row["material_id"], row["structure"]))
+        reference = cls(name, {}, role=role)
+        for path in paths:
+            with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
+                table = csv.DictReader(file)
+                missing = {"material_id", "formula", "structure"} - set(table.fieldnames or ())
+                if missing:
+                    raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")
+                for row in table:
+                    reference.size += 1
+                    formula = _reduced_formula(row["formula"])
+                    if formulas is None or formula in formulas:
+                        entry = (row["material_id"], row["structure"])
+                        reference._entries[formula].append(entry)
         return reference
+
+    def entries(self, formula: str) -> tuple[tuple[str, Structure | str, str], ...]:
+        """Return (id, crystal or its text in the table, role) of the crystals with a formula."""
+        return tuple((name, entry, self.role) for name, entry in self._entries.get(formula, []))
 
     def of_formula(self, formula: str) -> tuple[KnownCrystal, ...]:
         """Return the crystals with a formula, in the order of the table."""
@@ -155,6 +187,13 @@ class CatalogueReference(Reference):
             )
             for identifier, entry in self._entries.get(formula, [])
         )
+
+
+@lru_cache(maxsize=1 << 17)
+def _reduced_formula(text: str) -> str:
+    from pymatgen.core import Composition
+
+    return str(Composition(text).reduced_formula)
 
 
 @lru_cache(maxsize=2)
