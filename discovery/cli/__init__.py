@@ -10,6 +10,7 @@ import typer
 from discovery.cli import (
     campaigns,
     data,
+    dedup,
     dft,
     doctor,
     evaluate,
@@ -46,6 +47,7 @@ train_screen.register(app)
 generate.register(app)
 relax.register(app)
 screen.register(app)
+dedup.register(app)
 verify.register(app)
 import_dft.register(app)
 app.add_typer(evaluate.app, name="evaluate")
