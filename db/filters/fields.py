@@ -28,7 +28,7 @@ class Kind(StrEnum):
     ELEMENTS = "list of elements"
     TIME = "time"  # given as text, ISO 8601
     WORD = "ordered text"  # compared with <, too; what `discovery serve` needs of ids and formulas
-    FOREIGN = "another provider's value"  # unknown here, compared with anything
+    FOREIGN = "value of another provider"  # unknown here, compared with anything
 
 
 NUMERIC = frozenset({Kind.NUMBER, Kind.INTEGER})

@@ -192,10 +192,10 @@ class _Reader:
         return Has(field, quantifier, tuple(dict.fromkeys(values)))
 
     def _length(self, field: Field, parts: list[Node]) -> Expression:
-        if not is_listed(field):
+        if not is_listed(field) and field.kind is not Kind.FOREIGN:
             raise InvalidFilter(f"{field.name} is a {field.kind}, not a list: it has no LENGTH")
         operator = Operator(parts[1]) if len(parts) == 3 else Operator.EQUAL
-        length = find_field("nelements")
+        length = find_field("nelements") if is_listed(field) else field
         return Comparison(length, operator, integer_value(length, self._value(parts[-1])))
 
     def _field(self, tree: Node) -> Field:

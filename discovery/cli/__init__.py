@@ -22,6 +22,7 @@ from discovery.cli import (
     query,
     relax,
     screen,
+    serve,
     train_screen,
     verify,
     work,
@@ -42,6 +43,7 @@ app = typer.Typer(
 campaigns.register(app)
 funnel.register(app)
 query.register(app)
+serve.register(app)
 generator.register(app)
 train_screen.register(app)
 generate.register(app)
