@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 from collections.abc import Callable
 from importlib.metadata import version
@@ -31,6 +32,9 @@ def make_application(*, everything: bool) -> FastAPI:
     Args:
         everything: Serve every candidate with a crystal, not the verified ones alone.
     """
+    # Its log is made while it is imported, by its own settings, in /var/log.
+    logs = home_directory() / "logs"
+    os.environ |= {"OPTIMADE_LOG_LEVEL": "warning", "OPTIMADE_LOG_DIR": str(logs)}
     from optimade.server.config import ServerConfig, SupportedBackend
     from optimade.server.create_app import create_app
     from optimade.server.mappers import BaseResourceMapper
@@ -47,7 +51,7 @@ def make_application(*, everything: bool) -> FastAPI:
         is_index=False,
         root_path=None,
         log_level="warning",
-        log_dir=home_directory() / "logs",
+        log_dir=logs,
         page_limit_max=PAGE_LIMIT_MAX,
         validate_api_response=True,
         provider={
