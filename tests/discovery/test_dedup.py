@@ -1,0 +1,250 @@
+"""``discovery dedup`` on files and on a campaign, with small references and the real ones."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pymatgen.core import Lattice, Structure
+from typer.testing import CliRunner, Result
+
+from agents.paths import data_path
+from agents.tables import read_rows
+from db import campaigns
+from db.connection import Session
+from db.crystals import structure_to_record
+from discovery.cli import app
+from discovery.cli.output import UsageError
+from discovery.duplicates import read_queries
+from discovery.structure_files import write_structures
+
+CUBIC = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+
+
+def perovskite(a: str, b: str, edge: float = 4.0) -> Structure:
+    return Structure(Lattice.cubic(edge), [a, b, "O", "O", "O"], CUBIC)
+
+
+def disguised(structure: Structure, seed: int = 0) -> Structure:
+    """The same crystal in another cell, moved, rattled and larger."""
+    random = np.random.default_rng(seed)
+    other = structure.copy()
+    other.make_supercell([[1, 1, 0], [0, 1, 0], [0, 0, 1]])
+    other.translate_sites(range(len(other)), random.uniform(size=3))
+    moved = other.cart_coords + random.uniform(-0.05, 0.05, size=(len(other), 3))
+    rattled = Structure(other.lattice, other.species, moved, coords_are_cartesian=True)
+    rattled.scale_lattice(rattled.volume * 1.05)
+    return rattled
+
+
+def write_table(path: Path, crystals: dict[str, Structure]) -> Path:
+    with gzip.open(path, "wt", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["material_id", "formula", "structure"])
+        for name, crystal in crystals.items():
+            text = {
+                "cell": crystal.lattice.parameters,
+                "species": [site.specie.symbol for site in crystal],
+                "frac": crystal.frac_coords.tolist(),
+            }
+            table.writerow([name, crystal.composition.formula.replace(" ", ""), json.dumps(text)])
+    return path
+
+
+@pytest.fixture
+def references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A reference of three crystals, of which the training set holds one, and one of its own."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    sto, bto, lao = perovskite("Sr", "Ti"), perovskite("Ba", "Ti"), perovskite("La", "Al", 3.8)
+    write_table(folder / "mp_ref2025_le20.csv.gz", {"mp-sto": sto, "mp-bto": bto})
+    write_table(folder / "mp_ref2025_gt20.csv.gz", {"mp-lao": lao})
+    write_table(
+        folder / "mp20_train.csv.gz",
+        {"mp-sto": disguised(sto, 5), "mp-kno": perovskite("K", "Nb")},
+    )
+    monkeypatch.setenv("DISCOVERY_DATA", str(folder))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return folder
+
+
+def _dedup(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["dedup", *(str(argument) for argument in arguments)])
+
+
+def _answer(*arguments: object) -> dict[str, Any]:
+    done = _dedup(*arguments, "--json")
+    assert done.exit_code == 0, (done.output, done.exception)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """A training crystal, a rediscovery, a new polymorph and a new compound, in every format."""
+    paths = [tmp_path / name for name in ("sto.cif", "POSCAR", "more.extxyz", "kno.csv.gz")]
+    disguised(perovskite("Sr", "Ti"), 1).to(filename=str(paths[0]), fmt="cif")
+    disguised(perovskite("Ba", "Ti"), 2).to(filename=str(paths[1]), fmt="poscar")
+    layers = Structure(
+        Lattice.tetragonal(3.2, 9.0),
+        ["La", "Al", "O", "O", "O"],
+        [[0, 0, 0], [0, 0, 0.2], [0.5, 0.5, 0.35], [0.5, 0.5, 0.6], [0, 0, 0.75]],
+    )
+    write_structures({"a": layers, "b": perovskite("Ca", "Ge")}, paths[2])
+    write_table(paths[3], {"mine-1": disguised(perovskite("K", "Nb"), 3)})
+    return paths
+
+
+def test_known_rediscovered_and_new_are_told_apart(references: Path, files: list[Path]) -> None:
+    found = _answer(*files)
+    matches = {Path(match["id"]).name: match for match in found["matches"]}
+    assert {name: match["reference_id"] for name, match in matches.items()} == {
+        "sto.cif": "mp-sto",
+        "POSCAR": "mp-bto",
+    }
+    assert (found["n"], found["matched"], found["failed"]) == (5, 2, 0)
+    # KNbO3 is in the training set, though not in the reference: neither rediscovered nor new
+    assert (found["in_training"], found["rediscovered"], found["novel"]) == (2, 1, 2)
+    assert matches["sto.cif"]["training_id"] == "mp-sto"
+    assert matches["POSCAR"]["rediscovered"] is True
+    assert found["rediscovered_rms_mean"] == matches["POSCAR"]["rms"]
+    for match in matches.values():
+        assert 0.0 < match["rms"] < match["max_distance"] < 0.05
+        edge = (4.0**3 * 1.05**0.5 / 5) ** (1 / 3)  # (V/N)^(1/3) at the mean of the volumes
+        assert match["rms_angstrom"] == pytest.approx(match["rms"] * edge, rel=1e-4)
+    assert found["tolerances"] == {"ltol": 0.3, "stol": 0.5, "angle_tol": 10.0}
+    assert found["reference"]["crystals"] == 3
+    assert [Path(p).name for p in found["reference"]["tables"]] == [
+        "mp_ref2025_le20.csv.gz",
+        "mp_ref2025_gt20.csv.gz",
+    ]
+    assert found["training"]["name"] == "mp20-train"
+    table = _dedup(*files)
+    assert "2 of 5 crystals are among the 3 of mp" in table.stdout
+    assert "1 are known, but not from it: rediscovered" in table.stdout
+
+
+def test_options_are_obeyed(references: Path, files: list[Path]) -> None:
+    assert _answer(*files, "--stol", "0.001")["matched"] == 0
+    without = _answer(*files, "--training", "none")
+    assert (without["training"], without["in_training"], without["rediscovered"]) == (None,) * 3
+    assert without["novel"] == 3
+    train = _answer(*files, "--reference", "train", "--training", "mp20-train")
+    assert (train["matched"], train["in_training"], train["rediscovered"]) == (2, 2, 0)
+    own = _answer(*files, "--reference", files[3])
+    assert [match["reference_id"] for match in own["matches"]] == ["mine-1"]
+    assert own["matches"][0]["rms"] == pytest.approx(0.0, abs=1e-6)
+    copies = {f"{n}": disguised(perovskite("Ba", "Ti"), n) for n in range(3)}
+    several = write_table(references / "copies.csv.gz", copies)
+    every = _answer(files[1], "--reference", several, "--exhaustive")["matches"][0]
+    assert {every["reference_id"], *every["others"]} == {"0", "1", "2"}
+    assert every["reference_id"] == "2"  # the very same one
+    assert every["rms"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_broken_files_are_reported_and_stop_nothing(
+    references: Path, files: list[Path], tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.cif"
+    bad.write_text("data_nothing\n")
+    torn = tmp_path / "torn.csv.gz"
+    torn.write_bytes(write_table(torn, {"x": perovskite("Sr", "Ti")}).read_bytes()[:-12])
+    wrong = tmp_path / "wrong.csv.gz"
+    with gzip.open(wrong, "wt") as file:
+        file.write('material_id,structure\nw-1,"{"\nw-2,\n')
+    found = _answer(files[0], bad, torn, wrong, tmp_path / "gone.csv.gz")
+    assert found["matches"][0]["id"] == str(files[0])
+    said = {Path(one["id"]).name: one["error"] for one in found["errors"]}
+    assert {"bad.cif", "wrong.csv.gz:w-1", "wrong.csv.gz:w-2", "gone.csv.gz"} <= set(said)
+    assert any(name.startswith("torn.csv.gz after row") for name in said)
+    assert found["failed"] == len(said)
+    assert found["n"] == found["failed"] + found["matched"]
+    only = _dedup(bad)
+    assert only.exit_code == 1
+    assert "bad.cif" in only.stderr
+
+
+def test_wrong_use_is_one_sentence(references: Path, files: list[Path]) -> None:
+    for arguments, said in (
+        (["--reference", "icsd"], "there is no reference 'icsd'"),
+        (["--reference", str(files[0])], "there is no reference"),
+        (["--stol", "-1"], "--stol: "),
+        (["--all"], "about the candidates of a campaign"),
+        (["--reference", "c2db"], "c2db_train.csv.gz was not found"),
+        (["--reference", "train"], "which training set"),
+    ):
+        done = _dedup(files[0], *arguments)
+        assert said in str(done.exception), (arguments, done.output)
+    assert isinstance(_dedup(files[0], "--all").exception, UsageError)
+    (references / "bad.csv.gz").write_text("no gzip")
+    done = _dedup(files[0], "--reference", references / "bad.csv.gz")
+    assert "cannot be read as a reference" in str(done.exception)
+
+
+def test_ids_that_occur_twice_are_kept_apart(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "a.csv.gz", {"x": perovskite("Sr", "Ti")})
+    other = write_table(tmp_path / "b.csv.gz", {"x": perovskite("Ba", "Ti")})
+    assert list(read_queries([path]).structures) == ["x"]
+    assert list(read_queries([path, other]).structures) == [f"{path}:x", f"{other}:x"]
+    assert list(read_queries([path, path]).structures) == [f"{path}:x", f"{path}:x#2"]
+
+
+def test_candidates_of_a_campaign(references: Path, database: Session) -> None:
+    campaigns.create("c", config={"generator": "mp20"}, seed=0)
+    crystals = [
+        ("screened", disguised(perovskite("Sr", "Ti"), 1)),
+        ("verified", disguised(perovskite("Ba", "Ti"), 2)),
+        ("rejected", disguised(perovskite("La", "Al"), 3)),
+        ("proposed", None),
+    ]
+    documents = [
+        {
+            "_id": f"c-{number}",
+            "campaign": "c",
+            "seq": number,
+            "state": state,
+            "generator_version": "g",
+            "codes_hash": str(number),
+            "token": 0,
+            "history": [],
+            "relaxation": {} if crystal is None else {"structure": structure_to_record(crystal)},
+        }
+        for number, (state, crystal) in enumerate(crystals)
+    ]
+    database.database["candidates"].insert_many(documents)
+    found = _answer("c", "--db", database.uri)
+    assert [match["id"] for match in found["matches"]] == ["c-0", "c-1"]
+    assert (found["n"], found["in_training"], found["rediscovered"]) == (2, 1, 1)
+    everything = _answer("c", "--db", database.uri, "--all")
+    assert [match["reference_id"] for match in everything["matches"]] == [
+        "mp-sto",
+        "mp-bto",
+        "mp-lao",
+    ]
+    assert "no campaign 'other'" in str(_dedup("other", "--db", database.uri).exception)
+
+
+@pytest.mark.data
+def test_mp20_crystals_are_found_in_the_whole_reference_by_their_ids(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    known = {row["material_id"] for row in read_rows(data_path("mp_ref2025_index.csv.gz"))}
+    rows = [row for _, row in zip(range(60), read_rows(data_path("mp20_test.csv.gz")))]
+    path = tmp_path / "rows.csv.gz"
+    with gzip.open(path, "wt", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    found = _answer(path, "--reference", "mp", "--exhaustive")
+    assert found["reference"]["crystals"] == len(known) == 154_925
+    listed = {m["id"]: {m["reference_id"], *m["others"]} for m in found["matches"]}
+    expected = {row["material_id"] for row in rows} & known
+    assert len(expected) > 50
+    same = [name for name in expected if name in listed.get(name, ())]
+    assert len(same) >= 0.95 * len(expected)  # a few were relaxed anew into another crystal
+    assert found["in_training"] + found["rediscovered"] + found["novel"] == found["n"] == 60
