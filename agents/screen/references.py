@@ -168,12 +168,23 @@ class CatalogueReference(Reference):
                 if missing:
                     raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")
                 for row in table:
-                    reference.size += 1
                     formula = _reduced_formula(row["formula"])
                     if formulas is None or formula in formulas:
-                        entry = (row["material_id"], row["structure"])
-                        reference._entries[formula].append(entry)
+                        reference.add(row["material_id"], formula, row["structure"])
+                    else:
+                        reference.size += 1
         return reference
+
+    def add(self, identifier: str, formula: str, text: str) -> None:
+        """Add a crystal as a table has it.
+
+        Args:
+            identifier: Its identifier.
+            formula: Its reduced formula (pymatgen's).
+            text: For `agents.tables.parse_structure`, when the formula is asked for.
+        """
+        self.size += 1
+        self._entries[formula].append((identifier, text))
 
     def entries(self, formula: str) -> tuple[tuple[str, Structure | str, str], ...]:
         """Return (id, crystal or its text in the table, role) of the crystals with a formula."""
