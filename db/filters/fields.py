@@ -27,7 +27,7 @@ class Kind(StrEnum):
     TRUTH = "TRUE or FALSE"
     ELEMENTS = "list of elements"
     TIME = "time"  # given as text, ISO 8601
-    WORD = "ordered text"  # compared with <, too; what `discovery serve` needs of ids and formulas
+    WORD = "sortable text"  # compared with <, too; what `discovery serve` needs of ids and formulas
     FOREIGN = "value of another provider"  # unknown here, compared with anything
 
 

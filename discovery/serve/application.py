@@ -14,7 +14,7 @@ from db.paths import home_directory
 from discovery.serve.names import PROVIDER, own_properties
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from fastapi import FastAPI, Request, Response
 
 #: Largest page; each entry holds a crystal.
 PAGE_LIMIT_MAX = 500
@@ -35,6 +35,7 @@ def make_application(*, everything: bool) -> FastAPI:
     # Its log is made while it is imported, by its own settings, in /var/log.
     logs = home_directory() / "logs"
     os.environ |= {"OPTIMADE_LOG_LEVEL": "warning", "OPTIMADE_LOG_DIR": str(logs)}
+    from fastapi.exceptions import RequestValidationError
     from optimade.server.config import ServerConfig, SupportedBackend
     from optimade.server.create_app import create_app
     from optimade.server.mappers import BaseResourceMapper
@@ -67,10 +68,23 @@ def make_application(*, everything: bool) -> FastAPI:
     app = create_app(config)
     app.state.entry_collections["structures"] = CandidateCollection(config, everything=everything)
     app.state.base_resource_mapper = BaseResourceMapper(config)
+    # The package answers a parameter that is no number with 500 and the place in its source.
+    app.add_exception_handler(RequestValidationError, _refuse_parameter)
     # The package lets the scripts of any web page read what it serves; on this machine's own
     # address that would open unpublished results to every page its browser visits.
     app.user_middleware = [one for one in app.user_middleware if one.cls is not CORSMiddleware]
     return app
+
+
+def _refuse_parameter(request: Request, error: Exception) -> Response:
+    """Answer a request whose parameters are not what they should be."""
+    from fastapi.exceptions import RequestValidationError
+    from optimade.exceptions import BadRequest
+    from optimade.server.exception_handlers import general_exception
+
+    assert isinstance(error, RequestValidationError)  # registered for it alone
+    wrong = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
+    return general_exception(request, BadRequest(wrong))
 
 
 def require_loopback(host: str) -> None:

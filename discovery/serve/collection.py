@@ -126,7 +126,9 @@ class CandidateCollection(EntryCollection):
     def _run_db_query(
         self, criteria: dict[str, Any], single_entry: bool = False
     ) -> tuple[list[Document], int | None, bool]:
-        skip = criteria.get("skip", 0)
+        skip, count = criteria.get("skip", 0), self._count(criteria["filter"])
+        if skip >= count:
+            return [], count, False
         end = skip + criteria["limit"]
         selection = Selection(
             where=criteria["filter"], order=criteria.get("sort"), limit=end, fields=(ID,)
@@ -135,7 +137,6 @@ class CandidateCollection(EntryCollection):
             names = [one["id"] for one in islice(stream(selection), skip, None)]
         except UnknownName as error:
             raise BadRequest(str(error)) from None
-        count = self._count(criteria["filter"])
         return _resources(names), count, not single_entry and end < count
 
     @idempotent

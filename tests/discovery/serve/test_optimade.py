@@ -260,7 +260,6 @@ def test_an_order_and_single_entries(ask: Ask, address: str) -> None:
         ("(" * 50 + "nelements=2" + ")" * 50, 400),
         ("nelements = 1e400", 400),
         ("elements_ratios HAS > 0.4", 501),
-        ("nelements = 1&sort=_discovery_nonsense", 400),
         ('species_at_sites HAS "Ga"', 501),
     ],
 )
@@ -273,6 +272,27 @@ def test_what_cannot_be_understood_gets_one_sentence(
     assert "\n" not in error["detail"]
     assert len(error["detail"]) < 400
     assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        *("page_offset=-1", "page_limit=x", "sort=nsites", "sort=_discovery_nonsense"),
+        *("response_format=xml", "nonsense=1", "response_fields=nonsense", "filter=id=%22%00%22"),
+    ],
+)
+def test_wrong_parameters_get_one_sentence(parameters: str, address: str) -> None:
+    answer = requests.get(f"{address}/v1/structures?{parameters}", timeout=30)
+    assert answer.status_code == 400, answer.text
+    (error,) = answer.json()["errors"]
+    assert "\n" not in error["detail"]
+
+
+@pytest.mark.parametrize("offset", [60, 10**20])
+def test_behind_the_last_page_there_is_nothing(offset: int, address: str) -> None:
+    answer = requests.get(f"{address}/v1/structures?page_offset={offset}", timeout=30).json()
+    assert answer["data"] == []
+    assert not answer["meta"]["more_data_available"]
 
 
 def test_patterns_are_texts(ask: Ask) -> None:
