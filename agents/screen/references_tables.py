@@ -19,7 +19,11 @@ TABLES: dict[str, tuple[str, ...]] = {
 }
 """Name of a reference to its tables; ``NAME-train`` is the training split alone."""
 
-TRAINED_ON = {"mp": "mp20-train", **{name: f"{name}-train" for name in SETS}}
+TRAINED_ON = {
+    "mp": "mp20-train",
+    **{name: f"{name}-train" for name in SETS},
+    **{f"{name}-train": f"{name}-train" for name in SETS},
+}
 """Reference to the training set of the generator whose crystals one compares with it."""
 
 

@@ -136,6 +136,8 @@ def test_options_are_obeyed(references: Path, files: list[Path]) -> None:
     assert without["novel"] == 3
     train = _answer(*files, "--reference", "train", "--training", "mp20-train")
     assert (train["matched"], train["in_training"], train["rediscovered"]) == (2, 2, 0)
+    itself = _answer(*files, "--reference", "mp20-train")
+    assert (itself["matched"], itself["in_training"], itself["rediscovered"]) == (2, 2, 0)
     own = _answer(*files, "--reference", files[3])
     assert [match["reference_id"] for match in own["matches"]] == ["mine-1"]
     assert own["matches"][0]["rms"] == pytest.approx(0.0, abs=1e-6)
