@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from agents.screen.duplicates_bulk import Found
+
+SELF = "self"
+"""The reference that is the crystals asked about."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +134,9 @@ def find_known(
     Args:
         queries: The crystals.
         reference: Name of a reference or path of a table (`agents.screen.references_tables`);
-            ``train``: the training set.
+            ``train``: the training set; ``self``: those of the crystals that come earlier.
         training: Training set, named in the same way; None: the campaign's generator's, else the
-            one that belongs to the reference; ``none``: no training set.
+            one that belongs to the reference; ``none``, or with ``self``: no training set.
         tolerances: When two crystals count as the same; None: the defaults.
         exhaustive: Compare with every crystal of the formula, not only up to the first match.
         processes: Processes to use.
@@ -147,12 +150,13 @@ def find_known(
         agents.paths.MissingFile: A table is in no searched folder.
     """
     from agents.screen.duplicates_bulk import search
+    from agents.screen.references import CatalogueReference
     from agents.screen.references_tables import TRAINED_ON, UnknownReference, load_reference
 
     tolerances = tolerances or MatcherSettings()
-    own = (
-        None if training == "none" else training or queries.trained_on or TRAINED_ON.get(reference)
-    )
+    own = training or queries.trained_on or TRAINED_ON.get(reference)
+    if reference == SELF or training == "none":
+        own = None
     if reference == "train":
         if own is None:
             raise UnknownReference("which training set? name it with --training")
@@ -162,15 +166,22 @@ def find_known(
     found: dict[str, dict[str, Found]] = {}
     for name in dict.fromkeys([reference, *([own] if own else [])]):
         started = time.monotonic()
-        known = load_reference(name, formulas)
+        alone = name == SELF
+        known = (
+            CatalogueReference(SELF, queries.structures)
+            if alone
+            else load_reference(name, formulas)
+        )
         results = search(
             queries.structures,
             known,
             tolerances,
-            exhaustive=exhaustive,
+            exhaustive=exhaustive or alone,
             processes=processes,
             progress=lambda done, total, name=name: progress(name, done, total),  # type: ignore[misc]
         )
+        if alone:
+            results = _earlier_only(results)
         found[name] = {one.id: one for one in results}
         described[name] = _described(name, known.size, results, time.monotonic() - started)
     trained = found.get(own or "")
@@ -181,8 +192,22 @@ def find_known(
         "training": described.get(own or ""),
         "tolerances": tolerances.model_dump(),
         "matcher": "pymatgen StructureMatcher, primitive cells, scaled to one volume",
-        "exhaustive": exhaustive,
+        "exhaustive": exhaustive or reference == SELF,
     }
+
+
+def _earlier_only(found: Sequence[Found]) -> list[Found]:
+    """Leave of the matches among the crystals themselves those with an earlier one."""
+    place = {one.id: number for number, one in enumerate(found)}
+    return [
+        replace(
+            one,
+            matches=tuple(
+                match for match in one.matches if place[match.reference_id] < place[one.id]
+            ),
+        )
+        for one in found
+    ]
 
 
 def _described(name: str, size: int, found: Sequence[Found], seconds: float) -> dict[str, Any]:
@@ -191,7 +216,7 @@ def _described(name: str, size: int, found: Sequence[Found], seconds: float) -> 
     broken = {identifier: reason for one in found for identifier, reason in one.broken}
     return {
         "name": name,
-        "tables": [str(path) for path in reference_tables(name)],
+        "tables": [] if name == SELF else [str(path) for path in reference_tables(name)],
         "crystals": size,
         "compared": sum(one.compared for one in found),
         "matched": sum(bool(one.matches) for one in found),

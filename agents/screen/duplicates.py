@@ -10,7 +10,7 @@ What is left open: two workers that judge equal candidates at the same moment do
 and both survive; and when the earlier one is still not decided at the end of the batch, the later
 one survives in its place. So no crystal is lost with both its copies, but a campaign with several
 screen workers may keep a pair of equal ones, and which of two is kept can depend on timing. A
-comparison in bulk afterwards finds such pairs.
+comparison in bulk afterwards (`agents.screen.duplicates_bulk`) finds such pairs.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def dedup(
         str,
         typer.Option(
             help="mp, mp20, perov5, carbon24, c2db, one of the last four with -train, train (the "
-            "training set), or the path of a csv.gz."
+            "training set), self (the crystals before it), or the path of a csv.gz."
         ),
     ] = "mp",
     training: Annotated[

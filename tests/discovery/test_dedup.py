@@ -188,6 +188,22 @@ def test_wrong_use_is_one_sentence(references: Path, files: list[Path]) -> None:
     assert "cannot be read as a reference" in str(done.exception)
 
 
+def test_equal_ones_among_the_crystals_themselves(tmp_path: Path) -> None:
+    crystals = {f"{n}": disguised(perovskite("Ba", "Ti"), n) for n in range(3)}
+    crystals["other"] = perovskite("Sr", "Ti")
+    crystals["again"] = disguised(perovskite("Sr", "Ti"))
+    path = write_table(tmp_path / "mine.csv.gz", crystals)
+    found = _answer(path, "--reference", "self")
+    listed = {m["id"]: {m["reference_id"], *m["others"]} for m in found["matches"]}
+    assert listed == {"1": {"0"}, "2": {"0", "1"}, "again": {"other"}}
+    assert (found["n"], found["matched"], found["novel"]) == (5, 3, 2)
+    assert (found["training"], found["rediscovered"], found["reference"]["tables"]) == (
+        None,
+        None,
+        [],
+    )
+
+
 def test_ids_that_occur_twice_are_kept_apart(tmp_path: Path) -> None:
     path = write_table(tmp_path / "a.csv.gz", {"x": perovskite("Sr", "Ti")})
     other = write_table(tmp_path / "b.csv.gz", {"x": perovskite("Ba", "Ti")})
@@ -228,6 +244,8 @@ def test_candidates_of_a_campaign(references: Path, database: Session) -> None:
         "mp-bto",
         "mp-lao",
     ]
+    alone = _answer("c", "--db", database.uri, "--all", "--reference", "self")
+    assert (alone["n"], alone["matched"], alone["training"]) == (3, 0, None)
     assert "no campaign 'other'" in str(_dedup("other", "--db", database.uri).exception)
 
 
