@@ -74,11 +74,11 @@ def dedup(
     except ValidationError as error:
         fault = error.errors()[0]
         raise UsageError(f"--{fault['loc'][0]}: {fault['msg']}".replace("_", "-")) from error
-    told = [0]
+    told: dict[str, int] = {}
 
     def tell(name: str, done: int, total: int) -> None:
-        if done // STEP != told[0]:
-            told[0] = done // STEP
+        if done // STEP > told.get(name, 0):
+            told[name] = done // STEP
             print_progress(f"{name}: {done} of {total} crystals")
 
     found = find_known(
