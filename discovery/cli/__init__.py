@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 import typer
 
@@ -64,6 +65,8 @@ OWN_PACKAGES = ("discovery", "agents", "model", "db")
 
 def main() -> None:
     """Run the command line; errors that the product itself raises end in one sentence."""
+    # pymatgen orders elements by electronegativity and says so of every noble gas in a reference.
+    warnings.filterwarnings("ignore", message="No Pauling electronegativity", category=UserWarning)
     try:
         app()
     except Exception as error:
