@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core import Structure
 
+VERSION = "neighbours-1"
+"""Name of the definition below; fingerprints are stored, so a new definition needs a new name."""
 REACH = 2.5
 """Longest distance that counts, in units of (V/N)^(1/3): about 65 neighbours of every atom."""
 BINS = 25
@@ -46,6 +48,16 @@ def fingerprint(structure: Structure) -> NDArray[np.float64]:
         inside = (bins >= 0) & (bins < BINS)
         np.add.at(counts, (pair[inside], bins[inside]), weights[inside])
     return np.asarray(counts.ravel() / len(structure))
+
+
+def to_bytes(values: NDArray[np.float64]) -> bytes:
+    """Return a fingerprint as it is stored: little-endian float32."""
+    return values.astype("<f4").tobytes()
+
+
+def from_bytes(stored: bytes) -> NDArray[np.float64]:
+    """Read what `to_bytes` wrote; rounded to float32, which is far finer than the order needs."""
+    return np.frombuffer(stored, dtype="<f4").astype(np.float64)
 
 
 def nearest_first(
