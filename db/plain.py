@@ -1,4 +1,4 @@
-"""Checking that values are plain JSON before they are written."""
+"""Plain JSON: checked before it is written, and made of what was read."""
 
 from __future__ import annotations
 
@@ -58,3 +58,14 @@ def _key(key: Any, where: str) -> str:
     if not key or key.startswith("$") or "\0" in key:
         raise NotPlain(f"{where} has the key {key!r}: keys are not empty and begin without '$'")
     return str(key)
+
+
+def without_times(value: Any) -> Any:
+    """Return a value read from the database as JSON has it: times become ISO 8601 text."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {key: without_times(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_times(item) for item in value]
+    return value

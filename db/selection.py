@@ -11,7 +11,6 @@ import heapq
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from itertools import chain, islice
 from typing import Any
 
@@ -24,6 +23,7 @@ from db.filters.expression import Comparison, Has, InvalidFilter, Not, Operator,
 from db.filters.fields import Kind, needs_model, unknown_name
 from db.filters.values import value_for
 from db.index_choice import choose_index
+from db.plain import without_times
 from db.property_table import properties
 from db.retry import PATIENCE_SECONDS, PAUSE_SECONDS, idempotent
 
@@ -200,7 +200,7 @@ def record(document: Document) -> Document:
         one flat table, see `db.property_table.properties`.
     """
     found: Document = {
-        name: _plain(value) for name, value in document.items() if name not in DERIVED
+        name: without_times(value) for name, value in document.items() if name not in DERIVED
     }
     found["id"] = found.pop("_id")
     found["properties"] = properties(found)
@@ -330,15 +330,5 @@ def _unwrapped(value: Any) -> Any:
 
 
 def _flat(document: Document, fields: Sequence[Field], crystal: bool) -> Document:
-    flat = {field.name: _plain(value_at(document, field)) for field in fields}
+    flat = {field.name: without_times(value_at(document, field)) for field in fields}
     return {**flat, "structure": best_structure(document)} if crystal else flat
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value

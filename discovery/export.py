@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from db import campaigns, queries
 from db.connection import current_database
+from db.plain import without_times
 from db.selection import Selection, best_structure, select, stream
 from discovery.formats import Format
 from discovery.output_files import new_file, new_folder, require_free
@@ -176,7 +177,7 @@ def _with_calculations(record: Record) -> Record:
     if hashes:
         found = current_database()["calculations"].find({"_id": {"$in": hashes}}).sort("_id")
         record["verification"]["records"] = [
-            {"hash": one.pop("_id"), **_plain(one)} for one in found
+            {"hash": one.pop("_id"), **without_times(one)} for one in found
         ]
     return record
 
@@ -189,13 +190,3 @@ def _hashes(value: Any) -> list[str]:
     if isinstance(value, list):
         return [found for item in value for found in _hashes(item)]
     return []
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value

@@ -24,7 +24,7 @@ from agents.screen.alignn_graph import BondGraph, batch_graphs, build_graph
 from agents.screen.alignn_network import MOST_PROTONS, ALIGNNNetwork
 from agents.screen.domain import TrainingSet
 from agents.screen.megnet_golden import golden_crystals
-from agents.screen.screen import Refusal, Screen, UnsoundModel
+from agents.screen.screen import Refusal, Screen, UnsoundModel, evaluate_in_batches
 from agents.targets import UNITS
 
 if TYPE_CHECKING:
@@ -143,15 +143,10 @@ class ALIGNN(Screen):
             Two predictions for each crystal, or the reason why there are none.
         """
         graphs = [self._graph(structure) for structure in structures]
-        fit = [i for i, graph in enumerate(graphs) if isinstance(graph, BondGraph)]
-        values: dict[int, list[float]] = {}
-        for start in range(0, len(fit), self.batch):
-            part = fit[start : start + self.batch]
-            for i, numbers in zip(part, self._evaluate([graphs[i] for i in part])):  # type: ignore[misc]
-                values[i] = numbers
+        values = evaluate_in_batches(graphs, self._evaluate, self.batch)
         return [
-            graph if isinstance(graph, Refusal) else self._answer(structure, values[i], on)
-            for i, (structure, graph) in enumerate(zip(structures, graphs))
+            found if isinstance(found, Refusal) else self._answer(structure, found, on)
+            for structure, found in zip(structures, values)
         ]
 
     def std(self, property_name: str, value: float) -> float:

@@ -26,7 +26,13 @@ from agents.screen.megnet_golden import GOLDEN, TOLERANCE, golden_crystals
 from agents.screen.megnet_graph import CrystalGraph, batch_graphs, build_graph
 from agents.screen.megnet_network import MEGNetNetwork
 from agents.screen.megnet_weights import read_network
-from agents.screen.screen import MissingModel, Refusal, Screen, UnsoundModel
+from agents.screen.screen import (
+    MissingModel,
+    Refusal,
+    Screen,
+    UnsoundModel,
+    evaluate_in_batches,
+)
 from agents.targets import UNITS
 
 if TYPE_CHECKING:
@@ -151,15 +157,10 @@ class MEGNet(Screen):
             Three predictions for each crystal, or the reason why there are none.
         """
         graphs = [self._graph(structure) for structure in structures]
-        fit = [i for i, graph in enumerate(graphs) if isinstance(graph, CrystalGraph)]
-        values: dict[int, dict[str, float]] = {}
-        for start in range(0, len(fit), self.batch):
-            part = fit[start : start + self.batch]
-            for i, numbers in zip(part, self._evaluate([graphs[i] for i in part])):  # type: ignore[misc]
-                values[i] = numbers
+        values = evaluate_in_batches(graphs, self._evaluate, self.batch)
         return [
-            graph if isinstance(graph, Refusal) else self._answer(structure, values[i], on)
-            for i, (structure, graph) in enumerate(zip(structures, graphs))
+            found if isinstance(found, Refusal) else self._answer(structure, found, on)
+            for structure, found in zip(structures, values)
         ]
 
     def out_of_domain(self, structure: Structure) -> tuple[str, ...]:

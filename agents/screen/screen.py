@@ -11,16 +11,19 @@ made-up number.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from agents.paths import MissingFile
 from agents.prediction import Prediction
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+Graph = TypeVar("Graph")
+Values = TypeVar("Values")
 
 
 class MissingModel(MissingFile):
@@ -70,3 +73,26 @@ class Screen(ABC):
         Returns:
             For each crystal its predictions, or why there are none.
         """
+
+
+def evaluate_in_batches(
+    graphs: Sequence[Graph | Refusal],
+    evaluate: Callable[[list[Graph]], list[Values]],
+    batch: int,
+) -> list[Values | Refusal]:
+    """Evaluate the graphs among refusals, a batch at a time.
+
+    Args:
+        graphs: One for each crystal, or why there is none.
+        evaluate: The model; returns values in the order of its graphs.
+        batch: Graphs in one pass.
+
+    Returns:
+        For each crystal its values, or the refusal that was given.
+    """
+    fit = [(i, graph) for i, graph in enumerate(graphs) if not isinstance(graph, Refusal)]
+    values: dict[int, Values] = {}
+    for start in range(0, len(fit), batch):
+        part = fit[start : start + batch]
+        values.update(zip((i for i, _ in part), evaluate([graph for _, graph in part])))
+    return [graph if isinstance(graph, Refusal) else values[i] for i, graph in enumerate(graphs)]

@@ -7,7 +7,6 @@ GPAW's logs beside it. Plane waves on one thread.
 from __future__ import annotations
 
 import json
-import os
 import resource
 import sys
 import time
@@ -21,7 +20,7 @@ from agents.verify.gpaw_gap import gap, static
 from agents.verify.gpaw_hybrid import hybrid
 from agents.verify.gpaw_relax import relax
 from agents.verify.gpaw_spin_orbit import spin_orbit
-from agents.verify.tasks import Task, TaskInput
+from agents.verify.tasks import Task, TaskInput, write_atomically
 
 TASKS: dict[str, Callable[[TaskInput], dict[str, Any]]] = {
     Task.RELAX: relax,
@@ -66,16 +65,6 @@ def _log_tail() -> str:
     if not logs:
         return ""
     return "\n".join(logs[-1].read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
-
-
-def write_atomically(path: Path, document: dict[str, Any]) -> None:
-    """Write JSON so that a reader sees all of it or nothing."""
-    partial = path.with_suffix(".partial")
-    with partial.open("w") as stream:
-        json.dump(document, stream, allow_nan=False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
 
 
 def main(arguments: list[str]) -> int:

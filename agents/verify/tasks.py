@@ -11,6 +11,8 @@ writes ``{"result": {...}}`` or ``{"error": {"kind", "message", "log_tail"}}``.
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -149,3 +151,18 @@ class TaskInput:
 def own_fields(changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return those changes of an attempt that are fields of `DFTSettings`."""
     return {name: value for name, value in changes.items() if name in DFTSettings.model_fields}
+
+
+def write_atomically(path: Path, document: dict[str, Any]) -> None:
+    """Write a runner's answer so that a reader sees all of it or nothing, also after a power cut.
+
+    Args:
+        path: The output file.
+        document: Plain JSON values; NaN and infinity are refused.
+    """
+    partial = path.with_suffix(".partial")
+    with partial.open("w") as stream:
+        json.dump(document, stream, allow_nan=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)

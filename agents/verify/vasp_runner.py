@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents.verify.symmetry import symmetrise
-from agents.verify.tasks import Task, options_of
+from agents.verify.tasks import Task, options_of, write_atomically
 from agents.verify.vasp_execution import VASPFailed, VASPUnavailable, run, vasp_command
 from agents.verify.vasp_inputs import DENSITY, input_set, write_inputs
 from agents.verify.vasp_potcar import MissingPotcar, potcars
@@ -220,13 +220,6 @@ def _check_potcars(settings: VASPSettings, here: dict[str, dict[str, Any]]) -> N
             for name in different
         )
         raise MissingPotcar(f"the POTCARs of this machine are not the recorded ones ({names})")
-
-
-def write_atomically(path: Path, document: dict[str, Any]) -> None:
-    """Write JSON so that a reader sees all of it or nothing."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(document, allow_nan=False))
-    partial.replace(path)
 
 
 def main(arguments: list[str]) -> int:
