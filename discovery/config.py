@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -46,7 +46,11 @@ class Budget(BaseModel):
 
 
 class CampaignConfig(BaseModel):
-    """One campaign, composed of the settings of its agents."""
+    """One campaign, composed of the settings of its agents.
+
+    ``dimensionality`` 2 says that every candidate is a slab, one layer with its vacuum along c
+    (`agents.slab`): docs/two-dimensional.md.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,6 +58,7 @@ class CampaignConfig(BaseModel):
     description: str = ""
     seed: int = Field(default=0, ge=0, lt=2**32)
     generator: str
+    dimensionality: Literal[2, 3] = 3
     targets: tuple[Window, ...] = Field(min_length=1)
     budget: Budget = Budget()
     propose: ProposeSettings
