@@ -63,9 +63,10 @@ def dry_run(
         folder = out / REFERENCES / element
         try:
             phase = backend.reference(element)
-            document = _document(phase, dft, Task.STATIC, {}, molecule=is_molecule(element))
+            options = workflow.reference_options(element)
+            document = _document(phase, dft, Task.STATIC, options, molecule=is_molecule(element))
             backend.write_inputs(document, folder)
-            seconds = backend.estimate_core_seconds(phase, dft)
+            seconds = backend.estimate_task(phase, dft, Task.STATIC, document["options"])
         except OWN_FAILURES as error:
             references[element] = {"status": "failed", "reason": describe(error)}
             continue

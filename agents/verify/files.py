@@ -16,7 +16,7 @@ from agents.verify import workflow
 from agents.verify.attempts import may_retry
 from agents.verify.backend import DFTBackend, LevelSettings
 from agents.verify.collection import collect_calculations, release_files, verification_record
-from agents.verify.identity import calculation_spec, find_equal
+from agents.verify.identity import find_equal
 from agents.verify.recovery import recover
 from agents.verify.settings import VerifySettings
 from agents.verify.submission import OWN_FAILURES, Submission, describe
@@ -224,16 +224,7 @@ class FileVerification:
         """Return the last calculation of a workflow that is recorded as a whole."""
         parent, found = None, None
         for step in workflow.steps(self.settings):
-            spec = calculation_spec(
-                self.backend,
-                structure,
-                self.dft,
-                kind="compound",
-                task=step.task,
-                parent=parent,
-                options=step.options,
-            )
-            parent = find_equal(spec)
+            parent = find_equal(self.submission.step_spec(structure, step, parent))
             found = None if parent is None else calculations.load(parent)
             if found is None or found.state != CalculationState.COMPLETED:
                 return None

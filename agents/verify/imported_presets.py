@@ -73,7 +73,7 @@ def own_spec(found: Found, settings: VASPSettings, kind: Kind, info: dict[str, A
         found.structure,
         settings,
         kind=kind,
-        options={"gap": bool(metal or kind == "reference")},
+        options={"gap": bool(metal)},
         info=info,
     )
     origin = {"path": found.source, "sha256": found.sha256, "base_level": spec["level"]}

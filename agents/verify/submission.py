@@ -13,7 +13,15 @@ from agents.verify.ladder import ladder
 from agents.verify.launchpad import add_firework
 from agents.verify.references import is_molecule, reference_info
 from agents.verify.settings import VerifySettings
-from agents.verify.workflow import COMPOUND, category, leaves_restart_files, steps, walltime
+from agents.verify.workflow import (
+    COMPOUND,
+    Step,
+    category,
+    leaves_restart_files,
+    reference_options,
+    steps,
+    walltime,
+)
 from db import calculations, candidates
 from db.crystals import record_to_structure
 from db.documents import Calculation, Candidate
@@ -135,17 +143,30 @@ class Submission:
         hashes: dict[str, str] = {}
         parent: str | None = None
         for step in steps(self.settings):
-            spec = calculation_spec(
-                self.backend,
-                structure,
-                self.dft,
-                kind="compound",
-                task=step.task,
-                parent=parent,
-                options=step.options,
-            )
+            spec = self.step_spec(structure, step, parent)
             parent = hashes[step.name] = self.queue({**spec, "control": control}, candidate_id)
         return hashes
+
+    def step_spec(self, structure: Structure, step: Step, parent: str | None) -> dict[str, Any]:
+        """Describe one calculation of a crystal's workflow.
+
+        Args:
+            structure: The crystal.
+            step: Of `agents.verify.workflow.steps`.
+            parent: Hash of the step before it, None for the first.
+
+        Raises:
+            ValueError: The crystal cannot be standardised.
+        """
+        return calculation_spec(
+            self.backend,
+            structure,
+            self.dft,
+            kind="compound",
+            task=step.task,
+            parent=parent,
+            options=step.options,
+        )
 
     def reference_spec(self, element: str) -> dict[str, Any]:
         """Describe the calculation of an element's reference phase.
@@ -159,6 +180,7 @@ class Submission:
                 self.backend.reference(element),
                 self.dft,
                 kind="reference",
+                options=reference_options(element),
                 molecule=is_molecule(element),
                 info=reference_info(element),
             )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agents.verify.backend import DFTBackend, S
+from agents.verify.references import is_molecule
 from agents.verify.settings import VerifySettings
 from agents.verify.tasks import Kind, Task, options_of
 
@@ -86,3 +87,12 @@ def walltime(seconds: float) -> str:
 def leaves_restart_files(kind: Kind | str, task: str) -> bool:
     """Say whether other tasks may start from the files of a calculation."""
     return kind == "compound" and task == Task.STATIC
+
+
+def reference_options(element: str) -> dict[str, Any]:
+    """Return the options of an element's reference calculation: its energy, without a gap.
+
+    Of a molecule no gap is computed whatever the options say, so they stay the default ones, under
+    which molecules have been recorded.
+    """
+    return {} if is_molecule(element) else {"gap": False}

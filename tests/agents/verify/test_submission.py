@@ -13,6 +13,7 @@ from agents.verify import submission as submission_module
 from agents.verify.attempts import retry
 from agents.verify.backend import DFTBackend
 from agents.verify.collection import collect
+from agents.verify.identity import calculation_spec
 from agents.verify.launchpad import add_firework, launchpad
 from agents.verify.settings import VerifySettings
 from agents.verify.submission import Submission
@@ -98,6 +99,22 @@ def test_launchers_are_told_the_limits_of_the_campaign(
     for firework in queue.pad.fireworks.find({}):
         found = [firework["spec"][k] for k in ("ping_seconds", "lost_seconds", "max_launches")]
         assert found == [2.0, 17.0, 5]
+
+
+def test_of_an_element_the_energy_alone_is_computed(queue: Submission, add_candidate: Any) -> None:
+    hashes = queue.submit(add_candidate(rocksalt("Si", "Cl", 5.69)))
+    assert calculations.load(hashes["references"]["Si"]).options == {"gap": False}
+    assert calculations.load(hashes["compound"]).options == {"gap": True}
+
+
+def test_reference_recorded_with_its_gap_answers_one_without(
+    queue: Submission, backend: DFTBackend, dft: Any, add_candidate: Any
+) -> None:
+    phase = backend.reference("Si")
+    with_gap = calculation_spec(backend, phase, dft, kind="reference", options={"gap": True})
+    recorded = queue.queue(with_gap)
+    hashes = queue.submit(add_candidate(rocksalt("Si", "Cl", 5.69)))
+    assert hashes["references"]["Si"] == recorded
 
 
 def test_references_are_shared(queue: Submission, add_candidate: Any) -> None:
