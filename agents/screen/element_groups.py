@@ -50,8 +50,9 @@ CRUSTAL_ABUNDANCE = {
 }
 """mg/kg in the continental crust of the least abundant elements (all below 1), median of reported
 values: "Abundance of elements in the Earth's crust and in the sea", CRC Handbook of Chemistry and
-Physics, section 14. Elements that nature does not hold (Tc, Pm, At, Fr, beyond U) have no value
-there."""
+Physics, section 14. Copied partly from memory and confirmed only in part: check a value near
+`SCARCE_BELOW` (In, Sb, I) before you rely on it. Elements that nature does not hold (Tc, Pm, At,
+Fr, beyond U) have no value there."""
 
 SCARCE = frozenset(e for e, ppm in CRUSTAL_ABUNDANCE.items() if ppm < SCARCE_BELOW) | (
     RADIOACTIVE - {"Th", "U"}
