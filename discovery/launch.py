@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from db.documents import Campaign
 from db.paths import home_directory
 from discovery.config import CampaignConfig, ConfigError, differing_keys
 from discovery.loop import CampaignLoop, Tick
+from discovery.overrides import as_options
 from discovery.processes import QUEUES, Children, launcher_command, worker_command
 
 log = logging.getLogger(__name__)
@@ -39,12 +40,15 @@ class RunOptions:
         workers: Worker processes to start here; None: as many as cores; 0: none.
         max_candidates: Overrides ``budget.max_candidates``.
         max_minutes: Overrides ``budget.max_minutes``.
+        overrides: Keys of the campaign that were set on the command line and are in the checked
+            configuration already (`discovery.overrides`); recorded with a campaign that starts.
     """
 
     database_uri: str | None = None
     workers: int | None = None
     max_candidates: int | None = None
     max_minutes: float | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
 
 
 def run_campaign(
@@ -80,7 +84,7 @@ def run_campaign(
     resolve_checkpoint(config.generator)
     with connect(options.database_uri) as session:
         on_start()
-        record = _create_or_continue(config)
+        record = _create_or_continue(config, options.overrides)
         server = session.describe()
         announce(f"database: {server['server']} MongoDB {server['version']} at {server['address']}")
         for line in describe(record.resolved):
@@ -92,26 +96,41 @@ def run_campaign(
         return status(config.name)
 
 
-def _create_or_continue(config: CampaignConfig) -> Campaign:
+def _create_or_continue(
+    config: CampaignConfig, overrides: Mapping[str, Any] | None = None
+) -> Campaign:
     from discovery.resolution import resolve
 
     try:
         record = campaigns.load(config.name)
     except campaigns.UnknownCampaign:
+        resolved = resolve(config) | {"overrides": dict(overrides or {})}
         return campaigns.create(
-            config.name, config=config.record(), resolved=resolve(config), seed=config.seed
+            config.name, config=config.record(), resolved=resolved, seed=config.seed
         )
+    _refuse_conflicts(record, config)
+    return record
+
+
+def _refuse_conflicts(record: Campaign, config: CampaignConfig) -> None:
+    """Refuse to continue a campaign with other values of what decides about its candidates."""
     changed = [
         key
         for key in differing_keys(_completed(record.config), config.record())
         if not key.startswith(EXTENDABLE)
     ]
-    if changed:
-        raise ConfigError(
-            f"campaign {config.name} was started with other values of {', '.join(changed)}: "
-            "restore them, or give the file another name: key to start a new campaign"
-        )
-    return record
+    if not changed:
+        return
+    set_before = {
+        key: value
+        for key, value in record.resolved.get("overrides", {}).items()
+        if any(f"{one}.".startswith(f"{key}.") or key.startswith(f"{one}.") for one in changed)
+    }
+    repeat = f"repeat {as_options(set_before)}" if set_before else "restore them"
+    raise ConfigError(
+        f"campaign {config.name} was started with other values of {', '.join(changed)}: {repeat}, "
+        "or start a new campaign under another name (name: in the file, or --set name=...)"
+    )
 
 
 def _completed(recorded: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from agents.follow_up.settings import FollowUpSettings
 from agents.relax.hull_settings import HullSettings
 from discovery.config import CampaignConfig
+from discovery.overrides import as_options
 from discovery.structure_files import read_bases
 
 #: What `hull.reference: auto` looks for.
@@ -204,6 +205,8 @@ def describe(resolved: dict[str, Any]) -> list[str]:
         f"generator: {generator['name']} {generator['version']}",
         f"potential: {potential['level']} on {potential['device']}",
     ]
+    if overrides := resolved.get("overrides"):
+        lines.insert(0, f"set on the command line: {as_options(overrides)}")
     for base in resolved.get("bases", []):
         decoded = "another crystal" if base["rms"] is None else f"it again, rms {base['rms']:.3f}"
         lines.append(f"base: {base['formula']} of {base['id']}; its codes decode to {decoded}")

@@ -37,21 +37,34 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Worker processes to start here; default: one a core.")
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any key of the campaign, for instance verify.preset=fast; repeatable.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Start a campaign, or continue it.
 
     Example: `discovery run --campaign quickstart`
+
+    What `--set` changes is checked like a file, recorded, and has to be repeated to continue:
+    `discovery run --campaign photovoltaic-3d --max-minutes 30 --set verify.preset=fast`
     """
     from rich.console import Console
 
     from discovery.config import load_campaign
     from discovery.launch import RunOptions, log_folder, run_campaign
+    from discovery.overrides import apply_overrides, parse_overrides
     from discovery.view import LiveView, print_summary
 
-    config = load_campaign(campaign)
+    overrides = parse_overrides(set_ or [])
+    config = apply_overrides(load_campaign(campaign), overrides)
     console = Console(stderr=True)
-    options = RunOptions(db, workers, max_candidates, max_minutes)
+    options = RunOptions(db, workers, max_candidates, max_minutes, overrides)
     console.print(f"campaign [bold]{config.name}[/bold]: {config.description}", soft_wrap=True)
 
     def announce(line: str) -> None:
