@@ -6,6 +6,7 @@ Written by `db.reference_structures` and `db.reference_energies`.
 from __future__ import annotations
 
 from mongoengine import (
+    BinaryField,
     BooleanField,
     DateTimeField,
     DictField,
@@ -25,7 +26,9 @@ class ReferenceCollection(Record):
     version = StringField()
     source = StringField()
     complete = BooleanField(default=False)
-    files = DictField()  # name without dots: {file, sha256, rows, read, bad, complete}
+    fingerprint_version = StringField()  # of all its crystals, set when all have it
+    retrieved = StringField()  # when and from where, if `discovery data fetch` brought it
+    files = DictField()  # name without dots: {file, sha256, role, read, bad, n_bad, complete, ...}
     updated_at = DateTimeField()
 
     meta = {"collection": "reference_collections"}
@@ -44,6 +47,12 @@ class ReferenceStructure(Record):
     structure = DictField()
     source = StringField(null=True)
     checksum = StringField()  # of the structure
+    role = StringField()  # train, val, test or known
+    fingerprint = BinaryField()  # little-endian float32, as agents.screen.duplicates_fingerprint
+    fingerprint_version = StringField()
+    properties = DictField()  # what else the table says of it, under its names
+    file = StringField()  # the table it was read from
+    row = IntField()  # and its place there, from 1
 
     meta = {
         "collection": "reference_structures",

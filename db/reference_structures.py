@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import bson
+from bson.raw_bson import RawBSONDocument
 from pymongo import ReplaceOne
+from pymongo.errors import BulkWriteError
 
 from db.connection import current_database
 from db.events import server_time
@@ -21,8 +25,37 @@ AT_ONCE = 1000
 BAD_ROWS_KEPT = 100
 
 
+#: What the server says when an id is taken.
+DUPLICATE_KEY = 11000
+
+
 class UnknownCollection(ValueError):
     """There is no reference collection of this name, or it is not complete."""
+
+
+class OutdatedCollection(UnknownCollection):
+    """A collection was imported by an older version and lacks what is asked for now."""
+
+
+@dataclass(frozen=True)
+class KnownRecord:
+    """A known crystal, as it is compared with others.
+
+    Attributes:
+        id: Its id in the collection.
+        formula: pymatgen's reduced formula.
+        role: ``train``, ``val`` or ``test`` of a data set, else ``known``.
+        structure: For `db.crystals.record_to_structure`.
+        fingerprint: Little-endian float32.
+        fingerprint_version: Name of its definition.
+    """
+
+    id: str
+    formula: str
+    role: str
+    structure: dict[str, Any]
+    fingerprint: bytes
+    fingerprint_version: str
 
 
 def key(collection: str, identifier: str) -> str:
@@ -30,30 +63,114 @@ def key(collection: str, identifier: str) -> str:
     return f"{collection}:{identifier}"
 
 
-@idempotent
-def put(collection: str, crystals: Sequence[dict[str, Any]]) -> None:
-    """Store crystals; one that is there already is replaced, so repeating does no harm.
+def encode(collection: str, crystal: Mapping[str, Any]) -> bytes:
+    """Check a crystal and write it as it is stored; needs no connection.
 
     Args:
         collection: Name of the collection.
-        crystals: Each with ``reference_id`` (its id in the collection), ``formula``,
-            ``chemical_system``, ``elements``, ``n_atoms``, ``structure``
-            (`db.crystals.structure_to_record`), ``checksum``, and ``source``.
+        crystal: ``reference_id`` (its id in the collection), ``formula``, ``chemical_system``,
+            ``elements``, ``n_atoms``, ``structure`` (`db.crystals.structure_to_record`) and
+            ``checksum``; optional ``source``, ``role``, ``properties``, ``fingerprint`` (bytes)
+            with ``fingerprint_version``, and ``file`` with ``row``, where it was read.
+
+    Returns:
+        The document, for `store`.
 
     Raises:
         ValueError: A field is missing or not plain JSON.
     """
-    changes = []
-    for crystal in crystals:
-        if missing := sorted(REQUIRED - set(crystal)):
-            raise ValueError(
-                f"the crystal {crystal.get('reference_id')!r} lacks {', '.join(missing)}"
-            )
-        name = key(collection, crystal["reference_id"])
-        document = {"_id": name, "collection": collection, **plain(crystal, "crystal")}
-        changes.append(ReplaceOne({"_id": name}, document, upsert=True))
-    if changes:
-        current_database()["reference_structures"].bulk_write(changes, ordered=False)
+    if missing := sorted(REQUIRED - set(crystal)):
+        raise ValueError(f"the crystal {crystal.get('reference_id')!r} lacks {', '.join(missing)}")
+    fields = dict(crystal)
+    binary = {"fingerprint": fields.pop("fingerprint")} if "fingerprint" in fields else {}
+    name = key(collection, crystal["reference_id"])
+    return bson.encode(
+        {"_id": name, "collection": collection, **plain(fields, "crystal"), **binary}
+    )
+
+
+@idempotent
+def store(documents: Sequence[bytes]) -> dict[str, tuple[str | None, int | None]]:
+    """Store crystals; one of the same id from the same place is replaced.
+
+    Repeating does no harm: the place is ``file`` and ``row``. A crystal without a place replaces
+    whatever has its id, and one that was stored without a place is replaced by any.
+
+    Args:
+        documents: As `encode` wrote them.
+
+    Returns:
+        The ids that were not stored because a crystal from another place has them, with that place.
+    """
+    raw = [RawBSONDocument(document) for document in documents]
+    if not raw:
+        return {}
+    changes = [ReplaceOne[Any](_replaceable(one), one, upsert=True) for one in raw]
+    crystals = current_database()["reference_structures"]
+    try:
+        crystals.bulk_write(changes, ordered=False)
+        return {}
+    except BulkWriteError as error:
+        failures = error.details["writeErrors"]
+        if any(one["code"] != DUPLICATE_KEY for one in failures):
+            raise
+    refused = {raw[one["index"]]["_id"]: raw[one["index"]] for one in failures}
+    shown = {"reference_id": 1, "file": 1, "row": 1}
+    there = crystals.find({"_id": {"$in": list(refused)}}, shown)
+    return {
+        one["reference_id"]: place
+        for one in there
+        # The same place: somebody imports the same file at the same time.
+        if (place := _place(one)) != _place(refused[one["_id"]])
+    }
+
+
+def _replaceable(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Select the crystal that a document may replace."""
+    chosen: dict[str, Any] = {"_id": document["_id"]}
+    if "file" in document:
+        chosen |= {name: {"$in": [document[name], None]} for name in ("file", "row")}
+    return chosen
+
+
+def _place(document: Mapping[str, Any]) -> tuple[str | None, int | None]:
+    return document.get("file"), document.get("row")
+
+
+def put(collection: str, crystals: Sequence[Mapping[str, Any]]) -> None:
+    """Store crystals; one that is there already is replaced, so repeating does no harm.
+
+    Args:
+        collection: Name of the collection.
+        crystals: See `encode`, without a place.
+
+    Raises:
+        ValueError: A field is missing or not plain JSON.
+    """
+    store([encode(collection, crystal) for crystal in crystals])
+
+
+@idempotent
+def note(collection: str, **fields: Any) -> None:
+    """Store fields of a collection itself: ``version``, ``source``, ``complete``, ..."""
+    changed = {**plain(fields, "collection"), "updated_at": server_time()}
+    current_database()["reference_collections"].update_one(
+        {"_id": collection}, {"$set": changed}, upsert=True
+    )
+
+
+@idempotent
+def forget(collection: str) -> None:
+    """Remove a collection whose import was never finished, with its crystals.
+
+    Raises:
+        ValueError: It is complete, and others may refer to its crystals.
+    """
+    collections = current_database()["reference_collections"]
+    if collections.find_one({"_id": collection, "complete": True}):
+        raise ValueError(f"the reference collection {collection} is complete: it is kept")
+    current_database()["reference_structures"].delete_many({"collection": collection})
+    collections.delete_one({"_id": collection, "complete": {"$ne": True}})
 
 
 @idempotent
@@ -63,8 +180,9 @@ def note_file(collection: str, file: str, values: dict[str, Any], **fields: Any)
     Args:
         collection: Name of the collection.
         file: Name of the file.
-        values: ``sha256``, ``read`` (rows), ``stored``, ``bad`` (a list), ``complete``.
-        fields: Fields of the collection itself: ``version``, ``source``, ``complete``.
+        values: ``sha256``, ``role``, ``read`` (rows), ``bad`` (a list) and ``n_bad``,
+            ``fingerprint_version``, ``complete``.
+        fields: Fields of the collection itself: ``version``, ``source``, ``complete``, ...
     """
     changed = {
         **plain(fields, "collection"),
@@ -117,6 +235,44 @@ def of_systems(collection: str, chemical_systems: Sequence[str]) -> list[tuple[s
     return sorted((one["reference_id"], one["formula"], one["n_atoms"]) for one in found)
 
 
+def of_formulas(
+    collection: str,
+    formulas: Sequence[str],
+    roles: Collection[str] | None = None,
+    *,
+    fingerprint_version: str | None = None,
+) -> list[KnownRecord]:
+    """Return the crystals with reduced formulas, ordered by formula and id.
+
+    Args:
+        collection: Name of the collection.
+        formulas: Reduced formulas (pymatgen's).
+        roles: Roles that count; None: all.
+        fingerprint_version: Definition that all fingerprints must have; None: any.
+
+    Raises:
+        OutdatedCollection: A crystal has no role or fingerprint, or one of another definition.
+    """
+    shown = {"_id": 0, "reference_id": 1, "formula": 1, "structure": 1, "role": 1} | {
+        "fingerprint": 1,
+        "fingerprint_version": 1,
+    }
+    found = []
+    for one in _in_chunks(collection, "formula", formulas, shown):
+        role, version = one.get("role"), one.get("fingerprint_version")
+        if role is None or version is None or (fingerprint_version or version) != version:
+            raise OutdatedCollection(
+                f"the crystal {one['reference_id']} of the reference collection {collection} has "
+                f"the role {role} and the fingerprint {version}, as an older version imported it: "
+                f"`discovery data import {collection}` (or its file, with --name {collection}) "
+                "brings it up to date"
+            )
+        if roles is None or role in roles:
+            record = KnownRecord(id=one.pop("reference_id"), **one)
+            found.append(record)
+    return sorted(found, key=lambda one: (one.formula, one.id))
+
+
 def structures(collection: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return crystal records by id; those that are not there are left out."""
     shown = {"_id": 0, "reference_id": 1, "structure": 1}
@@ -147,6 +303,8 @@ def _described(document: dict[str, Any]) -> dict[str, Any]:
         "version": document.get("version"),
         "source": document.get("source"),
         "complete": bool(document.get("complete")),
+        "fingerprint_version": document.get("fingerprint_version"),
+        "retrieved": document.get("retrieved"),
         "checksum": "-".join(one["sha256"][:12] for one in files),
         "n": current_database()["reference_structures"].count_documents({"collection": name}),
         "files": files,

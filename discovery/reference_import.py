@@ -1,23 +1,34 @@
-"""Importing reference collections: from tables of the data folder into the database."""
+"""Importing reference collections: from tables of the data folder, or a file, into the database."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from agents.screen.duplicates_fingerprint import VERSION as FINGERPRINT_VERSION
 from db import reference_structures
+from discovery.processes import die_with_parent
+from discovery.reference_files import Rows, UnreadableFile, open_rows
+from discovery.reference_rows import BadRow, Batch, BatchResult, read_batch
+from discovery.reference_sources import ROLES, SOURCES, Located, locate
 
-#: Rows between two writes; what a kill can cost at most.
+#: Rows between two writes; what a kill can cost at most, once for each process.
 BATCH = 500
-COLUMNS = ("material_id", "formula", "structure")
+#: Batches that wait for each process.
+AHEAD = 3
+#: Compressed bytes above which starting processes pays.
+LARGE = 500_000
+PROCESSES = min(2, os.cpu_count() or 1)
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -28,42 +39,27 @@ class ImportRefused(ValueError):
 
 
 @dataclass(frozen=True)
-class Source:
-    """A collection that is known by name.
+class ImportProgress:
+    """How far an import is.
 
     Attributes:
-        files: Its tables in the data folder.
-        version: Version of the collection.
-        source: Where it comes from, with licence and citation.
+        collection: The collection.
+        file: The table that is being read.
+        rows: Rows of it that were read, now and before.
+        fraction: Part of all tables that was read, 0 to 1.
+        rows_per_second: Rows read now, of all tables, per second.
+        seconds_left: Estimate from the bytes read now; None before anything was.
     """
 
-    files: tuple[str, ...]
-    version: str
-    source: str
+    collection: str
+    file: str
+    rows: int
+    fraction: float
+    rows_per_second: float
+    seconds_left: float | None
 
 
-SOURCES: dict[str, Source] = {
-    "mp": Source(
-        files=("mp_ref2025_le20.csv.gz", "mp_ref2025_gt20.csv.gz"),
-        version="v2025.02.12 without GNoME",
-        source="Materials Project, CC BY 4.0, doi 10.1063/1.4812323",
-    ),
-}
-
-
-@dataclass(frozen=True)
-class BadRow:
-    """A row that was left out.
-
-    Attributes:
-        row: Its number, from 1 for the first below the heading.
-        id: Its id, as far as it has one.
-        reason: What is wrong with it.
-    """
-
-    row: int
-    id: str
-    reason: str
+Progress = Callable[[ImportProgress], None]
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,8 @@ class ImportReport:
         name: The collection.
         read: Rows read now.
         skipped: Rows that an earlier import had read.
-        bad: Rows left out, of all imports of these files.
+        bad: Rows left out, of all imports of these files; the first ones of each file.
+        n_bad: How many were left out.
         n: Crystals in the collection.
     """
 
@@ -82,211 +79,247 @@ class ImportReport:
     read: int
     skipped: int
     bad: tuple[BadRow, ...]
+    n_bad: int
     n: int
 
 
-def known_sources() -> list[dict[str, Any]]:
-    """List the collections known by name, and whether their tables are found."""
-    from agents.paths import MissingFile, data_path
+def ensure_imported(
+    name: str, progress: Progress = lambda progress: None, *, processes: int = PROCESSES
+) -> dict[str, Any]:
+    """Return a collection with all its fingerprints; a known one is imported on first use.
 
-    listed = []
-    for name, source in SOURCES.items():
-        try:
-            found = [str(data_path(file)) for file in source.files]
-            note = f"found in {Path(found[0]).parent}"
-        except MissingFile as error:
-            found, note = [], str(error)
-        listed.append({"name": name, "version": source.version, "files": found, "note": note})
-    return listed
+    Args:
+        name: A known name (`SOURCES`), or that of a collection in the database.
+        progress: Told how far the import is, after every batch.
+        processes: Processes that read.
+
+    Returns:
+        `db.reference_structures.load`.
+
+    Raises:
+        UnknownCollection: It is neither known nor imported, or was imported from a person's own
+            file by an older version.
+        MissingFile: A table of a known collection is in no searched folder.
+    """
+    if name not in SOURCES:
+        found = reference_structures.load(name)
+        if found["fingerprint_version"] != FINGERPRINT_VERSION:
+            files = ", ".join(one["file"] for one in found["files"])
+            raise reference_structures.OutdatedCollection(
+                f"the reference collection {name} was imported by an older version: import "
+                f"{files} again with --name {name}"
+            )
+        return found
+    known = {one["name"]: one for one in reference_structures.collections()}.get(name)
+    if (
+        known is None
+        or not known["complete"]
+        or known["fingerprint_version"] != FINGERPRINT_VERSION
+    ):
+        import_reference(name, progress=progress, processes=processes)
+    return reference_structures.load(name)
 
 
 def import_reference(
     name_or_file: str,
     *,
     name: str | None = None,
-    progress: Callable[[str, int], None] = lambda file, rows: None,
+    role: str = "known",
+    progress: Progress = lambda progress: None,
+    processes: int = PROCESSES,
 ) -> ImportReport:
     """Import a collection; repeated or continued after a kill, it stores every crystal once.
 
+    What an older version imported is brought up to date: the same crystals, with what they lack.
+
     Args:
-        name_or_file: A known name (``mp``), or a ``csv.gz`` in the layout of the data folder, with
-            the columns ``material_id``, ``formula`` and ``structure``.
+        name_or_file: A known name (`SOURCES`), or a file or folder (`discovery.reference_files`).
         name: Name of the collection; default: the known name or the file's.
-        progress: Told the file and the number of its rows read so far, after every batch.
+        role: Role of a file's crystals (`ROLES`); known collections have their own.
+        progress: Told how far it is, after every batch.
+        processes: Processes that read; the result does not depend on it.
 
     Returns:
         What was done.
 
     Raises:
-        ImportRefused: There is no such name or file, or the collection was made from other files.
+        ImportRefused: There is no such name or file, it cannot be read, or the collection was made
+            from other files.
         MissingFile: A table of a known collection is in no searched folder (`agents.paths`).
     """
-    from agents.paths import data_path
-
+    if role not in ROLES:
+        raise ImportRefused(f"{role!r} is not a role: use one of {', '.join(ROLES)}")
     if name_or_file in SOURCES:
-        source = SOURCES[name_or_file]
-        paths = [data_path(file) for file in source.files]
-        chosen, version, origin = name or name_or_file, source.version, source.source
-    elif Path(name_or_file).is_file():
-        paths = [Path(name_or_file)]
-        chosen = name or paths[0].name.removesuffix(".csv.gz").lower()
-        version, origin = "", paths[0].name
+        chosen, located = name or name_or_file, locate(name_or_file)
+    elif Path(name_or_file).exists():
+        path = Path(name_or_file)
+        chosen = name or re.sub(r"(\.[a-z]+(\.gz)?)?$", "", path.resolve().name.lower())
+        located = Located(((path, role),), "", path.resolve().name)
     else:
         raise ImportRefused(
             f"there is no reference collection or file {name_or_file!r}: known are "
-            f"{', '.join(SOURCES)}, or give the path of a csv.gz"
+            f"{', '.join(SOURCES)}, or give the path of a file or folder"
         )
     if not NAME.fullmatch(chosen):
         raise ImportRefused(f"{chosen!r} is not a name of a collection: use a-z, 0-9, . _ and -")
-    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-    _refuse_other_files(chosen, digests)
-    version = version or f"sha256 {next(iter(digests.values()))[:12]}"
-    read = skipped = 0
-    bad: list[BadRow] = []
-    for path in paths:
-        before, now, wrong = _import_file(
-            chosen, path, digests[path.name], progress, version=version, source=origin
-        )
-        skipped, read, bad = skipped + before, read + now, [*bad, *wrong]
-    _finish(chosen, paths[-1].name)
-    return ImportReport(chosen, read, skipped, tuple(bad), reference_structures.load(chosen)["n"])
-
-
-def _refuse_other_files(name: str, digests: Mapping[str, str]) -> None:
-    known = {one["name"]: one for one in reference_structures.collections()}.get(name)
-    before = {one["file"]: one["sha256"] for one in (known or {"files": []})["files"]}
-    other = [file for file, digest in before.items() if digests.get(file) != digest]
-    if other:
-        raise ImportRefused(
-            f"the collection {name} was made from another {', '.join(other)}, and energies were "
-            "computed for its crystals: import this one under another name with --name"
-        )
-
-
-def _finish(name: str, file: str) -> None:
-    done = reference_structures.progress(name, file)
-    assert done is not None  # it was imported
-    reference_structures.note_file(name, file, done, complete=True)
-
-
-def _import_file(
-    name: str,
-    path: Path,
-    digest: str,
-    progress: Callable[[str, int], None],
-    **fields: str,
-) -> tuple[int, int, list[BadRow]]:
-    """Import what is missing of one file; return rows skipped, rows read, and bad ones."""
-    from agents.tables import read_rows
-
-    before = reference_structures.progress(name, path.name) or {}
-    start, bad = int(before.get("read", 0)), [BadRow(**one) for one in before.get("bad", [])]
-    if before.get("complete"):
-        return start, 0, bad
-    rows = read_rows(path)
     try:
-        first = next(rows, {})
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ImportRefused(f"{path} is not a csv.gz file: {error}") from error
-    if missing := [column for column in COLUMNS if column not in first]:
-        raise ImportRefused(f"{path} lacks the columns {', '.join(missing)}")
-    count = start
-    numbered = enumerate(_chain(first, rows), start=1)
-    for batch in _batches(islice(numbered, start, None)):
-        crystals = []
-        for number, row in batch:
-            try:
-                crystals.append(_crystal(row))
-            except (ValueError, KeyError, TypeError) as error:
-                bad.append(BadRow(number, str(row.get("material_id")), str(error)))
-        reference_structures.put(name, crystals)
-        count += len(batch)
-        _note(name, path, digest, count, bad, complete=False, fields=fields)
-        progress(path.name, count)
-    _note(name, path, digest, count, bad, complete=True, fields=fields)
-    return start, count - start, bad
+        tables = [open_rows(path) for path, _ in located.tables]
+    except (OSError, ValueError) as error:
+        raise ImportRefused(str(error)) from error
+    run = _Import(chosen, located, tables, progress, processes)
+    run.refuse_other_files()
+    for rows, (_, role) in zip(tables, located.tables, strict=True):
+        run.import_file(rows, role)
+    return run.finish()
 
 
-def _note(
-    name: str,
-    path: Path,
-    digest: str,
-    read: int,
-    bad: Sequence[BadRow],
-    *,
-    complete: bool,
-    fields: Mapping[str, str],
-) -> None:
-    kept = [vars(one) for one in bad[: reference_structures.BAD_ROWS_KEPT]]
-    values = {"sha256": digest, "read": read, "bad": kept, "n_bad": len(bad), "complete": complete}
-    reference_structures.note_file(name, path.name, values, **fields)
+@dataclass
+class _Import:
+    """One running import."""
+
+    name: str
+    located: Located
+    tables: list[Rows]
+    progress: Progress
+    processes: int
+    read: int = 0
+    skipped: int = 0
+    n_bad: int = 0
+    bad: list[BadRow] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+    passed: int = 0  # bytes of the tables before the one being read
+    began_at: int = 0  # bytes of all tables that an earlier import had read
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Fields of the collection."""
+        version = self.located.version or f"sha256 {self.tables[0].sha256[:12]}"
+        fields = {"version": version, "source": self.located.source}
+        return fields | ({"retrieved": self.located.retrieved} if self.located.retrieved else {})
+
+    def refuse_other_files(self) -> None:
+        """Refuse tables that are not those the collection was made from.
+
+        An import that was never finished may be begun anew with other ones: nothing was computed
+        for its crystals.
+        """
+        known = {one["name"]: one for one in reference_structures.collections()}.get(self.name)
+        if known is None:
+            return
+        digests = {rows.name: rows.sha256 for rows in self.tables}
+        other = [one["file"] for one in known["files"] if digests.get(one["file"]) != one["sha256"]]
+        if other and not known["complete"]:
+            reference_structures.forget(self.name)
+        elif other:
+            raise ImportRefused(
+                f"the collection {self.name} was made from another {', '.join(other)}, and "
+                "energies may have been computed for its crystals: import this one under another "
+                "name with --name"
+            )
+
+    def import_file(self, rows: Rows, role: str) -> None:
+        """Import what is missing of one table."""
+        before = reference_structures.progress(self.name, rows.name) or {}
+        if before.get("fingerprint_version") != FINGERPRINT_VERSION:
+            before = {}  # never begun, or imported by an older version
+        count, n_bad = int(before.get("read", 0)), int(before.get("n_bad", 0))
+        bad = [BadRow(**one) for one in before.get("bad", [])]
+        self.skipped += count
+        if before.get("complete"):
+            self.began_at += rows.size
+        else:
+            processes = self.processes if rows.size > LARGE else 1
+            for result in _read_all(self._batches(rows, role, count), processes):
+                wrong = [*result.bad, *_store(result)]
+                bad, n_bad = (
+                    [*bad, *wrong][: reference_structures.BAD_ROWS_KEPT],
+                    n_bad + len(wrong),
+                )
+                count += result.n
+                self.read += result.n
+                self._note(rows, role, count, bad, n_bad, complete=False)
+                self.progress(self._state(rows.name, count, result.batch.position))
+            self._note(rows, role, count, bad, n_bad, complete=True)
+        self.passed += rows.size
+        self.bad += bad
+        self.n_bad += n_bad
+
+    def finish(self) -> ImportReport:
+        """Declare the collection complete."""
+        reference_structures.note(
+            self.name, complete=True, fingerprint_version=FINGERPRINT_VERSION, **self.fields
+        )
+        n = reference_structures.load(self.name)["n"]
+        return ImportReport(self.name, self.read, self.skipped, tuple(self.bad), self.n_bad, n)
+
+    def _batches(self, rows: Rows, role: str, start: int) -> Iterator[Batch]:
+        """Cut what is missing of a table into batches.
+
+        Raises:
+            ImportRefused: It cannot be read to its end.
+        """
+        left = iter(rows)
+        try:
+            next(islice(left, start, start), None)
+            self.began_at += rows.position
+            while chosen := tuple(islice(left, BATCH)):
+                yield Batch(self.name, rows.name, role, chosen, rows.position)
+        except UnreadableFile as error:
+            raise ImportRefused(f"{error}; import it again when it is whole") from error
+
+    def _note(
+        self, rows: Rows, role: str, read: int, bad: list[BadRow], n_bad: int, *, complete: bool
+    ) -> None:
+        values = {
+            **{"sha256": rows.sha256, "role": role, "read": read},
+            **{"bad": [vars(one) for one in bad], "n_bad": n_bad},
+            **{"complete": complete, "fingerprint_version": FINGERPRINT_VERSION},
+        }
+        reference_structures.note_file(self.name, rows.name, values, **self.fields)
+
+    def _state(self, file: str, rows: int, position: int) -> ImportProgress:
+        seconds = max(time.monotonic() - self.started, 1e-9)
+        total = max(sum(one.size for one in self.tables), 1)
+        there = self.passed + position
+        now = there - self.began_at
+        return ImportProgress(
+            collection=self.name,
+            file=file,
+            rows=rows,
+            fraction=min(there / total, 1.0),
+            rows_per_second=self.read / seconds,
+            seconds_left=(total - there) * seconds / now if now > 0 else None,
+        )
 
 
-def _chain(first: dict[str, str], rest: Iterator[dict[str, str]]) -> Iterator[dict[str, str]]:
-    yield first
-    yield from rest
+def _store(result: BatchResult) -> list[BadRow]:
+    """Store crystals; return those whose id another row has."""
+    refused = reference_structures.store([document for _, document in result.crystals.values()])
+    return [
+        BadRow(result.crystals[name][0], name, f"row {row} of {file} has the same id")
+        for name, (file, row) in refused.items()
+    ]
 
 
-def _batches(
-    rows: Iterator[tuple[int, dict[str, str]]],
-) -> Iterator[list[tuple[int, dict[str, str]]]]:
-    while batch := list(islice(rows, BATCH)):
-        yield batch
+def _read_all(batches: Iterable[Batch], processes: int) -> Iterator[BatchResult]:
+    """Read batches, in their order."""
+    if processes == 1:
+        yield from map(read_batch, batches)
+        return
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start_reader) as pool:
+        try:
+            waiting: deque[Future[BatchResult]] = deque()
+            for batch in batches:
+                waiting.append(pool.submit(read_batch, batch))
+                if len(waiting) > AHEAD * processes:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _crystal(row: Mapping[str, str]) -> dict[str, Any]:
-    """Read one row as the fields of a stored crystal.
-
-    Raises:
-        ValueError: It is no crystal.
-    """
-    from pymatgen.core import Lattice
-
-    if not row["material_id"]:
-        raise ValueError("it has no material_id")
-    record = json.loads(row["structure"])
-    species, positions = record["species"], record["frac"]
-    if not species or len(species) != len(positions):
-        raise ValueError(f"{len(species)} species, but {len(positions)} positions")
-    numbers = [*record["cell"], *(x for position in positions for x in position)]
-    if len(numbers) != 6 + 3 * len(species) or not all(map(math.isfinite, numbers)):
-        raise ValueError("cell or positions are not finite numbers")
-    lattice = Lattice.from_parameters(*record["cell"])
-    if not lattice.volume > 0:
-        raise ValueError(f"the cell {record['cell']} has no volume")
-    formula, elements = _formula(tuple(sorted(species)))
-    if _formula_of(row["formula"]) != formula:
-        raise ValueError(f"the formula is {row['formula']}, but the crystal is {formula}")
-    return {
-        "reference_id": row["material_id"],
-        "formula": formula,
-        "chemical_system": "-".join(elements),
-        "elements": list(elements),
-        "n_atoms": len(species),
-        "structure": {
-            "lattice": lattice.matrix.tolist(),
-            "species": species,
-            "frac_coords": positions,
-        },
-        "source": row.get("source") or None,
-        "checksum": hashlib.sha256(row["structure"].encode()).hexdigest()[:16],
-    }
-
-
-@lru_cache(maxsize=4096)
-def _formula(species: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    from pymatgen.core import Composition, Element
-
-    elements = sorted(set(species))
-    for symbol in elements:
-        if not Element.is_valid_symbol(symbol):
-            raise ValueError(f"{symbol!r} is not an element")
-    amounts = {symbol: species.count(symbol) for symbol in elements}
-    return Composition(amounts).reduced_formula, tuple(elements)
-
-
-@lru_cache(maxsize=4096)
-def _formula_of(text: str) -> str:
-    from pymatgen.core import Composition
-
-    return str(Composition(text).reduced_formula)
+def _start_reader() -> None:
+    """Prepare a process that reads: it ends with its parent, which alone hears Ctrl-C."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

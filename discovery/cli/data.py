@@ -28,7 +28,7 @@ def list_data(db: Database = None, json: Json = False) -> None:
     """
     from db import reference_structures
     from db.connection import DatabaseUnavailable, connect
-    from discovery.reference_import import known_sources
+    from discovery.reference_sources import known_sources
 
     try:
         with connect(db, create=False):
@@ -62,11 +62,11 @@ def import_data(
     Example: `discovery data import mp`
     """
     from db.connection import connect
-    from discovery.reference_import import import_reference
+    from discovery.reference_import import ImportProgress, import_reference
 
-    def tell(file: str, rows: int) -> None:
-        if rows % 5000 < 500:
-            print_progress(f"{file}: {rows} rows")
+    def tell(progress: ImportProgress) -> None:
+        if progress.rows % 5000 < 500:
+            print_progress(f"{progress.file}: {progress.rows} rows")
 
     with connect(db):
         report = import_reference(name, name=as_name, progress=tell)
@@ -75,7 +75,7 @@ def import_data(
         return
     print(
         f"{report.name}: {report.n} crystals; {report.read} rows read, {report.skipped} read "
-        f"before, {len(report.bad)} left out"
+        f"before, {report.n_bad} left out"
     )
     for one in report.bad[:SHOWN]:
         print_progress(f"  row {one.row} ({one.id}): {one.reason}")

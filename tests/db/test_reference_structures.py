@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from db import reference_structures
 from db.connection import Session
 from db.plain import NotPlain
-from db.reference_structures import UnknownCollection
+from db.reference_structures import OutdatedCollection, UnknownCollection
 
 
 def crystal(identifier: str, elements: tuple[str, ...] = ("Cl", "Na")) -> dict[str, Any]:
@@ -76,3 +77,58 @@ def test_every_question_has_an_index(database: Session, chosen: dict[str, Any]) 
     found = database.database["reference_structures"].find({"collection": "mp", **chosen})
     plan = str(found.explain()["queryPlanner"]["winningPlan"])
     assert all(f"'{name}': 1" in plan for name in ("collection", *chosen))
+
+
+def full(identifier: str, **changed: Any) -> dict[str, Any]:
+    fields = {"role": "train", "fingerprint": b"\0\0\x80?", "fingerprint_version": "v-1"}
+    return {**crystal(identifier), **fields, **changed}
+
+
+def test_crystals_of_formulas_come_with_role_and_fingerprint(database: Session) -> None:
+    known = [full("b"), full("a", role="val"), full("c", formula="Na"), full("d", formula="K")]
+    reference_structures.put("mp20", known)
+    reference_structures.put("other", [full("x")])
+    found = reference_structures.of_formulas("mp20", ["Na", "ClNa", "Rb"])
+    assert [(one.id, one.formula, one.role) for one in found] == [
+        *(("a", "ClNa", "val"), ("b", "ClNa", "train"), ("c", "Na", "train")),
+    ]
+    assert struct.unpack("<f", found[0].fingerprint) == (1.0,)
+    assert found[0].structure == known[1]["structure"]
+    trained = reference_structures.of_formulas("mp20", ["ClNa"], {"train"})
+    assert [one.id for one in trained] == ["b"]
+
+
+@pytest.mark.parametrize("role", [None, "train"])
+def test_a_crystal_of_an_older_version_is_never_passed_over(
+    database: Session, role: str | None
+) -> None:
+    old = full("old", role=role)
+    if role is None:
+        del old["role"], old["fingerprint"], old["fingerprint_version"]
+    reference_structures.put("mp", [full("new", fingerprint_version="v-2"), old])
+    with pytest.raises(OutdatedCollection, match="discovery data import mp"):
+        reference_structures.of_formulas("mp", ["ClNa"], {"train"}, fingerprint_version="v-2")
+
+
+def test_one_id_of_two_places_is_stored_once_and_told(database: Session) -> None:
+    def encoded(row: int, formula: str) -> bytes:
+        fields = full("a", file="cells.csv.gz", row=row, formula=formula)
+        return reference_structures.encode("mp", fields)
+
+    reference_structures.put("mp", [crystal("a")])  # of an older version: without a place
+    assert reference_structures.store([encoded(1, "NaCl")]) == {}
+    assert reference_structures.store([encoded(1, "NaCl")]) == {}
+    assert reference_structures.store([encoded(7, "KCl")]) == {"a": ("cells.csv.gz", 1)}
+    (one,) = database.database["reference_structures"].find()
+    assert (one["formula"], one["row"]) == ("NaCl", 1)
+
+
+def test_only_what_was_never_finished_can_be_forgotten(database: Session) -> None:
+    reference_structures.put("mp", [crystal("a")])
+    reference_structures.put("other", [crystal("a")])
+    reference_structures.note("mp", complete=True)
+    with pytest.raises(ValueError, match="is complete"):
+        reference_structures.forget("mp")
+    reference_structures.forget("other")
+    left = database.database["reference_structures"].find()
+    assert [one["collection"] for one in left] == ["mp"]

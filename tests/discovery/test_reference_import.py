@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import gzip
 import json
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 from reference_phases import COLLECTION, crystal, write_table
 from typer.testing import CliRunner
 
+from agents.paths import MissingFile
+from agents.screen.duplicates_fingerprint import VERSION, fingerprint, from_bytes
 from agents.tables import parse_structure, read_rows
 from db import reference_structures
 from db.connection import Session
 from db.crystals import record_to_structure
+from db.reference_structures import OutdatedCollection
 from discovery import reference_import
 from discovery.cli import app
-from discovery.reference_import import ImportRefused, import_reference
+from discovery.reference_import import (
+    ImportProgress,
+    ImportRefused,
+    ensure_imported,
+    import_reference,
+)
+from discovery.reference_sources import SOURCES
 
 
 @pytest.fixture
@@ -60,8 +71,8 @@ def test_an_interrupted_import_continues(
 ) -> None:
     monkeypatch.setattr(reference_import, "BATCH", 3)
 
-    def interrupt(file: str, rows: int) -> None:
-        if rows == 6:
+    def interrupt(progress: ImportProgress) -> None:
+        if progress.rows == 6:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -69,7 +80,7 @@ def test_an_interrupted_import_continues(
     with pytest.raises(reference_structures.UnknownCollection, match="not finished"):
         reference_structures.load("cells")
     seen: list[int] = []
-    report = import_reference(str(table), progress=lambda file, rows: seen.append(rows))
+    report = import_reference(str(table), progress=lambda one: seen.append(one.rows))
     assert (report.n, report.read, report.skipped) == (10, 4, 6)
     assert seen == [9, 10]
     assert reference_structures.load("cells")["complete"]
@@ -109,11 +120,11 @@ def test_what_is_no_table_is_refused(database: Session, tmp_path: Path) -> None:
         import_reference("mpp")
     text = tmp_path / "text.csv.gz"
     text.write_text("material_id")
-    with pytest.raises(ImportRefused, match=r"not a csv\.gz"):
+    with pytest.raises(ImportRefused, match="damaged"):
         import_reference(str(text))
     with gzip.open(text, "wt") as stream:
         stream.write("a,b\n1,2\n")
-    with pytest.raises(ImportRefused, match="lacks the columns material_id"):
+    with pytest.raises(ImportRefused, match="lacks the columns material_id or id"):
         import_reference(str(text))
     with pytest.raises(ImportRefused, match="not a name"):
         import_reference(str(text), name="$where")
@@ -131,6 +142,90 @@ def test_the_commands(
     listed = runner.invoke(app, ["data", "list", "--db", uri, "--json"])
     report = json.loads(listed.stdout)
     assert [one["name"] for one in report["imported"]] == ["cells"]
-    assert [one["name"] for one in report["sources"]] == ["mp"]
+    assert [one["name"] for one in report["sources"]] == list(SOURCES)
     text = runner.invoke(app, ["data", "list", "--db", uri])
     assert "imported: 10 crystals" in text.stdout
+
+
+def test_a_known_collection_is_imported_on_first_use(
+    database: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISCOVERY_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(MissingFile, match="discovery data fetch perov5"):
+        ensure_imported("perov5")
+    names = iter(COLLECTION)
+    for split, n in (("train", 5), ("val", 3), ("test", 2)):
+        chosen = {name: crystal(COLLECTION[name][0], 0) for name in islice(names, n)}
+        write_table(tmp_path / f"perov5_{split}.csv.gz", chosen)
+    calls: list[ImportProgress] = []
+    found = ensure_imported("perov5", calls.append)
+    assert (found["n"], found["complete"], found["fingerprint_version"]) == (10, True, VERSION)
+    assert [(one.file, one.rows) for one in calls] == [
+        *(("perov5_train.csv.gz", 5), ("perov5_val.csv.gz", 3), ("perov5_test.csv.gz", 2)),
+    ]
+    assert (calls[-1].fraction, calls[-1].seconds_left) == (1.0, 0.0)
+    assert ensure_imported("perov5", calls.append) == found
+    assert len(calls) == 3
+    val, _ = reference_structures.of_formulas("perov5", ["NaCl3"], {"val"})
+    assert (val.id, val.fingerprint_version) == ("mp-6", VERSION)
+    expected = fingerprint(record_to_structure(val.structure))
+    np.testing.assert_allclose(from_bytes(val.fingerprint), expected, rtol=1e-6)
+
+
+def test_what_an_older_version_imported_is_brought_up_to_date(
+    database: Session, table: Path
+) -> None:
+    """Older versions stored neither place, role nor fingerprint, and no version of it."""
+    import_reference(str(table), name="mp")
+    lacking = ("role", "file", "row", "properties", "fingerprint", "fingerprint_version")
+    unset = {"$unset": dict.fromkeys(lacking, 1)}
+    database.database["reference_structures"].update_many({}, unset)
+    file = "files.cells_csv_gz"
+    unset = {f"{file}.{name}": 1 for name in ("fingerprint_version", "role", "n_bad")}
+    database.database["reference_collections"].update_one(
+        {"_id": "mp"}, {"$unset": unset | {"fingerprint_version": 1}}
+    )
+    before = reference_structures.load("mp")
+    assert len(reference_structures.of_systems("mp", ["Cl-Na"])) == 6  # hulls need no more
+    with pytest.raises(OutdatedCollection, match="discovery data import"):
+        reference_structures.of_formulas("mp", ["NaCl"])
+    report = import_reference(str(table), name="mp")
+    assert (report.n, report.read, report.skipped) == (10, 10, 0)
+    after = reference_structures.load("mp")
+    same = ("name", "version", "source", "checksum", "n")
+    assert [after[key] for key in same] == [before[key] for key in same]
+    assert len(reference_structures.of_formulas("mp", ["NaCl"])) == 3
+
+
+def test_a_repeated_id_is_reported_with_the_row_that_has_it(database: Session, table: Path) -> None:
+    rewrite(table, "mp-10,", "mp-4,")
+    for _ in range(2):
+        report = import_reference(str(table))
+        assert (report.n, report.n_bad) == (9, 1)
+        assert report.bad[0].reason == "row 4 has the same id"
+
+
+def test_numbers_of_a_table_are_kept(database: Session, data_dir: Path) -> None:
+    import_reference(str(data_dir / "c2db_val.csv.gz"), role="val")
+    stored = database.database["reference_structures"].find_one({"row": 1})
+    assert stored is not None
+    assert stored["properties"] == {
+        **{"spacegroup": 59, "spacegroup_moyo": 59, "formation_energy_per_atom": -1.394},
+        **{"band_gap": 0.0, "energy_above_hull": 0.205, "workfunction": 4.252684437918168},
+        **{"total_energy": -42.224, "dyn_stability_phonons": "low"},
+    }
+    assert (stored["source"], stored["role"]) == ("C2DB", "val")
+
+
+def test_a_collection_that_was_never_finished_can_be_begun_with_another_file(
+    database: Session, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = table.read_bytes()
+    monkeypatch.setattr(reference_import, "BATCH", 3)
+    table.write_bytes(whole[: len(whole) * 9 // 10])
+    with pytest.raises(ImportRefused, match="damaged"):
+        import_reference(str(table))
+    table.write_bytes(whole)
+    report = import_reference(str(table))
+    assert (report.n, report.read, report.bad) == (10, 10, ())

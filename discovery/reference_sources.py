@@ -1,0 +1,172 @@
+"""Reference collections that are known by name: their tables, licences and what to cite."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agents.paths import MissingFile, data_path
+
+SPLITS = ("train", "val", "test")
+ROLES = (*SPLITS, "known")
+"""What a crystal is in its collection; ``known``: the collection has no splits."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of a collection.
+
+    Attributes:
+        file: Its name in the data folder.
+        role: Role of its crystals (`ROLES`).
+    """
+
+    file: str
+    role: str = "known"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A collection that is known by name.
+
+    Attributes:
+        title: What it is.
+        version: Version of the collection, unless it was fetched.
+        licence: Of the data.
+        citation: What to cite.
+        tables: Its tables in the data folder.
+        fetched: The tables that ``discovery data fetch`` makes, where they are others.
+    """
+
+    title: str
+    version: str
+    licence: str
+    citation: str
+    tables: tuple[Table, ...]
+    fetched: tuple[Table, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, with licence and citation, as it is recorded."""
+        return f"{self.title}, {self.licence}, {self.citation}"
+
+
+def _splits(name: str) -> tuple[Table, ...]:
+    return tuple(Table(f"{name}_{split}.csv.gz", split) for split in SPLITS)
+
+
+SOURCES: dict[str, Source] = {
+    "mp": Source(
+        title="Materials Project",
+        version="v2025.02.12 without GNoME",
+        licence="CC BY 4.0",
+        citation="doi 10.1063/1.4812323",
+        tables=(Table("mp_ref2025_le20.csv.gz"), Table("mp_ref2025_gt20.csv.gz")),
+        fetched=(Table("mp_api.csv.gz"),),
+    ),
+    "mp20": Source(
+        title="MP-20",
+        version="split of CDVAE, 88 training crystals without coordinates left out",
+        licence="CC BY 4.0",
+        citation="doi 10.1063/1.4812323, arXiv 2110.06197",
+        tables=_splits("mp20"),
+    ),
+    "perov5": Source(
+        title="Perov-5",
+        version="split of CDVAE",
+        licence="see the source",
+        citation="doi 10.1039/C2EE22341D, arXiv 2110.06197",
+        tables=_splits("perov5"),
+    ),
+    "carbon24": Source(
+        title="Carbon-24",
+        version="split of CDVAE",
+        licence="see the source",
+        citation="doi 10.24435/materialscloud:2020.0026/v1, arXiv 2110.06197",
+        tables=_splits("carbon24"),
+    ),
+    "c2db": Source(
+        title="C2DB",
+        version="4,033 monolayers, split 3,533 / 250 / 250",
+        licence="licence not stated in the source",
+        citation="doi 10.1088/2053-1583/aacfc1, doi 10.1088/2053-1583/ac1059",
+        tables=_splits("c2db"),
+        fetched=(Table("c2db_jarvis.csv.gz"),),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Located:
+    """The tables of a collection on this machine.
+
+    Attributes:
+        tables: Path and role of each.
+        version: Version of the collection.
+        source: Where it comes from, with licence and citation.
+        retrieved: When and from where it was fetched; empty if it was not.
+    """
+
+    tables: tuple[tuple[Path, str], ...]
+    version: str
+    source: str
+    retrieved: str = ""
+
+
+def locate(name: str) -> Located:
+    """Find the tables of a collection: those of its list, else those that were fetched.
+
+    Raises:
+        MissingFile: A table is in no searched folder (`agents.paths`).
+    """
+    source = SOURCES[name]
+    try:
+        tables = _found(source.tables)
+    except MissingFile as error:
+        try:
+            tables = _found(source.fetched) if source.fetched else ()
+        except MissingFile:
+            tables = ()
+        if not tables:
+            raise MissingFile(f"{error}, or run `discovery data fetch {name}`") from None
+    card = fetched_card(tables[0][0])
+    if card is None:
+        return Located(tables, source.version, source.source)
+    return Located(
+        tables, card["version"], source.source, f"{card['retrieved']} from {card['address']}"
+    )
+
+
+def _found(tables: tuple[Table, ...]) -> tuple[tuple[Path, str], ...]:
+    return tuple((data_path(table.file), table.role) for table in tables)
+
+
+def card_path(table: Path) -> Path:
+    """Return where the origin of a fetched table is written."""
+    return table.with_name(table.name.removesuffix(".csv.gz") + ".fetched.json")
+
+
+def fetched_card(table: Path) -> dict[str, Any] | None:
+    """Return what ``discovery data fetch`` noted of a table, or None if it did not make it."""
+    path = card_path(table)
+    if not path.is_file():
+        return None
+    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return card
+
+
+def known_sources() -> list[dict[str, Any]]:
+    """List the collections known by name, and whether their tables are found."""
+    listed = []
+    for name, source in SOURCES.items():
+        try:
+            located = locate(name)
+        except MissingFile as error:
+            files, version, note = [], source.version, str(error)
+        else:
+            files, version = [str(path) for path, _ in located.tables], located.version
+            note = f"found in {located.tables[0][0].parent}"
+        listed.append({"name": name, "version": version, "files": files, "note": note})
+    return listed
