@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,10 @@ log = logging.getLogger(__name__)
 
 MOST_WORKERS_WOKEN = 32
 """Workers elsewhere that one hint wakes at most."""
+
+DFT_SHARE = 0.15
+"""Of a run's wall time, the most that one calculation may be estimated to take: its core is shared
+with the search, and several have to fit."""
 
 LIMITS = ("budget.", "verify.max_core_hours", "follow_up.")
 """Keys that only decide when a campaign ends, and what its hits are asked."""
@@ -183,6 +188,7 @@ def _lead(
             session,
             max_candidates=options.max_candidates,
             parallel=workers or MOST_WORKERS_WOKEN,
+            longest_dft=_longest_dft(config, minutes, workers),
         )
         stack.enter_context(interrupted_by_signals())
         with loop.leadership():
@@ -195,6 +201,13 @@ def _lead(
                 on_tick(tick)
 
             loop.run(max_seconds=minutes * 60 if minutes else None, on_tick=tick_and_watch)
+
+
+def _longest_dft(config: CampaignConfig, minutes: float | None, workers: int) -> float:
+    """Return the seconds a calculation may take; infinite where others than this run compute it."""
+    if minutes is None or not workers or not config.verify.launchers:
+        return math.inf
+    return DFT_SHARE * minutes * 60
 
 
 def _start_children(

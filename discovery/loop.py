@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LEADER_SECONDS = 60
+NEEDS_MORE_MINUTES = "dft_needs_more_minutes"
+"""Why a campaign stops of whose candidates none is left that a run so short could verify."""
 HINT_SECONDS = 3.0
 """How often the workers hear that a queue has work."""
 HINT_EXPIRES = 60.0
@@ -55,12 +57,14 @@ class Tick:
         round: Number of the round last proposed, from 1; 0 before the first.
         waiting_for: What the campaign waits for, in words.
         finished: Reason why the campaign is over, else None.
+        out_of_time: All that is left are calculations longer than this run allows.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
     round: int = 0
     waiting_for: list[str] = field(default_factory=list)
     finished: str | None = None
+    out_of_time: bool = False
 
 
 class CampaignLoop:
@@ -71,6 +75,7 @@ class CampaignLoop:
         session: The database connection.
         max_candidates: Overrides the campaign's own limit.
         parallel: Most workers woken by one hint.
+        longest_dft: Wall seconds that one DFT calculation may be estimated to take.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class CampaignLoop:
         *,
         max_candidates: int | None = None,
         parallel: int = 32,
+        longest_dft: float = math.inf,
     ) -> None:
         self.runtime = runtime
         self.session = session
@@ -94,6 +100,7 @@ class CampaignLoop:
             self.config.targets,
             self.config.seed,
             runtime.resolved["dft"],
+            longest=longest_dft,
         )
         self.follow_up = FollowUpAgent(
             self.verification, self.config.follow_up, self.config.targets, self.config.seed
@@ -128,6 +135,9 @@ class CampaignLoop:
             if tick.finished:
                 self._end("complete", tick.finished)
                 return "complete"
+            if tick.out_of_time:
+                self._end("stopped", NEEDS_MORE_MINUTES)
+                return "stopped"
             if time.monotonic() > deadline:
                 self._end("stopped", "max_minutes")
                 return "stopped"
@@ -176,7 +186,9 @@ class CampaignLoop:
         everything = last and verification.done
         learning_done = self._learn(tick, last=everything)
         if everything and learning_done and followed.done:
-            tick.finished = self._reason(tick, enough, verification)
+            tick.out_of_time = verification.out_of_time
+            if not tick.out_of_time:
+                tick.finished = self._reason(tick, enough, verification)
         return tick
 
     def _follow_up(self, tick: Tick) -> FollowUpProgress:

@@ -48,6 +48,7 @@ class Progress:
         done: Nothing more will be submitted and nothing is in flight.
         waiting_for: What it waits for, in words; empty when done.
         out_of_core_hours: Candidates are left that only the budget of core-hours keeps from DFT.
+        out_of_time: Candidates are left that only the wall time of this run keeps from DFT.
     """
 
     submitted: int
@@ -59,6 +60,7 @@ class Progress:
     done: bool
     waiting_for: str
     out_of_core_hours: bool = False
+    out_of_time: bool = False
 
 
 class VerifyAgent:
@@ -71,6 +73,8 @@ class VerifyAgent:
         windows: The campaign's targets.
         seed: The campaign's seed.
         resolved: What `agents.verify.backend.resolve_backend` decided at the campaign's start.
+        longest: Wall seconds that one calculation may be estimated to take for now: nothing is
+            chosen that this run could not finish.
 
     Raises:
         BackendUnavailable: The level of theory that was decided on cannot be computed here.
@@ -84,15 +88,20 @@ class VerifyAgent:
         windows: Sequence[Window],
         seed: int,
         resolved: dict[str, Any],
+        *,
+        longest: float = math.inf,
     ) -> None:
         self.campaign = campaign
         self.settings = settings
+        self.choosing = settings
         self.windows = tuple(windows)
         self.seed = seed
         self.enabled = resolved["name"] != "none" and settings.max_submitted > 0
         if self.enabled:
             self.backend = load_backend(resolved["name"])
             self.dft = check_recorded(self.backend, resolved)
+            if not math.isinf(longest):
+                self.choosing = settings.no_longer_than(longest * self.backend.cores)
             self.pad = launchpad(session)
             self.submission = Submission(self.pad, self.backend, self.dft, settings, campaign)
         self._estimates: dict[str, float] = {}  # a cache; estimates never change
@@ -214,11 +223,16 @@ class VerifyAgent:
         if spent:
             return Progress(**counts, done=True, waiting_for="")
         if last:
-            pool = self._pool(within)
-            possible = affordable(*pool)
-            if not affordable(*pool, self.core_time().remaining):
-                out = bool(possible)
-                return Progress(**counts, done=True, waiting_for="", out_of_core_hours=out)
+            entries, settings, costs = self._pool(within)
+            left = self.core_time().remaining
+            if not affordable(entries, settings, costs, left):
+                return Progress(
+                    **counts,
+                    done=True,
+                    waiting_for="",
+                    out_of_core_hours=bool(affordable(entries, settings, costs)),
+                    out_of_time=bool(affordable(entries, self.settings, costs, left)),
+                )
         return Progress(**counts, done=False, waiting_for="dft: screened candidates")
 
     def core_time(self) -> CoreTime:
@@ -284,7 +298,7 @@ class VerifyAgent:
         for element in self._elements_in_flight() & set(costs):
             if not math.isinf(costs[element]):
                 costs[element] = 0.0
-        return entries, self.settings, costs
+        return entries, self.choosing, costs
 
     def _elements_in_flight(self) -> set[str]:
         """Return the elements whose references a chosen candidate pays for already.

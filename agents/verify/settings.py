@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    field_validator,
+    model_validator,
+)
 
+from agents.extensions import DFT_CODES, extensions
 from agents.targets import OTHER_REFERENCES, UNITS
+
+BACKENDS = ("auto", "gpaw", "vasp", "none")
 
 _CHOICE_RULE = {
     *("acquisition", "cost_exponent", "novelty_weight", "unpredicted_probability"),
     *("error_widths", "control_share", "consensus", "ignored_levels", "max_core_hours"),
+    "max_core_seconds",
 }
 
 
@@ -23,8 +34,10 @@ class VerifySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    backend: Literal["auto", "gpaw", "vasp", "none"] = Field(
-        default="auto", description='"auto" is GPAW where it is installed; "none" verifies nothing'
+    backend: str = Field(
+        default="auto",
+        description='"auto" is GPAW where it is installed, "none" verifies nothing; "gpaw", '
+        '"vasp", or a code that an installed package brings',
     )
     preset: Literal["fast", "standard", "mp24", "mp24-pbe"] = Field(
         default="fast", description='named set of DFT settings; "mp24" and "mp24-pbe" are VASP\'s'
@@ -125,6 +138,13 @@ class VerifySettings(BaseModel):
         default=2, ge=1, description="launches of one calculation, lost ones included"
     )
 
+    @field_validator("backend")
+    @classmethod
+    def _check_backend(cls, name: str) -> str:
+        if name not in BACKENDS and name not in (brought := extensions(DFT_CODES)):
+            raise ValueError(f"there is no backend {name!r}: {', '.join((*BACKENDS, *brought))}")
+        return name
+
     @model_validator(mode="after")
     def _check_ranges(self) -> VerifySettings:
         if self.lost_seconds < 3 * self.ping_seconds:
@@ -166,3 +186,12 @@ class VerifySettings(BaseModel):
         if self.max_core_seconds is not None:
             return self.max_core_seconds
         return 0.5 * self.timeout_seconds
+
+    def no_longer_than(self, seconds: float) -> VerifySettings:
+        """Return the settings with a limit on what one calculation is estimated to take.
+
+        Args:
+            seconds: Core-seconds; a smaller limit of the settings' own stays.
+        """
+        limit = min(seconds, self.affordable_core_seconds)
+        return self.model_copy(update={"max_core_seconds": limit})

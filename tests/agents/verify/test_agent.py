@@ -282,6 +282,27 @@ def test_campaign_ends_when_its_core_hours_are_used_up(make_agent: Any, add_cand
     assert (progress.done, progress.submitted, progress.out_of_core_hours) == (True, 0, True)
 
 
+def test_a_short_run_leaves_long_calculations_to_a_longer_one(
+    make_agent: Any, add_candidate: Any, database: Session, backend: DFTBackend
+) -> None:
+    """Two atoms cost 2 s: too long for a run that allows 1.5 s."""
+    add_candidate(cubic("Na Cl", 3.0), state=State.SCREENED)
+
+    def agent(longest: float) -> VerifyAgent:
+        settings = VerifySettings(min_pool=1)
+        given = (settings, WINDOWS, 1, recorded(backend))
+        return VerifyAgent("test", database, *given, longest=longest)
+
+    make_agent()  # the backend of these tests from here on
+    progress = agent(1.5).step(last=True)
+    assert (progress.done, progress.submitted, progress.out_of_time) == (True, 0, True)
+    assert not agent(1.5).step(last=False).done  # a shorter one may come
+    progress = agent(2.5).step(last=True)
+    assert (progress.done, progress.submitted, progress.out_of_time) == (False, 1, False)
+    (chosen,) = Candidate.objects(selection__position__exists=True)
+    assert chosen.selection["rule"]["max_core_seconds"] == 2.5
+
+
 def test_calculations_of_another_campaign_are_not_paid_again(
     make_agent: Any, add_candidate: Any, database: Session
 ) -> None:
