@@ -125,6 +125,7 @@ class Candidate(Record):
     proposer = StringField(null=True)
     episode = IntField(null=True)
     generation = IntField(null=True)
+    parents = ListField(StringField())  # candidates that the proposer made it from, if it knows
     state = StringField(choices=[str(state) for state in State])
     lease = DictField(null=True)  # {owner, expires_at}
     token = IntField(default=0)  # fencing token: grows with every lease

@@ -18,7 +18,7 @@ from db.property_table import table_fields
 from db.states import State
 
 REQUIRED = ("generator_version", "codes_hash", "codes")
-DESCRIPTIVE = ("base_id", "proposer", "episode", "generation")
+DESCRIPTIVE = ("base_id", "proposer", "episode", "generation", "parents")
 DUPLICATE_KEY = 11000
 
 
@@ -37,8 +37,9 @@ def insert_proposals(campaign: str, proposals: Sequence[dict[str, Any]]) -> list
     Args:
         campaign: Name of the campaign.
         proposals: Each with ``generator_version``, ``codes_hash``, ``codes``, and optionally
-            ``base_id``, ``proposer``, ``episode``, ``generation``, ``predictions`` and result
-            fields of a decoded crystal (see `db.crystals.crystal_fields`).
+            ``base_id``, ``proposer``, ``episode``, ``generation``, ``parents`` (ids of candidates
+            whose codes it inherits in part), ``predictions`` and result fields of a decoded
+            crystal (see `db.crystals.crystal_fields`).
 
     Returns:
         The ids in the order given, repeated where proposals repeat.

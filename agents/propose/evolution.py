@@ -78,17 +78,20 @@ class EvolutionProposer(Proposer):
             if settings.local_moves
             else None
         )
+        self._ancestry: dict[CrystalCodes, tuple[str, ...]] = {}  # of the generation last drawn
 
     def _draw(self, generation: int, rng: np.random.Generator) -> list[Draft]:
         own = [result for told in self.told for result in told]
         known = [*self.space.earlier, *own]
+        self._ancestry = {}
         parents = self._parents(own)
         worth = self._worth(known, seed=int(rng.integers(2**31)))
 
         def make(n: int) -> list[CrystalCodes]:
             return self._children(parents, n, rng) if parents else self._initial(n, rng)
 
-        return [Draft(codes) for codes in self._choose(make, worth, known)]
+        chosen = self._choose(make, worth, known)
+        return [Draft(codes, parents=self._ancestry.get(codes, ())) for codes in chosen]
 
     def _parents(self, results: Sequence[Result]) -> list[CrystalCodes]:
         """Return the best crystals, one for each formula where the settings say so.
@@ -131,9 +134,15 @@ class EvolutionProposer(Proposer):
             drawn = self._prior_draws(max(_PRIOR_DRAWS, round(self.settings.fresh * n)), rng)
             sources.append(np.array([codes.global_genes for codes in drawn]))
             fresh = drawn[: round(self.settings.fresh * n)]
-        children = vary(parents, sources, n - len(fresh), self.variation, rng)
+        made = vary(parents, sources, n - len(fresh), self.variation, rng)
+        children = [child.codes for child in made]
         if self.local_moves is not None:
             children = self.local_moves.vary(children, self.settings.local_moves, rng)
+        ids = {result.codes: result.candidate_id for told in self.told for result in told}
+        self._ancestry.update(dict.fromkeys(fresh, ()))
+        for codes, child in zip(children, made, strict=True):
+            given = tuple(dict.fromkeys(ids[parents[place]] for place in child.parents))
+            self._ancestry.setdefault(codes, given)
         return fresh + children
 
     def _learned(self) -> NDArray[np.int64]:

@@ -42,20 +42,34 @@ class GeneticProposer(GeneProposer):
         """Start an episode."""
         super().__init__(space, seed, generations=settings.generations, max_redraws=max_redraws)
         self.settings = settings
+        self._ancestry: dict[Genes, tuple[str, ...]] = {}  # of the generation last drawn
 
     def _draw_genes(self, generation: int, rng: np.random.Generator) -> list[Genes]:
+        self._ancestry = {}
         ranked = sorted(self.told[-1], key=lambda result: result.fitness) if generation else []
         if len(ranked) < 2:
             return self._initial(rng)
-        parents = np.array([result.genes for result in ranked[: self.settings.parents]])
+        parents = ranked[: self.settings.parents]
         survivors = self._survivors(ranked)
         size = self.settings.population - len(survivors)
         if not self.settings.distinct:
-            return survivors + as_points(self.children(parents, size, rng))
+            return survivors + self._children(parents, size, rng)
         children = self._distinct(
-            lambda n: as_points(self.children(parents, n, rng)), size, rng, taken=survivors
+            lambda n: self._children(parents, n, rng), size, rng, taken=survivors
         )
         return survivors + children
+
+    def _parents_of(self, point: Genes) -> tuple[str, ...]:
+        return self._ancestry.get(point, ())
+
+    def _children(self, parents: list[Result], n: int, rng: np.random.Generator) -> list[Genes]:
+        """Make children and remember which parents each has genes of."""
+        genes = np.array([parent.genes for parent in parents])
+        children, givers = self.children(genes, n, rng)
+        points = as_points(children)
+        for point, pair in zip(points, givers):
+            self._ancestry.setdefault(point, tuple(parents[i].candidate_id for i in pair))
+        return points
 
     def _initial(self, rng: np.random.Generator) -> list[Genes]:
         draw = self.space.uniform if self.settings.initial == "random" else self.space.recombined
@@ -69,7 +83,7 @@ class GeneticProposer(GeneProposer):
 
     def children(
         self, parents: NDArray[np.int64], n: int, rng: np.random.Generator
-    ) -> NDArray[np.int64]:
+    ) -> tuple[NDArray[np.int64], list[tuple[int, ...]]]:
         """Cross pairs of different parents and mutate.
 
         Args:
@@ -78,7 +92,8 @@ class GeneticProposer(GeneProposer):
             rng: Source of all draws.
 
         Returns:
-            (n, G).
+            (n, G), and for each child the rows of the parents that it has a gene of, the first
+            parent first.
         """
         sizes = np.array(self.space.sizes)
         first = rng.integers(len(parents), size=n)
@@ -87,4 +102,9 @@ class GeneticProposer(GeneProposer):
         crossed = rng.random((n, len(sizes))) < self.settings.crossover
         mutated = rng.random((n, len(sizes))) < self.settings.mutation
         drawn = rng.integers(0, sizes, size=(n, len(sizes)))
-        return np.where(mutated, drawn, np.where(crossed, parents[second], parents[first]))
+        children = np.where(mutated, drawn, np.where(crossed, parents[second], parents[first]))
+        kept = np.stack([~crossed & ~mutated, crossed & ~mutated], axis=1)  # (n, 2, G)
+        gave = np.asarray(kept.any(axis=2))
+        pairs = np.stack([first, second], axis=1)
+        givers = [tuple(pair[some].tolist()) for pair, some in zip(pairs, gave, strict=True)]
+        return children, givers

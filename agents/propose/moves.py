@@ -32,13 +32,27 @@ class Variation:
     whole_tokens: bool = True
 
 
+@dataclass(frozen=True)
+class Child:
+    """A crystal made from others.
+
+    Attributes:
+        codes: Its codes.
+        parents: Places of the parents that it may have tokens of: the first, whose local codes it
+            keeps, and the second where they were crossed.
+    """
+
+    codes: CrystalCodes
+    parents: tuple[int, ...]
+
+
 def vary(
     parents: Sequence[CrystalCodes],
     sources: Sequence[NDArray[np.integer]],
     n: int,
     variation: Variation,
     rng: np.random.Generator,
-) -> list[CrystalCodes]:
+) -> list[Child]:
     """Make children by exchanging tokens between parents and from source crystals.
 
     A child keeps the local codes of its first parent; tokens come from the same place of another
@@ -75,12 +89,17 @@ def vary(
         rows = np.minimum((share * len(material)).astype(np.int64), len(material) - 1)
         chosen = (drawn & (which == index))[:, token]
         children = np.where(chosen, material[rows[:, token], np.arange(len(token))], children)
+    mixed = np.asarray(crossed.any(axis=1))
     made: dict[int, CrystalCodes] = {}
     for parent in set(first.tolist()):
         places = np.flatnonzero(first == parent)
         rows = parents[parent].with_many_global_genes(children[places].tolist())
         made.update(zip(places.tolist(), rows, strict=True))
-    return [made[place] for place in range(n)]
+    pairs = zip(first.tolist(), second.tolist(), mixed.tolist(), strict=True)
+    return [
+        Child(made[place], (one, other) if both else (one,))
+        for place, (one, other, both) in enumerate(pairs)
+    ]
 
 
 def token_of_gene(codes: CrystalCodes, whole_tokens: bool = True) -> NDArray[np.int64]:

@@ -26,10 +26,12 @@ class Draft:
     Attributes:
         codes: The crystal's codes.
         structure: See `Proposal`.
+        parents: See `Proposal`.
     """
 
     codes: CrystalCodes
     structure: Structure | None = None
+    parents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Proposal:
         structure: The crystal itself where the method makes crystals and not codes (ionic
             substitution); `codes` are then what it encodes to, by which it is known, and this
             crystal is evaluated, not what they decode to. None everywhere else.
+        parents: Candidates whose codes it inherits in part, where the method knows them.
     """
 
     codes: CrystalCodes
@@ -55,6 +58,7 @@ class Proposal:
     generation: int
     slot: int
     structure: Structure | None = None
+    parents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,7 @@ class Proposer(ABC):
                 generation=generation,
                 slot=slot,
                 structure=draft.structure,
+                parents=draft.parents,
             )
             for slot, draft in enumerate(drafts)
         ]
@@ -214,7 +219,14 @@ class GeneProposer(Proposer):
 
     def _draw(self, generation: int, rng: np.random.Generator) -> list[Draft]:
         genes = self._draw_genes(generation, rng)
-        return [Draft(codes) for codes in self.space.base.with_many_global_genes(genes)]
+        crystals = self.space.base.with_many_global_genes(genes)
+        return [
+            Draft(codes, parents=self._parents_of(point)) for codes, point in zip(crystals, genes)
+        ]
+
+    def _parents_of(self, point: Genes) -> tuple[str, ...]:
+        """Return the candidates that a point of the last draw inherits from; none by default."""
+        return ()
 
     def _distinct(
         self,

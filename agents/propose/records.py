@@ -50,6 +50,7 @@ def proposal_records(
             "proposer": proposal.proposer,
             "episode": proposal.episode,
             "generation": proposal.generation,
+            "parents": list(proposal.parents),
             "n_atoms": proposal.codes.n_atoms,
             "predictions": [prediction.record() for prediction in predicted],
         }

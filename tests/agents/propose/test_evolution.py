@@ -75,6 +75,21 @@ def test_a_rebuilt_search_asks_the_same(shipped):
     assert build(shipped, seed=1).ask(0) != asked[0]
 
 
+def test_children_name_parents_whose_tokens_they_have(shipped):
+    asked, told = run(shipped, local_moves=0.0, prior=False, initial="donor")
+    assert all(proposal.parents == () for proposal in asked[0])
+    known = {result.candidate_id: result.codes for result in told[0]}
+    for proposal in asked[1]:
+        assert 1 <= len(set(proposal.parents)) == len(proposal.parents) <= 2
+        parents = [known[parent] for parent in proposal.parents]
+        assert proposal.codes.local == parents[0].local
+        # the first generation shares the base's cell, so that some token always comes from one
+        tokens = [{p.species[i] for p in parents} for i in range(proposal.codes.n_species)]
+        same = [token in given for token, given in zip(proposal.codes.species, tokens, strict=True)]
+        assert any(same) or proposal.codes.crystal in {p.crystal for p in parents}
+    assert len({parent for proposal in asked[1] for parent in proposal.parents}) > 3
+
+
 def test_no_formula_is_paid_for_twice_and_all_are_balanced(shipped):
     asked, _ = run(shipped)
     found = [f for proposals in asked for f in formulas(shipped, proposals)]

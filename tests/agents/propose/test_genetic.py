@@ -75,6 +75,29 @@ def test_without_mutation_every_gene_comes_from_two_of_the_twelve_best(wide):
     assert len(used) == 12
 
 
+def test_every_child_names_the_parents_it_has_genes_of(wide):
+    settings = GeneticSettings(mutation=0.0)
+    proposer = GeneticProposer(wide, EpisodeSeed(0, 0), settings)
+    first = proposer.ask(0)
+    assert all(proposal.parents == () for proposal in first)
+    fitness = np.random.default_rng(2).permutation(64)
+    results = results_of(first, fitness)
+    proposer.tell(0, results)
+    known = {result.candidate_id: result.genes for result in results}
+    best = {str(i) for i in np.argsort(fitness)[:12]}
+    children = proposer.ask(1)[1:]
+    assert all(child.parents for child in children)
+    for child in children:
+        assert set(child.parents) <= best
+        given = [known[parent] for parent in child.parents]
+        for place, gene in enumerate(child.codes.global_genes):
+            assert gene in {genes[place] for genes in given}
+    everything = GeneticProposer(wide, EpisodeSeed(0, 0), GeneticSettings(mutation=1.0))
+    everything.ask(0)
+    everything.tell(0, results)
+    assert all(child.parents == () for child in everything.ask(1)[1:])
+
+
 def brute_force(space, told, settings, rng):
     """The paper's next generation, gene by gene, from the same random numbers."""
     order = sorted(range(len(told)), key=lambda i: (told[i].fitness, i))

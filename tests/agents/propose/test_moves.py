@@ -27,7 +27,8 @@ def tokens(codes: CrystalCodes) -> list[set[int]]:
 
 def children(n: int = 400, **chances: float) -> list[CrystalCodes]:
     variation = Variation(**{"crossover": 0.0, "token": 0.0, "crystal": 0.0} | chances)
-    return vary(PARENTS, SOURCES, n, variation, np.random.default_rng(0))
+    made = vary(PARENTS, SOURCES, n, variation, np.random.default_rng(0))
+    return [child.codes for child in made]
 
 
 def test_genes_of_a_token_belong_together():
@@ -44,7 +45,7 @@ def test_tokens_are_exchanged_whole_and_local_codes_stay():
 def test_levels_are_exchanged_singly_where_tokens_are_not_whole():
     variation = Variation(0.7, 0.4, 0.3, whole_tokens=False)
     made = vary(PARENTS, SOURCES, 100, variation, np.random.default_rng(0))
-    assert any(len(values) > 1 for child in made for values in tokens(child))
+    assert any(len(values) > 1 for child in made for values in tokens(child.codes))
 
 
 def test_crossover_takes_half_of_the_tokens_from_the_second_parent():
