@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from agents.extensions import POTENTIALS as BROUGHT
+from agents.extensions import extensions, load_extension
+
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
     from pymatgen.core import Structure
@@ -175,8 +178,9 @@ def load_potential(name: str, device: str = "cpu") -> Potential:
     Args:
         name: "chgnet" (the newest weights shipped with CHGNet), "chgnet-0.3.0", "auto" (CHGNet);
             a model of OpenLAM and its head, "DPA-3.1-3M:HEAD"; "openlam-test"; a `.pt` or `.pth`
-            file of DeePMD-kit, "model.pt:HEAD" where it has several heads; "matgl:NAME"; or the
-            directory of a model saved by matgl.
+            file of DeePMD-kit, "model.pt:HEAD" where it has several heads; "matgl:NAME"; the
+            directory of a model saved by matgl; or a name that an installed package brings
+            (`agents.extensions`).
         device: torch device, "cpu" or "cuda".
 
     Returns:
@@ -215,8 +219,13 @@ def _load(name: str, device: str) -> Potential:
         from agents.relax.matgl import MatglPotential
 
         return MatglPotential.load(Path(name), device=device)
+    load = load_extension(BROUGHT, name)
+    if load is not None:
+        brought: Potential = load(device)
+        return brought
+    known = ", ".join((*POTENTIALS, *extensions(BROUGHT)))
     raise UnusablePotential(
-        f"unknown potential {name!r}; known are {', '.join(POTENTIALS)} (with :HEAD where a model "
+        f"unknown potential {name!r}; known are {known} (with :HEAD where a model "
         "has heads), matgl:NAME, a .pt or .pth file of DeePMD-kit, or the directory of a saved "
         "matgl model"
     )

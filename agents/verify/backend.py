@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, 
 
 from pydantic import BaseModel
 
+from agents.extensions import DFT_CODES, extensions, load_extension
 from agents.verify.presets import DFTSettings, preset
 from agents.verify.settings import VerifySettings
 from agents.verify.tasks import Task, relative_cost
@@ -242,6 +243,9 @@ def check_recorded(backend: DFTBackend[S], resolved: Mapping[str, Any]) -> S:
 def load_backend(name: str) -> DFTBackend[Any]:
     """Return the backend of a name, available or not.
 
+    Args:
+        name: "gpaw", "vasp", or what an installed package brings (`agents.extensions`).
+
     Raises:
         ValueError: There is none of that name.
     """
@@ -253,4 +257,9 @@ def load_backend(name: str) -> DFTBackend[Any]:
         from agents.verify.vasp import VASPBackend
 
         return VASPBackend()
-    raise ValueError(f"no DFT backend named {name!r}: choose gpaw or vasp")
+    brought = load_extension(DFT_CODES, name)
+    if brought is not None:
+        backend: DFTBackend[Any] = brought()
+        return backend
+    known = ", ".join(["gpaw", "vasp", *extensions(DFT_CODES)])
+    raise ValueError(f"no DFT backend named {name!r}: choose one of {known}")
