@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from agents.screen.duplicates_bulk import Found
-
-SELF = "self"
-"""The reference that is the crystals asked about."""
+    from discovery.duplicate_references import OpenReference
+    from discovery.reference_import import ImportProgress
 
 
 @dataclass(frozen=True)
@@ -27,12 +26,14 @@ class Queries:
     Attributes:
         structures: Name to crystal.
         errors: Name to the reason why something is no crystal.
-        trained_on: Name of the training set (`agents.screen.references_tables.TABLES`), if known.
+        trained_on: Name of the training set, if known.
+        slabs: Whether they are the candidates of a campaign in two dimensions.
     """
 
     structures: dict[str, Structure]
     errors: dict[str, str]
     trained_on: str | None = None
+    slabs: bool = False
 
 
 def read_queries(paths: Sequence[Path]) -> Queries:
@@ -102,12 +103,12 @@ def candidate_queries(campaign: str, *, everything: bool = False) -> Queries:
         db.campaigns.UnknownCampaign: There is none of this name.
     """
     from agents.screen.duplicates import SCREENED
-    from agents.screen.references_tables import TRAINED_ON
     from db import campaigns
     from db.crystals import record_to_structure
     from db.documents import Candidate
+    from discovery.duplicate_references import TRAINED_ON
 
-    generator = str(campaigns.load(campaign).config.get("generator"))
+    config = campaigns.load(campaign).config
     chosen = Candidate.objects(campaign=campaign, relaxation__structure__exists=True)
     if not everything:
         chosen = chosen.filter(state__in=list(SCREENED))
@@ -116,7 +117,36 @@ def candidate_queries(campaign: str, *, everything: bool = False) -> Queries:
         for candidate in chosen.only("id", "seq", "relaxation.structure").order_by("seq")
         if candidate.relaxation["structure"] is not None
     }
-    return Queries(structures, {}, TRAINED_ON.get(generator))
+    trained_on = TRAINED_ON.get(str(config.get("generator")))
+    return Queries(structures, {}, trained_on, slabs=config.get("dimensionality") == 2)
+
+
+def chosen_references(
+    reference: str, training: str | None, trained_on: str | None
+) -> tuple[str, str | None]:
+    """Decide what crystals are compared with.
+
+    Args:
+        reference: As a person names it.
+        training: As a person names it; ``none``: no training set.
+        trained_on: Training set of the campaign's generator, if there is one.
+
+    Returns:
+        Names of the reference and of the training set (None: without one).
+
+    Raises:
+        UnknownReference: The training set is asked for, and it is not said which.
+    """
+    from discovery.duplicate_references import SELF, UnknownReference, training_set_of
+
+    own = training or trained_on or training_set_of(reference)
+    if reference == SELF or training == "none":
+        own = None
+    if reference == "train":
+        if own is None:
+            raise UnknownReference("which training set? name it with --training")
+        reference = own
+    return reference, own
 
 
 def find_known(
@@ -125,65 +155,64 @@ def find_known(
     *,
     training: str | None = None,
     tolerances: MatcherSettings | None = None,
+    slabs: bool = False,
     exhaustive: bool = False,
     processes: int = 1,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    importing: Callable[[ImportProgress], None] = lambda progress: None,
 ) -> dict[str, Any]:
     """Compare crystals with a reference and, to tell rediscoveries, with the training set.
 
+    Collections are read from the connected database and imported into it on their first use.
+
     Args:
         queries: The crystals.
-        reference: Name of a reference or path of a table (`agents.screen.references_tables`);
+        reference: Name of a reference or path of a table (`discovery.duplicate_references`);
             ``train``: the training set; ``self``: those of the crystals that come earlier.
         training: Training set, named in the same way; None: the campaign's generator's, else the
             one that belongs to the reference; ``none``, or with ``self``: no training set.
         tolerances: When two crystals count as the same; None: the defaults.
+        slabs: Give slabs one vacuum before they are compared; always so for a campaign in two
+            dimensions and against C2DB.
         exhaustive: Compare with every crystal of the formula, not only up to the first match.
         processes: Processes to use.
         progress: Told the reference, and how many crystals of how many are done.
+        importing: Told how far the import of a collection is.
 
     Returns:
         Plain JSON values, described in docs/duplicates.md.
 
     Raises:
-        agents.screen.references_tables.UnknownReference: There is no such reference.
+        discovery.duplicate_references.UnknownReference: There is no such reference.
         agents.paths.MissingFile: A table is in no searched folder.
     """
     from agents.screen.duplicates_bulk import search
-    from agents.screen.references import CatalogueReference
-    from agents.screen.references_tables import TRAINED_ON, UnknownReference, load_reference
+    from agents.slab import MATCHING_VACUUM
+    from discovery.duplicate_references import SELF, SLABS, collection_of
 
     tolerances = tolerances or MatcherSettings()
-    own = training or queries.trained_on or TRAINED_ON.get(reference)
-    if reference == SELF or training == "none":
-        own = None
-    if reference == "train":
-        if own is None:
-            raise UnknownReference("which training set? name it with --training")
-        reference = own
-    formulas = {one.composition.reduced_formula for one in queries.structures.values()}
+    reference, own = chosen_references(reference, training, queries.trained_on)
+    names = list(dict.fromkeys([reference, *([own] if own else [])]))
+    flat = slabs or queries.slabs or SLABS in {collection_of(name)[0] for name in names}
+    vacuum = MATCHING_VACUUM if flat else None
     described: dict[str, dict[str, Any]] = {}
     found: dict[str, dict[str, Found]] = {}
-    for name in dict.fromkeys([reference, *([own] if own else [])]):
+    for name in names:
         started = time.monotonic()
-        alone = name == SELF
-        known = (
-            CatalogueReference(SELF, queries.structures)
-            if alone
-            else load_reference(name, formulas)
-        )
+        known = _open(name, queries, vacuum, importing)
         results = search(
             queries.structures,
-            known,
+            known.reference,
             tolerances,
-            exhaustive=exhaustive or alone,
+            exhaustive=exhaustive or name == SELF,
             processes=processes,
             progress=lambda done, total, name=name: progress(name, done, total),  # type: ignore[misc]
         )
-        if alone:
+        if name == SELF:
             results = _earlier_only(results)
         found[name] = {one.id: one for one in results}
-        described[name] = _described(name, known.size, results, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        described[name] = known.description | _counts(results) | {"seconds": round(seconds, 3)}
     trained = found.get(own or "")
     return {
         "n": len(queries.structures) + len(queries.errors),
@@ -191,9 +220,27 @@ def find_known(
         "reference": described[reference],
         "training": described.get(own or ""),
         "tolerances": tolerances.model_dump(),
+        "vacuum": vacuum,
         "matcher": "pymatgen StructureMatcher, primitive cells, scaled to one volume",
         "exhaustive": exhaustive or reference == SELF,
     }
+
+
+def _open(
+    name: str,
+    queries: Queries,
+    vacuum: float | None,
+    importing: Callable[[ImportProgress], None],
+) -> OpenReference:
+    from agents.screen.references import CatalogueReference
+    from discovery.duplicate_references import SELF, OpenReference, open_reference
+
+    if name != SELF:
+        formulas = {one.composition.reduced_formula for one in queries.structures.values()}
+        return open_reference(name, formulas, vacuum=vacuum, progress=importing)
+    itself = CatalogueReference(SELF, queries.structures, vacuum=vacuum)
+    nothing: dict[str, Any] = {"version": None, "checksum": None, "tables": []}
+    return OpenReference(itself, {"name": SELF, **nothing, "crystals": itself.size})
 
 
 def _earlier_only(found: Sequence[Found]) -> list[Found]:
@@ -202,26 +249,18 @@ def _earlier_only(found: Sequence[Found]) -> list[Found]:
     return [
         replace(
             one,
-            matches=tuple(
-                match for match in one.matches if place[match.reference_id] < place[one.id]
-            ),
+            matches=tuple(match for match in one.matches if place[match.id] < place[one.id]),
         )
         for one in found
     ]
 
 
-def _described(name: str, size: int, found: Sequence[Found], seconds: float) -> dict[str, Any]:
-    from agents.screen.references_tables import reference_tables
-
+def _counts(found: Sequence[Found]) -> dict[str, Any]:
     broken = {identifier: reason for one in found for identifier, reason in one.broken}
     return {
-        "name": name,
-        "tables": [] if name == SELF else [str(path) for path in reference_tables(name)],
-        "crystals": size,
         "compared": sum(one.compared for one in found),
         "matched": sum(bool(one.matches) for one in found),
         "not_comparable": [{"id": key, "reason": broken[key]} for key in sorted(broken)],
-        "seconds": round(seconds, 3),
     }
 
 
@@ -238,13 +277,13 @@ def _summary(
             {
                 "id": one.id,
                 "formula": one.formula,
-                "reference_id": best.reference_id,
+                "reference_id": best.id,
                 "rms": best.rms,
                 "rms_angstrom": best.rms_angstrom,
                 "max_distance": best.max_distance,
-                "training_id": same[0].reference_id if same else None,
+                "training_id": same[0].id if same else None,
                 "rediscovered": None if trained is None else not same,
-                "others": [match.reference_id for match in one.matches[1:]],
+                "others": [match.id for match in one.matches[1:]],
             }
         )
     again = [match for match in matches if match["rediscovered"]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agents.screen.duplicates import match_distance
+from agents.screen.matching import match_distance
 from agents.screen.references import BankReference
 from agents.screen.settings import MatcherSettings
 

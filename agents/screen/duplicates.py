@@ -1,5 +1,8 @@
 """Known already, or found twice? Block by reduced formula, then confirm by StructureMatcher.
 
+One candidate is compared with *every* crystal of its formula, so that all matches are recorded and
+the first is truly the closest; `agents.screen.duplicates_bulk` may stop at the first.
+
 In a campaign a candidate is rejected only against one that *passed* the screens: one that still
 waits may yet be rejected or fail, and then both would be lost. Where an equal candidate that was
 proposed earlier (lower ``seq``) waits in another worker, `ScreenStage` judges the later one at the
@@ -16,15 +19,14 @@ comparison in bulk afterwards (`agents.screen.duplicates_bulk`) finds such pairs
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from agents.screen.matching import ComparedCrystal, Match, find_matches, match_crystals
 from agents.screen.references import Reference
 from agents.screen.settings import MatcherSettings
 
 if TYPE_CHECKING:
-    from pymatgen.analysis.structure_matcher import StructureMatcher
     from pymatgen.core import Structure
 
 WAITING = "relaxed"
@@ -53,69 +55,36 @@ Siblings = Callable[[str, str], Iterable[Sibling]]
 
 
 @dataclass(frozen=True)
-class Match:
-    """A crystal that counts as the same one; displacements are of the mapping with the least RMS.
-
-    Attributes:
-        id: Identifier in the reference, or candidate.
-        rms: Root mean square displacement, in units of (V/N)^(1/3).
-        max_distance: Largest displacement of a site, in the same unit.
-        label: Role in a reference (``train``, ``val``, ``known``), or state of a candidate.
-    """
-
-    id: str
-    rms: float
-    max_distance: float
-    label: str
-
-
-@dataclass(frozen=True)
 class Comparison:
     """What a crystal was compared with, and what it matched.
 
     Attributes:
         reference: Name of the collection.
-        compared: Crystals with the same formula that were compared.
+        compared: Crystals with the same formula, all of which were compared.
         matches: Those that match, the closest first.
         tolerances: Of the matcher.
-        missing: Why no comparison was made, else None.
+        version: Version of the collection, if it has one.
+        checksum: Of the collection's files, if it has some.
+        vacuum: Å that slabs got before they were compared; None: they stayed as they were.
+        not_comparable: Crystals of the collection that pymatgen could not compare, with the reason.
     """
 
     reference: str
     compared: int
     matches: tuple[Match, ...]
-    tolerances: dict[str, float] = field(default_factory=dict)
-    missing: str | None = None
+    tolerances: dict[str, float]
+    version: str | None = None
+    checksum: str | None = None
+    vacuum: float | None = None
+    not_comparable: tuple[tuple[str, str], ...] = ()
 
     def record(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return {**asdict(self), "matches": [asdict(match) for match in self.matches]}
-
-
-def match_distance(
-    first: Structure, second: Structure, tolerances: MatcherSettings
-) -> tuple[float, float] | None:
-    """Compare two crystals as `StructureMatcher.fit` does (primitive cells, scaled to one volume).
-
-    A match demands that the *largest* displacement can be brought below the site tolerance; the
-    reconstruction metric of the papers, which looks at the RMS only, is laxer.
-
-    Args:
-        first: One crystal.
-        second: Another with the same reduced formula.
-        tolerances: When they count as the same.
-
-    Returns:
-        (RMS, largest) displacement in units of (V/N)^(1/3), or None if they do not match.
-    """
-    matcher = _matcher(tolerances)
-    found = matcher.get_rms_dist(first, second)
-    if found is None:
-        return None
-    rms, largest = float(found[0]), float(found[1])
-    if largest > tolerances.stol and not matcher.fit(first, second):
-        return None
-    return rms, largest
+        return {
+            **asdict(self),
+            "matches": [asdict(match) for match in self.matches],
+            "not_comparable": [{"id": name, "reason": why} for name, why in self.not_comparable],
+        }
 
 
 def compare_with_reference(
@@ -131,13 +100,16 @@ def compare_with_reference(
     Returns:
         The comparison, whether or not something matched.
     """
-    block = reference.of_formula(structure.composition.reduced_formula)
-    known = [(crystal.id, crystal.structure, crystal.role) for crystal in block]
-    return _compare(structure, reference.name, known, tolerances)
+    known = reference.of_formula(structure.composition.reduced_formula)
+    found = _compare(structure, reference.name, known, tolerances, reference.vacuum)
+    return replace(found, version=reference.version, checksum=reference.checksum)
 
 
 def compare_with_campaign(
-    structure: Structure, siblings: Sequence[Sibling], tolerances: MatcherSettings
+    structure: Structure,
+    siblings: Sequence[Sibling],
+    tolerances: MatcherSettings,
+    vacuum: float | None = None,
 ) -> Comparison:
     """Find the candidates that passed the screens and match this one.
 
@@ -145,16 +117,23 @@ def compare_with_campaign(
         structure: Relaxed crystal of the candidate.
         siblings: Other candidates with its formula.
         tolerances: When two count as the same.
+        vacuum: Å that slabs get before they are compared; None: they stay as they are.
 
     Returns:
         The comparison, in the order of proposal where two match equally well.
     """
     passed = [sibling for sibling in siblings if sibling.state in SCREENED]
-    return _compare(structure, "campaign", _in_order(passed), tolerances)
+    ordered = sorted(passed, key=lambda sibling: sibling.seq)
+    known = [_compared(sibling, vacuum) for sibling in ordered]
+    return _compare(structure, "campaign", known, tolerances, vacuum)
 
 
 def earlier_one_waits(
-    structure: Structure, seq: int, siblings: Sequence[Sibling], tolerances: MatcherSettings
+    structure: Structure,
+    seq: int,
+    siblings: Sequence[Sibling],
+    tolerances: MatcherSettings,
+    vacuum: float | None = None,
 ) -> bool:
     """Say whether an equal candidate that was proposed earlier still waits for the screens.
 
@@ -163,18 +142,13 @@ def earlier_one_waits(
         seq: Its order of proposal.
         siblings: Other candidates with its formula.
         tolerances: When two count as the same.
+        vacuum: Å that slabs get before they are compared; None: they stay as they are.
     """
-    return any(
-        sibling.state == WAITING
-        and sibling.seq < seq
-        and match_distance(structure, sibling.structure, tolerances) is not None
-        for sibling in siblings
-    )
-
-
-def _in_order(siblings: Sequence[Sibling]) -> list[tuple[str, Structure, str]]:
-    ordered = sorted(siblings, key=lambda sibling: sibling.seq)
-    return [(sibling.id, sibling.structure, sibling.state) for sibling in ordered]
+    waiting = [one for one in siblings if one.state == WAITING and one.seq < seq]
+    if not waiting:
+        return False
+    target = ComparedCrystal("", structure, vacuum=vacuum)
+    return any(match_crystals(target, _compared(one, vacuum), tolerances) for one in waiting)
 
 
 def database_siblings(campaign: str, formula: str) -> Iterable[Sibling]:
@@ -190,25 +164,26 @@ def database_siblings(campaign: str, formula: str) -> Iterable[Sibling]:
         )
 
 
+def _compared(sibling: Sibling, vacuum: float | None) -> ComparedCrystal:
+    return ComparedCrystal(sibling.id, sibling.structure, sibling.state, vacuum=vacuum)
+
+
 def _compare(
     structure: Structure,
     name: str,
-    others: Sequence[tuple[str, Structure, str]],
+    known: Sequence[ComparedCrystal],
     tolerances: MatcherSettings,
+    vacuum: float | None,
 ) -> Comparison:
-    matches = []
-    for identifier, other, label in others:
-        distance = match_distance(structure, other, tolerances)
-        if distance is not None:
-            matches.append(Match(identifier, *distance, label))
-    matches.sort(key=lambda match: match.rms)
-    return Comparison(name, len(others), tuple(matches), tolerances.model_dump())
-
-
-@lru_cache(maxsize=8)
-def _matcher(tolerances: MatcherSettings) -> StructureMatcher:
-    from pymatgen.analysis.structure_matcher import StructureMatcher
-
-    return StructureMatcher(
-        ltol=tolerances.ltol, stol=tolerances.stol, angle_tol=tolerances.angle_tol
+    if not known:
+        return Comparison(name, 0, (), tolerances.model_dump(), vacuum=vacuum)
+    target = ComparedCrystal("", structure, vacuum=vacuum)
+    found = find_matches(target, known, tolerances, exhaustive=True)
+    return Comparison(
+        name,
+        len(known),
+        found.found,
+        tolerances.model_dump(),
+        vacuum=vacuum,
+        not_comparable=found.broken,
     )

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import logging
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agents.tables import parse_structure
+from agents.screen.matching import ComparedCrystal
+from agents.tables import read_rows
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -22,40 +20,38 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+COLUMNS = ("material_id", "formula", "structure")
+"""What a table must have."""
 _REMEMBERED = 4096
 """Formulas whose crystals are kept in memory."""
-
-
-@dataclass(frozen=True)
-class KnownCrystal:
-    """One crystal of a reference collection.
-
-    Attributes:
-        id: Its identifier there.
-        structure: The crystal.
-        role: ``train`` if the generator was trained on it, else ``val`` or ``known``.
-    """
-
-    id: str
-    structure: Structure
-    role: str
 
 
 class Reference(ABC):
     """A collection of known crystals.
 
     Built once in a worker, then asked for one formula after another. It answers with all crystals
-    of that formula and leaves the comparison to `agents.screen.duplicates`.
+    of that formula and leaves the comparison to `agents.screen.matching`.
 
     Attributes:
         name: Name in records; says where the structures come from.
+        version: Version of the collection, if it has one.
+        checksum: Of the collection's files, if it has some.
+        vacuum: Å that slabs get before they are compared, these and those asked about; None: they
+            stay as they are.
     """
 
     name: str
+    version: str | None = None
+    checksum: str | None = None
+    vacuum: float | None = None
 
     @abstractmethod
-    def of_formula(self, formula: str) -> tuple[KnownCrystal, ...]:
+    def of_formula(self, formula: str) -> tuple[ComparedCrystal, ...]:
         """Return the crystals with a reduced formula (pymatgen's), always in the same order."""
+
+    def of_formulas(self, formulas: Sequence[str]) -> dict[str, tuple[ComparedCrystal, ...]]:
+        """Return the crystals of several formulas at once, which may be cheaper."""
+        return {formula: self.of_formula(formula) for formula in formulas}
 
 
 class BankReference(Reference):
@@ -65,12 +61,14 @@ class BankReference(Reference):
     error (RMS about 0.005 on Perov-5) is far inside the matcher's tolerance of 0.5.
     """
 
-    def __init__(self, generator: Generator) -> None:
+    def __init__(self, generator: Generator, *, vacuum: float | None = None) -> None:
         """Index the bank by formula.
 
         Args:
             generator: A loaded checkpoint with its bank.
+            vacuum: Å that slabs get before they are compared.
         """
+        self.vacuum = vacuum
         self.name = f"{generator.name}-bank@{generator.version}"
         self._generator = generator
         self._rows: dict[str, list[int]] = defaultdict(list)
@@ -78,7 +76,7 @@ class BankReference(Reference):
             self._rows[str(formula)].append(row)
         self._lookup = lru_cache(maxsize=_REMEMBERED)(self._decode)
 
-    def of_formula(self, formula: str) -> tuple[KnownCrystal, ...]:
+    def of_formula(self, formula: str) -> tuple[ComparedCrystal, ...]:
         """Return the bank's crystals with a formula, in the bank's order."""
         return self._lookup(formula)
 
@@ -86,7 +84,7 @@ class BankReference(Reference):
         """Say whether the bank has a crystal with a reduced formula."""
         return formula in self._rows
 
-    def _decode(self, formula: str) -> tuple[KnownCrystal, ...]:
+    def _decode(self, formula: str) -> tuple[ComparedCrystal, ...]:
         bank = self._generator.bank
         rows = self._rows.get(formula, [])
         decoded = self._generator.decode([bank.codes(row) for row in rows]) if rows else []
@@ -95,7 +93,8 @@ class BankReference(Reference):
             if item.structure is None:
                 log.warning("%s: %s is not compared: %s", self.name, bank.ids[row], item.error)
             else:
-                known.append(KnownCrystal(str(bank.ids[row]), item.structure, str(bank.role[row])))
+                identifier, role = str(bank.ids[row]), str(bank.role[row])
+                known.append(ComparedCrystal(identifier, item.structure, role, vacuum=self.vacuum))
         return tuple(known)
 
 
@@ -103,7 +102,12 @@ class CatalogueReference(Reference):
     """Crystals given as structures, or read from a table in the layout of the data folder."""
 
     def __init__(
-        self, name: str, structures: Mapping[str, Structure], *, role: str = "known"
+        self,
+        name: str,
+        structures: Mapping[str, Structure],
+        *,
+        role: str = "known",
+        vacuum: float | None = None,
     ) -> None:
         """Index structures by formula.
 
@@ -111,9 +115,11 @@ class CatalogueReference(Reference):
             name: Name in records.
             structures: Identifier to crystal.
             role: Role of all of them.
+            vacuum: Å that slabs get before they are compared.
         """
         self.name = name
         self.role = role
+        self.vacuum = vacuum
         self.size = len(structures)
         self._entries: dict[str, list[tuple[str, Structure | str]]] = defaultdict(list)
         for identifier, structure in structures.items():
@@ -121,81 +127,43 @@ class CatalogueReference(Reference):
             self._entries[formula].append((identifier, structure))
 
     @classmethod
-    def from_table(cls, path: Path, *, role: str = "known") -> CatalogueReference:
+    def from_table(
+        cls,
+        path: Path,
+        *,
+        role: str = "known",
+        formulas: Collection[str] | None = None,
+        vacuum: float | None = None,
+    ) -> CatalogueReference:
         """Read a ``csv.gz`` with ``material_id``, ``formula`` and ``structure`` columns.
 
         Args:
             path: The table; cells are parsed only when their formula is asked for.
             role: Role of all of its crystals.
-
-        Returns:
-            The reference, named after the file.
-
-        Raises:
-            ValueError: A column is missing, or a formula is none.
-        """
-        return cls.from_tables(path.name.removesuffix(".csv.gz"), [path], role=role)
-
-    @classmethod
-    def from_tables(
-        cls,
-        name: str,
-        paths: Sequence[Path],
-        *,
-        role: str = "known",
-        formulas: Collection[str] | None = None,
-    ) -> CatalogueReference:
-        """Read several tables as one reference, as `from_table` does.
-
-        Args:
-            name: Name in records.
-            paths: The tables.
-            role: Role of all of their crystals.
             formulas: Reduced formulas whose crystals are kept, which saves memory; None: all.
+            vacuum: Å that slabs get before they are compared.
 
         Returns:
-            The reference; `size` counts all rows, kept or not.
+            The reference, named after the file; `size` counts all rows, kept or not.
 
         Raises:
             ValueError: A column is missing, or a formula is none.
         """
-        csv.field_size_limit(10_000_000)
-        reference = cls(name, {}, role=role)
-        for path in paths:
-            with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
-                table = csv.DictReader(file)
-                missing = {"material_id", "formula", "structure"} - set(table.fieldnames or ())
-                if missing:
-                    raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")
-                for row in table:
-                    formula = _reduced_formula(row["formula"])
-                    if formulas is None or formula in formulas:
-                        reference.add(row["material_id"], formula, row["structure"])
-                    else:
-                        reference.size += 1
+        reference = cls(path.name.removesuffix(".csv.gz"), {}, role=role, vacuum=vacuum)
+        for row in read_rows(path):
+            missing = [column for column in COLUMNS if row.get(column) is None]
+            if missing:
+                raise ValueError(f"{path} lacks the columns {', '.join(missing)}")
+            formula = _reduced_formula(row["formula"])
+            if formulas is None or formula in formulas:
+                reference._entries[formula].append((row["material_id"], row["structure"]))
+            reference.size += 1
         return reference
 
-    def add(self, identifier: str, formula: str, text: str) -> None:
-        """Add a crystal as a table has it.
-
-        Args:
-            identifier: Its identifier.
-            formula: Its reduced formula (pymatgen's).
-            text: For `agents.tables.parse_structure`, when the formula is asked for.
-        """
-        self.size += 1
-        self._entries[formula].append((identifier, text))
-
-    def entries(self, formula: str) -> tuple[tuple[str, Structure | str, str], ...]:
-        """Return (id, crystal or its text in the table, role) of the crystals with a formula."""
-        return tuple((name, entry, self.role) for name, entry in self._entries.get(formula, []))
-
-    def of_formula(self, formula: str) -> tuple[KnownCrystal, ...]:
+    def of_formula(self, formula: str) -> tuple[ComparedCrystal, ...]:
         """Return the crystals with a formula, in the order of the table."""
         return tuple(
-            KnownCrystal(
-                identifier, parse_structure(entry) if isinstance(entry, str) else entry, self.role
-            )
+            ComparedCrystal(identifier, entry, self.role, vacuum=self.vacuum)
             for identifier, entry in self._entries.get(formula, [])
         )
 
@@ -208,6 +176,6 @@ def _reduced_formula(text: str) -> str:
 
 
 @lru_cache(maxsize=2)
-def training_reference(generator: Generator) -> BankReference:
+def training_reference(generator: Generator, vacuum: float | None = None) -> BankReference:
     """Return the bank of a generator as a reference, indexed once per process."""
-    return BankReference(generator)
+    return BankReference(generator, vacuum=vacuum)

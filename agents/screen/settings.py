@@ -79,7 +79,12 @@ class ScreenSettings(BaseModel):
         gate_ignores_levels: Levels of theory whose numbers do not mean what the windows mean.
             Perov-5's own formation energies are relative to a pool of compounds, not to elements.
         matcher: When two crystals count as the same.
+        references: Collections of the database (docs/reference-data.md) with which every relaxed
+            candidate is compared, besides the training set and the campaign; ``auto``: those of
+            ``mp`` and ``c2db`` that are imported. One that is named has to be.
         reject_training_duplicates: Reject what matches a training crystal; False only records it.
+        reject_reference_duplicates: Reject what matches a crystal of ``references``. False records
+            it: a known crystal outside the training set is a rediscovery, and counted as such.
         reject_campaign_duplicates: Reject what matches a candidate of the campaign that passed the
             screens.
         megnet_batch: Crystals in one pass through MEGNet or another model that takes structures.
@@ -107,7 +112,9 @@ class ScreenSettings(BaseModel):
     min_p_gap: float = Field(default=0.5, ge=0.0, le=1.0)
     gate_ignores_levels: tuple[str, ...] = OTHER_REFERENCES
     matcher: MatcherSettings = MatcherSettings()
+    references: Literal["auto"] | tuple[str, ...] = "auto"
     reject_training_duplicates: bool = True
+    reject_reference_duplicates: bool = False
     reject_campaign_duplicates: bool = True
     megnet_batch: int = Field(default=64, ge=1)
     batch: int = Field(default=32, ge=1, le=1024)
@@ -139,6 +146,15 @@ class ScreenSettings(BaseModel):
         if len(set(models)) != len(models):
             raise ValueError(f"a model is named twice in models: {', '.join(models)}")
         return models
+
+    @field_validator("references")
+    @classmethod
+    def _refuse_repeated_references(
+        cls, names: Literal["auto"] | tuple[str, ...]
+    ) -> Literal["auto"] | tuple[str, ...]:
+        if names != "auto" and len(set(names)) != len(names):
+            raise ValueError(f"a collection is named twice in references: {', '.join(names)}")
+        return names
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:

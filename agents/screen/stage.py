@@ -12,15 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from agents.prediction import Prediction
 from agents.screen.consensus import Consensus, find_consensus
-from agents.screen.duplicates import (
-    Comparison,
-    Sibling,
-    Siblings,
-    compare_with_campaign,
-    compare_with_reference,
-    database_siblings,
-    earlier_one_waits,
-)
+from agents.screen.duplicates import Siblings, database_siblings
+from agents.screen.duplicates_search import Duplicates, DuplicateSearch
 from agents.screen.head import NAME as HEAD
 from agents.screen.head import head_predictions
 from agents.screen.models import ScreenModels
@@ -116,6 +109,7 @@ class ScreenStage(Stage):
         windows: Sequence[Window] = (),
         *,
         training: Reference | None = None,
+        references: Sequence[Reference] = (),
         siblings: Siblings = database_siblings,
     ) -> None:
         """Take what was loaded for the campaign; cheap, so a task may build it anew.
@@ -127,6 +121,7 @@ class ScreenStage(Stage):
             head: The live property head; None takes the one shipped with the generator.
             windows: The campaign's targets.
             training: Training crystals; None takes the generator's bank.
+            references: Other known crystals that every candidate is compared with.
             siblings: Reads other candidates of the campaign with one formula.
         """
         self.settings = settings
@@ -134,8 +129,12 @@ class ScreenStage(Stage):
         self.generator = generator
         self.head = generator.head if head is None else head
         self.windows = tuple(windows)
-        self.training = training_reference(generator) if training is None else training
-        self.siblings = siblings
+        self.duplicates = DuplicateSearch(
+            settings,
+            training_reference(generator) if training is None else training,
+            references,
+            siblings,
+        )
         self.batch = settings.batch
         self.lease_seconds = settings.lease_seconds
 
@@ -145,11 +144,11 @@ class ScreenStage(Stage):
         One that equals an earlier candidate still waiting in another worker comes last, when that
         one's own outcome is known if it can be; see `agents.screen.duplicates`.
 
-        Reasons: ``min_distance``, ``duplicate_training``, ``duplicate_campaign``; with the
-        consensus ``gate`` also ``formation_energy``, ``band_gap``, ``p_gap``,
-        ``energy_above_hull`` and, where a window has no counted verdict at all, ``unjudged``. A
-        relaxed crystal that the generator cannot encode is not rejected: it has no relaxed codes,
-        and the record says why.
+        Reasons: ``min_distance``, ``duplicate_training``, ``duplicate_reference``,
+        ``duplicate_campaign``; with the consensus ``gate`` also ``formation_energy``,
+        ``band_gap``, ``p_gap``, ``energy_above_hull`` and, where a window has no counted verdict
+        at all, ``unjudged``. A relaxed crystal that the generator cannot encode is not rejected: it
+        has no relaxed codes, and the record says why.
         """
         sound: list[tuple[Candidate, Structure, Validity]] = []
         for candidate in sorted(candidates, key=lambda candidate: candidate.seq):
@@ -184,24 +183,14 @@ class ScreenStage(Stage):
 
     def _decide(self, case: _Case, *, may_put_off: bool) -> Outcome | None:
         """Return the outcome of one candidate, or None where it is better judged later."""
-        candidate, matcher = case.candidate, self.settings.matcher
         try:
-            read = self.siblings(candidate.campaign, case.validity.formula)
-            others = [sibling for sibling in read if sibling.id != candidate.id]
-            if (
-                may_put_off
-                and self.settings.reject_campaign_duplicates
-                and earlier_one_waits(case.structure, candidate.seq, others, matcher)
-            ):
-                return None
-            return self._outcome(case, others)
+            found = self.duplicates.find(case.candidate, case.structure, may_put_off=may_put_off)
         except _CRYSTAL_ERRORS as error:
-            return _failure(candidate, "duplicates", error)
+            return _failure(case.candidate, "duplicates", error)
+        return None if found is None else self._outcome(case, found)
 
-    def _outcome(self, case: _Case, others: Sequence[Sibling]) -> Outcome:
+    def _outcome(self, case: _Case, duplicates: Duplicates) -> Outcome:
         settings, candidate, validity = self.settings, case.candidate, case.validity
-        training = compare_with_reference(case.structure, self.training, settings.matcher)
-        campaign = compare_with_campaign(case.structure, others, settings.matcher)
         consensus = find_consensus(case.predictions, self.windows, settings)
         encoding = _encoding(case.codes)
         updates: dict[str, Any] = {
@@ -209,11 +198,11 @@ class ScreenStage(Stage):
             "screening.models": self._models_record(case),
             "screening.consensus": consensus.record(),
             "screening.encoding": encoding,
-            "duplicates": {"training": training.record(), "campaign": campaign.record()},
+            "duplicates": duplicates.record(),
         }
         if encoding["encoded"]:
             updates["relaxed_codes"] = case.codes.record()  # type: ignore[union-attr]
-        reason, detail = self._reason(validity, training, campaign, consensus)
+        reason, detail = self._reason(validity, duplicates, consensus)
         return Outcome(
             candidate.id,
             State.SCREENED if reason is None else State.REJECTED,
@@ -225,22 +214,15 @@ class ScreenStage(Stage):
         )
 
     def _reason(
-        self,
-        validity: Validity,
-        training: Comparison,
-        campaign: Comparison,
-        consensus: Consensus,
+        self, validity: Validity, duplicates: Duplicates, consensus: Consensus
     ) -> tuple[str | None, dict[str, Any]]:
         """Return the first reason to reject, with its numbers."""
         settings = self.settings
-        held_out = "val"  # in the bank, but the generator was not trained on it: a rediscovery
-        known = [match for match in training.matches if match.label != held_out]
         if "min_distance" in validity.failed:
             return "min_distance", validity.record()
-        if settings.reject_training_duplicates and known:
-            return "duplicate_training", training.record()
-        if settings.reject_campaign_duplicates and campaign.matches:
-            return "duplicate_campaign", campaign.record()
+        reason, detail = duplicates.reason(settings)
+        if reason is not None:
+            return reason, detail
         if settings.consensus == "gate" and consensus.outside:
             return consensus.outside[0].removesuffix("_per_atom"), consensus.record()
         if settings.consensus == "gate" and consensus.unjudged:
@@ -268,7 +250,7 @@ class ScreenStage(Stage):
         return {
             **inputs,
             "generator": self.generator.version,
-            "training_reference": self.training.name,
+            **self.duplicates.inputs(),
         }
 
 

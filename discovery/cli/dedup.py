@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from discovery.cli.output import UsageError, console_for_tables, print_json, pri
 
 if TYPE_CHECKING:
     from discovery.duplicates import Queries
+    from discovery.reference_import import ImportProgress
 
 #: Crystals between two lines of progress.
 STEP = 1000
@@ -33,8 +35,9 @@ def dedup(
     reference: Annotated[
         str,
         typer.Option(
-            help="mp, mp20, perov5, carbon24, c2db, one of the last four with -train, train (the "
-            "training set), self (the crystals before it), or the path of a csv.gz."
+            help="mp, mp20, perov5, carbon24, c2db (imported on first use), one of the last four "
+            "with -train, train (the training set), self (the crystals before it), a collection of "
+            "your own, or the path of a csv.gz."
         ),
     ] = "mp",
     training: Annotated[
@@ -53,6 +56,14 @@ def dedup(
             "--exhaustive", help="Find every match, and the closest; default: the first that is."
         ),
     ] = False,
+    slabs: Annotated[
+        bool,
+        typer.Option(
+            "--slabs",
+            help="Give slabs (vacuum along c) one vacuum first; always so against c2db and for a "
+            "campaign in two dimensions.",
+        ),
+    ] = False,
     ltol: Annotated[float, typer.Option(help="Relative tolerance of cell lengths.")] = 0.3,
     stol: Annotated[float, typer.Option(help="Tolerance of sites, in (V/N)^(1/3).")] = 0.5,
     angle_tol: Annotated[float, typer.Option(help="Tolerance of cell angles, degrees.")] = 10.0,
@@ -64,9 +75,12 @@ def dedup(
 
     Example: `discovery dedup crystals.extxyz --reference mp --json`
     """
+    from contextlib import ExitStack
+
     from pydantic import ValidationError
 
     from agents.screen.settings import MatcherSettings
+    from db.connection import connect
     from discovery.duplicates import find_known
 
     try:
@@ -81,15 +95,21 @@ def dedup(
             told[name] = done // STEP
             print_progress(f"{name}: {done} of {total} crystals")
 
-    found = find_known(
-        _queries(crystals, db, everything=everything),
-        reference,
-        training=training,
-        tolerances=tolerances,
-        exhaustive=exhaustive,
-        processes=processes,
-        progress=tell,
-    )
+    of_campaign = _is_campaign(crystals)
+    with ExitStack() as connection:
+        if of_campaign or _needs_database(reference, training):
+            connection.enter_context(connect(db, create=not of_campaign))
+        found = find_known(
+            _queries(crystals, everything=everything),
+            reference,
+            training=training,
+            tolerances=tolerances,
+            slabs=slabs,
+            exhaustive=exhaustive,
+            processes=processes,
+            progress=tell,
+            importing=_import_teller(),
+        )
     for one in found["errors"]:
         print_progress(f"{one['id']}: {one['error']}")
     if json:
@@ -100,13 +120,33 @@ def dedup(
         raise typer.Exit(1)
 
 
-def _queries(crystals: list[str], db: str | None, *, everything: bool) -> Queries:
-    from db.connection import connect
+def _needs_database(reference: str, training: str | None) -> bool:
+    """A table, and crystals among themselves, are compared without a database."""
+    from discovery.duplicate_references import SELF, is_table
+    from discovery.duplicates import chosen_references
+
+    names = [name for name in chosen_references(reference, training, None) if name is not None]
+    return any(name != SELF and not is_table(name) for name in names)
+
+
+def _import_teller() -> Callable[[ImportProgress], None]:
+    told: dict[str, int] = {}
+
+    def tell(state: ImportProgress) -> None:
+        tenth = int(10 * state.fraction)
+        if tenth > told.get(state.collection, -1):
+            told[state.collection] = tenth
+            left = "" if state.seconds_left is None else f", {state.seconds_left:.0f} s left"
+            print_progress(f"importing {state.collection}: {state.fraction:.0%}{left}")
+
+    return tell
+
+
+def _queries(crystals: list[str], *, everything: bool) -> Queries:
     from discovery.duplicates import candidate_queries, read_queries
 
     if _is_campaign(crystals):
-        with connect(db, create=False):
-            return candidate_queries(crystals[0], everything=everything)
+        return candidate_queries(crystals[0], everything=everything)
     if everything:
         raise UsageError("--all is about the candidates of a campaign, and files were given")
     return read_queries([Path(one) for one in crystals])

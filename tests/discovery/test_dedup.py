@@ -57,8 +57,11 @@ def write_table(path: Path, crystals: dict[str, Structure]) -> Path:
 
 
 @pytest.fixture
-def references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A reference of three crystals, of which the training set holds one, and one of its own."""
+def references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: Session) -> Path:
+    """A reference of three crystals, of which the training set holds one, and one of its own.
+
+    The database is empty, so the collections are imported on their first use.
+    """
     folder = tmp_path / "data"
     folder.mkdir()
     sto, bto, lao = perovskite("Sr", "Ti"), perovskite("Ba", "Ti"), perovskite("La", "Al", 3.8)
@@ -68,7 +71,10 @@ def references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         folder / "mp20_train.csv.gz",
         {"mp-sto": disguised(sto, 5), "mp-kno": perovskite("K", "Nb")},
     )
+    for split in ("val", "test"):
+        write_table(folder / f"mp20_{split}.csv.gz", {f"mp-{split}": perovskite("Li", "Ta")})
     monkeypatch.setenv("DISCOVERY_DATA", str(folder))
+    monkeypatch.setenv("MONGODB_URI", database.uri)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return folder
 
@@ -119,12 +125,18 @@ def test_known_rediscovered_and_new_are_told_apart(references: Path, files: list
         assert match["rms_angstrom"] == pytest.approx(match["rms"] * edge, rel=1e-4)
     assert found["tolerances"] == {"ltol": 0.3, "stol": 0.5, "angle_tol": 10.0}
     assert found["reference"]["crystals"] == 3
-    assert [Path(p).name for p in found["reference"]["tables"]] == [
-        "mp_ref2025_le20.csv.gz",
+    assert sorted(found["reference"]["tables"]) == [
         "mp_ref2025_gt20.csv.gz",
+        "mp_ref2025_le20.csv.gz",
     ]
-    assert found["training"]["name"] == "mp20-train"
+    assert (found["reference"]["version"], found["vacuum"]) == ("v2025.02.12 without GNoME", None)
+    training = found["training"]
+    assert (training["name"], training["crystals"]) == ("mp20-train", 2)
+    assert training["tables"] == ["mp20_train.csv.gz"]
+    for path in references.iterdir():
+        path.unlink()  # imported on first use, so the tables are not read again
     table = _dedup(*files)
+    assert table.stderr == ""  # nothing was imported again
     assert "2 of 5 crystals are among the 3 of mp" in table.stdout
     assert "1 are known, but not from it: rediscovered" in table.stdout
 
@@ -178,6 +190,7 @@ def test_wrong_use_is_one_sentence(references: Path, files: list[Path]) -> None:
         (["--stol", "-1"], "--stol: "),
         (["--all"], "about the candidates of a campaign"),
         (["--reference", "c2db"], "c2db_train.csv.gz was not found"),
+        (["--training", "icsd-train"], "there is no reference 'icsd-train'"),
         (["--reference", "train"], "which training set"),
     ):
         done = _dedup(files[0], *arguments)
@@ -236,6 +249,7 @@ def test_candidates_of_a_campaign(references: Path, database: Session) -> None:
     ]
     database.database["candidates"].insert_many(documents)
     found = _answer("c", "--db", database.uri)
+    assert found["training"]["name"] == "mp20-train"
     assert [match["id"] for match in found["matches"]] == ["c-0", "c-1"]
     assert (found["n"], found["in_training"], found["rediscovered"]) == (2, 1, 1)
     everything = _answer("c", "--db", database.uri, "--all")
@@ -247,6 +261,37 @@ def test_candidates_of_a_campaign(references: Path, database: Session) -> None:
     alone = _answer("c", "--db", database.uri, "--all", "--reference", "self")
     assert (alone["n"], alone["matched"], alone["training"]) == (3, 0, None)
     assert "no campaign 'other'" in str(_dedup("other", "--db", database.uri).exception)
+
+
+def test_tables_are_compared_without_a_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MONGODB_URI", "mongodb://127.0.0.1:1/nothing-listens-here")
+    mine = write_table(tmp_path / "mine.csv.gz", {"x": disguised(perovskite("Sr", "Ti"))})
+    known = write_table(tmp_path / "known.csv.gz", {"a": perovskite("Sr", "Ti")})
+    found = _answer(mine, "--reference", known)
+    assert [match["reference_id"] for match in found["matches"]] == ["a"]
+    trained = _answer(mine, "--reference", "self", "--training", known)
+    assert (trained["matched"], trained["training"]) == (0, None)
+
+
+def test_slabs_are_compared_with_one_vacuum(tmp_path: Path) -> None:
+    """One layer of rock salt in vacuums of 12 and 32 Å is one crystal; as it is written it is two.
+
+    StructureMatcher scales both to one volume, and so stretches the layer with little vacuum.
+    """
+
+    def layer(height: float) -> Structure:
+        positions = [[0, 0, 0.5], [0.5, 0.5, 0.5], [0.5, 0.5, 0.5 + 2.8 / height]]
+        places = [*positions, [0, 0, 0.5 + 2.8 / height]]
+        return Structure(Lattice.tetragonal(4.0, height), ["Na", "Cl", "Na", "Cl"], places)
+
+    mine = write_table(tmp_path / "mine.csv.gz", {"x": layer(15.0)})
+    known = write_table(tmp_path / "known.csv.gz", {"a": layer(35.0)})
+    assert _answer(mine, "--reference", known)["matched"] == 0
+    slabs = _answer(mine, "--reference", known, "--slabs")
+    assert (slabs["matched"], slabs["vacuum"]) == (1, 15.0)
+    assert slabs["matches"][0]["rms_angstrom"] == pytest.approx(0.0, abs=1e-6)
 
 
 @pytest.mark.data

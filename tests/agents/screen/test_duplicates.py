@@ -19,8 +19,8 @@ from agents.screen.duplicates import (
     compare_with_campaign,
     compare_with_reference,
     earlier_one_waits,
-    match_distance,
 )
+from agents.screen.matching import match_distance
 from agents.screen.references import BankReference, CatalogueReference, training_reference
 from agents.screen.settings import MatcherSettings
 

@@ -13,7 +13,7 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
 from agents.paths import data_path
-from agents.screen import duplicates_bulk
+from agents.screen import matching
 from agents.screen.duplicates_bulk import search
 from agents.screen.duplicates_fingerprint import BINS, fingerprint, nearest_first
 from agents.screen.references import CatalogueReference
@@ -74,7 +74,7 @@ def test_every_match_and_rms_are_those_of_brute_force() -> None:
     verdicts = []
     for one in found:
         expected = brute_force(queries[one.id], known)
-        got = {match.reference_id: match.rms for match in one.matches}
+        got = {match.id: match.rms for match in one.matches}
         assert got == pytest.approx(expected)
         assert list(got.values()) == sorted(got.values())
         assert (one.block, one.compared, one.error) == (9, 9, None)
@@ -123,8 +123,8 @@ def test_disguised_copies_of_real_crystals_are_found_and_processes_and_order_do_
         }
         expected = brute_force(queries[one.id], same)
         assert bool(one.matches) is bool(expected)
-        assert all(match.reference_id in expected for match in one.matches)
-    copies = sum(one.id == f"q-{match.reference_id}" for one in found for match in one.matches)
+        assert all(match.id in expected for match in one.matches)
+    copies = sum(one.id == f"q-{match.id}" for one in found for match in one.matches)
     assert copies >= 18  # of 20
     backwards = dict(reversed(queries.items()))
     assert search(backwards, reference, TOLERANCES, processes=2) == found[::-1]
@@ -162,7 +162,7 @@ def test_unequal_primitive_cells_are_not_compared() -> None:
     reference = CatalogueReference("r", {"pair": pair, "one": one})
     (found,) = search({"q": big}, reference, TOLERANCES, exhaustive=True)
     assert (found.block, found.compared) == (2, 1)
-    assert [match.reference_id for match in found.matches] == ["one"]
+    assert [match.id for match in found.matches] == ["one"]
 
 
 def test_broken_crystals_are_reported_and_stop_nothing(
@@ -177,23 +177,23 @@ def test_broken_crystals_are_reported_and_stop_nothing(
         table.writerow(["no-volume", "CsCl", json.dumps({**salt, "cell": [4, 4, 0, 90, 90, 90]})])
         table.writerow(["good", "Cs2Cl2", json.dumps(salt)])
         table.writerow(["other", "KCl", json.dumps(salt)])
-    reference = CatalogueReference.from_tables("some", [path], formulas={"CsCl"})
+    reference = CatalogueReference.from_table(path, formulas={"CsCl"})
     assert reference.size == 4
-    assert [name for name, _, _ in reference.entries("CsCl")] == ["bad-json", "no-volume", "good"]
-    assert reference.entries("KCl") == ()
+    assert [one.id for one in reference.of_formula("CsCl")] == ["bad-json", "no-volume", "good"]
+    assert reference.of_formula("KCl") == ()
     partial = Structure(Lattice.cubic(4.0), [{"Cs": 0.5}, {"Cl": 0.5}], [[0] * 3, [0.5] * 3])
     queries = {"partial": partial, "good": parse_structure(json.dumps(salt))}
     bad, good = search(queries, reference, TOLERANCES)
     assert "partially occupied" in str(bad.error)
     assert bad.matches == ()
     assert good.error is None
-    assert [match.reference_id for match in good.matches] == ["good"]
+    assert [match.id for match in good.matches] == ["good"]
     assert [name for name, _ in good.broken] == ["bad-json", "no-volume"]
 
     def refuse(*_: object) -> None:
         raise ValueError("no such lattice\nmore")
 
-    monkeypatch.setattr(duplicates_bulk.ReducedMatcher, "get_rms_dist", refuse)
+    monkeypatch.setattr(matching.ReducedMatcher, "get_rms_dist", refuse)
     (found,) = search({"good": queries["good"]}, reference, TOLERANCES)
     assert found.matches == ()
     assert found.broken[-1] == ("good", "no such lattice")
