@@ -173,12 +173,18 @@ def _write_text(found: Iterator[Record], form: Format, file: TextIO) -> tuple[in
 
 
 def _with_calculations(record: Record) -> Record:
-    hashes = list(_hashes((record.get("verification") or {}).get("calculations")))
-    if hashes:
-        found = current_database()["calculations"].find({"_id": {"$in": hashes}}).sort("_id")
-        record["verification"]["records"] = [
-            {"hash": one.pop("_id"), **without_times(one)} for one in found
-        ]
+    """Add the calculations of the verification and of the follow-up, each where it is named."""
+    followed = ((record.get("follow_up") or {}).get("dft")) or {}
+    for part, named in (
+        ("verification", (record.get("verification") or {}).get("calculations")),
+        ("follow_up", [followed.get("calculations"), followed.get("phases")]),
+    ):
+        hashes = list(_hashes(named))
+        if hashes:
+            found = current_database()["calculations"].find({"_id": {"$in": hashes}}).sort("_id")
+            record[part]["records"] = [
+                {"hash": one.pop("_id"), **without_times(one)} for one in found
+            ]
     return record
 
 

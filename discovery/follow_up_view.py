@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 
-
-def print_follow_up(record: Mapping[str, Any] | None, console: Console) -> None:
-    """Print what is known of a hit that is followed up.
+def follow_up_lines(record: Mapping[str, Any] | None) -> list[str]:
+    """Write down what is known of a hit that is followed up.
 
     Args:
         record: ``follow_up`` of a candidate; None where there is none.
-        console: Where to write.
     """
     if not record:
-        return
-    lines = ["follow-up", *_stability(record.get("stability"))]
+        return []
+    lines = _stability(record.get("stability"))
     for task, describe in (
         ("bands", _bands),
         ("spin_orbit", _spin_orbit),
@@ -33,8 +30,7 @@ def print_follow_up(record: Mapping[str, Any] | None, console: Console) -> None:
         lines += _gaps(record["gaps"])
     elif "dft" in record:
         lines.append("DFT: not finished")
-    for line in lines:
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    return lines
 
 
 def _failure(task: str, answer: Mapping[str, Any]) -> str | None:

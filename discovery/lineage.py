@@ -1,151 +1,185 @@
-"""One candidate for a person: where it came from, and every number with what made it."""
+"""Where one candidate comes from: everything that led to it, in one plain document.
+
+`trace` adds to the record of a candidate (`discovery.export.full_record`) the key ``lineage``:
+
+- ``campaign``: name, seed, state, creation, description, the versions of the packages it was
+  started with, and what its automatic choices became;
+- ``base``: the base crystal: id, data set with licence and citation, formula, role, codes, the
+  crystal that these decode to, and ``changed``: where the candidate's codes differ from them;
+- ``proposer``: kind, settings, and every ``generation`` that asked for the candidate, with seed and
+  spawn key of its random numbers;
+- ``parents``: candidates whose codes it inherits, where the proposer knows them;
+- ``models``: every model that gave a number, see `discovery.lineage_models`;
+- ``calculations``: what each first-principles calculation is for, by its hash; the calculations
+  themselves are in ``verification.records`` and ``follow_up.records``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from db import campaigns
+from db.connection import current_database
+from db.documents import Campaign
+from db.plain import without_times
+from db.retry import idempotent
+from discovery.export import full_record
+from discovery.lineage_models import models
 
-from discovery.export import best_structure
-from discovery.follow_up_view import print_follow_up
+Record = dict[str, Any]
 
 
-def describe(record: dict[str, Any], console: Console) -> None:
-    """Print the lineage of one candidate.
+def trace(candidate_id: str) -> Record:
+    """Return one candidate with its whole lineage.
+
+    Raises:
+        UnknownCandidate: There is none of this id (`db.queries`).
+        UnknownCampaign: Its campaign has no record (`db.campaigns`).
+    """
+    record = full_record(candidate_id)
+    campaign = campaigns.load(record["campaign"])
+    record["lineage"] = {
+        "campaign": campaign_record(campaign),
+        "base": base(record, campaign),
+        "proposer": _proposer(record, campaign),
+        "parents": _parents(record),
+        "models": models(record, campaign),
+        "calculations": purposes(record),
+    }
+    return record
+
+
+def campaign_record(campaign: Campaign) -> Record:
+    """Return what is recorded of a campaign, as plain JSON values."""
+    return {
+        "name": campaign.name,
+        "description": campaign.config.get("description", ""),
+        "seed": campaign.seed,
+        "state": campaign.state,
+        "stop_reason": campaign.stop_reason,
+        "created_at": campaign.created_at.isoformat(),
+        "config": without_times(campaign.to_mongo().to_dict()["config"]),
+        "resolved": without_times(campaign.to_mongo().to_dict()["resolved"]),
+    }
+
+
+def base(record: Mapping[str, Any], campaign: Campaign) -> Record:
+    """Describe the crystal whose local codes a proposer started from.
 
     Args:
-        record: As from `discovery.export.full_record`.
-        console: Where to write.
+        record: The candidate.
+        campaign: Its campaign.
+
+    Returns:
+        ``id`` and ``kind`` ("training" or "own"); then ``formula``, ``codes``, ``structure`` (what
+        the codes decode to, None where no cell can be built), ``changed``; for a training crystal
+        also ``role``, ``properties``, ``data_set``, ``licence``, ``citation``. Where the generator
+        of the campaign is not on this machine, ``unknown`` says so instead.
     """
-    console.print(f"[bold]{record['id']}[/bold]  {record.get('formula') or '(no crystal)'}")
-    console.print(_origin(record), soft_wrap=True, highlight=False, markup=False)
-    if record.get("rejection"):
-        rejection = record["rejection"]
-        console.print(
-            f"rejected: {rejection['reason']} {rejection.get('detail') or ''}",
-            markup=False,
-            soft_wrap=True,
-        )
-    if record.get("error"):
-        console.print(f"failed: {record['error']}", soft_wrap=True, markup=False)
-    _print_structure(record, console)
-    console.print(_numbers(record))
-    _print_hull(record, console)
-    print_follow_up(record.get("follow_up"), console)
-    console.print(_history(record))
+    from discovery.lineage_base import own_base, training_base
 
-
-def _origin(record: dict[str, Any]) -> str:
-    codes = record["codes"]
-    return (
-        f"{record['state']}; proposed by {record['proposer']} in episode {record['episode']}, "
-        f"generation {record['generation']}, from base crystal {record['base_id']}\n"
-        f"generator {record['generator_version']}; codes: species {codes['species']}, crystal "
-        f"{codes['crystal']}, local {codes['local']}"
-    )
-
-
-def _print_structure(record: dict[str, Any], console: Console) -> None:
-    from db.crystals import record_to_structure
-
-    crystal = best_structure(record)
-    if crystal is None:
-        return
-    structure = record_to_structure(crystal)
-    a, b, c = structure.lattice.abc
-    alpha, beta, gamma = structure.lattice.angles
-    kind = "relaxed" if crystal is not record.get("structure") else "decoded"
-    console.print(
-        f"{kind}: a {a:.3f} b {b:.3f} c {c:.3f} Å, α {alpha:.1f} β {beta:.1f} γ {gamma:.1f}°, "
-        f"{structure.volume:.2f} Å³",
-        highlight=False,
-    )
-    table = Table(box=None, pad_edge=False)
-    for column in ("", "x", "y", "z"):
-        table.add_column(column, justify="right")
-    for site in structure:
-        table.add_row(site.specie.symbol, *(f"{value:.4f}" for value in site.frac_coords))
-    console.print(table)
-
-
-def _out_of_domain(prediction: dict[str, Any]) -> str:
-    """Name the kinds of reasons; records from before there were any have none."""
-    kinds = [reason.partition(":")[0] for reason in prediction.get("out_of_domain", [])]
-    return "out of domain" + (f" ({', '.join(kinds)})" if kinds else "")
-
-
-def _numbers(record: dict[str, Any]) -> Table:
-    table = Table(title="numbers", title_justify="left", box=None, pad_edge=False)
-    for column in ("property", "value", "unit", "model", "version", "level", "on", "note"):
-        table.add_column(column, justify="right" if column == "value" else "left", no_wrap=True)
-    for one in record.get("predictions", []):
-        spread = "" if one.get("std") is None else f" ± {one['std']:.3f}"
-        table.add_row(
-            one["property"],
-            f"{one['value']:.4f}{spread}",
-            one["unit"],
-            one["model"],
-            one["version"],
-            one["level"],
-            one["on"],
-            "" if one["in_domain"] else _out_of_domain(one),
-        )
-    verification = record.get("verification") or {}
-    for name, unit in (("formation_energy_per_atom", "eV/atom"), ("band_gap", "eV")):
-        if verification.get(name) is not None:
-            verdict = verification["targets"].get(name)
-            table.add_row(
-                name,
-                f"{verification[name]:.4f}",
-                unit,
-                "DFT",
-                "",
-                verification["level"],
-                "relaxed",
-                {True: "hit", False: "miss", None: ""}[verdict],
-            )
-    return table
-
-
-def _print_hull(record: dict[str, Any], console: Console) -> None:
-    hull = record.get("hull")
-    if not hull:
-        return
-    if "refused" in hull:
-        text = f"no hull ({hull['refused']['reason']}): {hull['refused']['detail']}"
+    own = {one["id"]: one for one in campaign.resolved.get("bases", [])}
+    if record["base_id"] in own:
+        found = own_base(own[record["base_id"]], campaign.resolved["generator"])
     else:
-        products = " + ".join(
-            f"{one['amount']:.3f} {one['formula']} ({one['id']})" for one in hull["decomposition"]
-        )
-        left = f", {hull['n_left_out']} large cells left out" if hull["n_left_out"] else ""
-        text = (
-            f"hull ({hull['level']}, {hull['reference']}): {hull['energy_above_hull']:+.4f} "
-            f"eV/atom above {products} (shares of the atoms); {hull['n_phases']} competing phases, "
-            f"{hull['n_relaxed']} relaxed{left}"
-        )
-    console.print(text, soft_wrap=True, markup=False, highlight=False)
+        found = training_base(record["base_id"], campaign.resolved["generator"])
+    if "codes" in found:
+        found["changed"] = changed_codes(found["codes"], record["codes"])
+    return found
 
 
-def _history(record: dict[str, Any]) -> Table:
-    table = Table(title="history", title_justify="left", box=None, pad_edge=False)
-    for column in ("time", "state", "agent", "code", "inputs"):
-        table.add_column(column, no_wrap=column != "inputs", overflow="fold")
-    for entry in record["history"]:
-        inputs = (f"{key} {_short(value)}" for key, value in (entry.get("inputs") or {}).items())
-        table.add_row(
-            str(entry["at"])[:19],
-            entry["to"],
-            entry["agent"],
-            entry["code_version"],
-            ", ".join(inputs),
-        )
-    return table
+def changed_codes(base: Mapping[str, Any], codes: Mapping[str, Any]) -> Record:
+    """Say where codes differ from those of the base crystal.
+
+    Args:
+        base: Codes as plain values: ``species`` (S, levels), ``crystal`` (levels), ``local``
+            (N, levels).
+        codes: The candidate's.
+
+    Returns:
+        ``species`` and ``local``: places of the tokens that differ, from 0; ``crystal``: whether
+        that token differs.
+
+    >>> changed_codes(
+    ...     {"species": [[1], [2]], "crystal": [3], "local": [[0], [1]]},
+    ...     {"species": [[1], [5]], "crystal": [3], "local": [[0], [1]]},
+    ... )
+    {'species': [1], 'crystal': False, 'local': []}
+    """
+    return {
+        "species": _different(base["species"], codes["species"]),
+        "crystal": list(base["crystal"]) != list(codes["crystal"]),
+        "local": _different(base["local"], codes["local"]),
+    }
 
 
-def _short(value: Any) -> str:
-    """Shorten hashes, which `--json` gives in full."""
-    if isinstance(value, list):
-        return " ".join(_short(item) for item in value)
-    text = str(value)
-    return text[:12] if len(text) == 64 else text
+def purposes(record: Mapping[str, Any]) -> list[Record]:
+    """Say what each first-principles calculation of a candidate is for.
+
+    Returns:
+        ``{"for", "hash"}`` each: ``relax``, ``compound``, ``gap``, ``reference Zr``, and of the
+        follow-up ``bands``, ``spin_orbit``, ``hybrid``, ``phase mp-1 compound``, ...
+    """
+    found: list[Record] = []
+
+    def walk(value: Any, names: tuple[str, ...]) -> None:
+        if isinstance(value, str):
+            words = [name.removesuffix("s") if name in _LISTS else name for name in names]
+            found.append({"for": " ".join(words), "hash": value})
+        elif isinstance(value, dict):
+            for name, item in value.items():
+                walk(item, (*names, name))
+
+    walk((record.get("verification") or {}).get("calculations") or {}, ())
+    dft = (record.get("follow_up") or {}).get("dft") or {}
+    walk(dft.get("calculations") or {}, ())
+    walk(dft.get("phases") or {}, ("phase",))
+    return found
+
+
+_LISTS = ("references",)
+
+
+def _different(left: list[Any], right: list[Any]) -> list[int]:
+    return [i for i, (one, other) in enumerate(zip_longest(left, right)) if one != other]
+
+
+def _proposer(record: Mapping[str, Any], campaign: Campaign) -> Record:
+    proposers = campaign.config["propose"]["proposers"]
+    settings = None if record["episode"] is None else proposers[record["episode"] % len(proposers)]
+    return {
+        "kind": record["proposer"],
+        "settings": settings,
+        "episode": record["episode"],
+        "generation": record["generation"],
+        "generations": _generations(record),
+    }
+
+
+@idempotent
+def _generations(record: Mapping[str, Any]) -> list[Record]:
+    """Return every generation that asked for a candidate; the first is the one it comes from."""
+    chosen = {"campaign": record["campaign"], "candidate_ids": record["id"]}
+    found = current_database()["generations"].find(chosen, {"_id": 0, "candidate_ids": 0})
+    ordered = sorted(found, key=lambda one: (one["created_at"], one["episode"]))
+    return [without_times(one) for one in ordered]
+
+
+@idempotent
+def _parents(record: Mapping[str, Any]) -> list[Record]:
+    ids = list(record.get("parents") or [])
+    fields = {"formula": 1, "state": 1, "evaluation.formation_energy_per_atom": 1}
+    found = current_database()["candidates"].find({"_id": {"$in": ids}}, fields)
+    known = {one["_id"]: one for one in found}
+    return [
+        {
+            "id": name,
+            "formula": known[name].get("formula"),
+            "state": known[name]["state"],
+            "evaluation": known[name].get("evaluation") or {},
+        }
+        for name in ids
+        if name in known
+    ]

@@ -127,11 +127,11 @@ def show(
     Example: `discovery show quickstart-1f0c2a9b7d3e`
     """
     from db.connection import connect
-    from discovery.export import full_record
-    from discovery.lineage import describe
+    from discovery.lineage import trace
+    from discovery.lineage_view import describe
 
     with connect(db, create=False):
-        record = full_record(candidate)
+        record = trace(candidate)
     if json:
         print_json(record)
     else:

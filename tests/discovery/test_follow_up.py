@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from agents.follow_up.settings import FollowUpSettings
 from db import campaigns, reference_structures
@@ -14,7 +12,7 @@ from db.connection import Session
 from db.reference_structures import UnknownCollection
 from discovery import launch
 from discovery.config import ConfigError, load_campaign, parse_campaign
-from discovery.follow_up_view import print_follow_up
+from discovery.follow_up_view import follow_up_lines
 from discovery.launch import RunOptions
 from discovery.resolution import resolve_follow_up
 from discovery.runtime import Runtime
@@ -105,9 +103,7 @@ RECORD: dict[str, Any] = {
 
 
 def shown(record: dict[str, Any] | None) -> str:
-    text = io.StringIO()
-    print_follow_up(record, Console(file=text, width=200))
-    return text.getvalue()
+    return "\n".join(follow_up_lines(record))
 
 
 def test_a_person_sees_every_answer_and_what_gave_it() -> None:

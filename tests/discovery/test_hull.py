@@ -15,7 +15,7 @@ from db.reference_structures import UnknownCollection
 from db.states import State
 from discovery.config import load_campaign
 from discovery.export import full_record
-from discovery.lineage import describe as describe_candidate
+from discovery.lineage_view import describe as describe_candidate
 from discovery.resolution import describe, resolve_hull
 from discovery.rounds import screened_candidates
 from discovery.runtime import Runtime

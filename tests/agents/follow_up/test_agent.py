@@ -25,7 +25,7 @@ from db.crystals import crystal_fields, record_to_structure, structure_to_record
 from db.documents import Calculation
 from db.states import FUNNEL, CalculationState, State
 from discovery.export import full_record
-from discovery.lineage import describe
+from discovery.lineage_view import describe
 from discovery.status import follow_up_counts
 from tests.agents.verify.conftest import StubBackend
 
