@@ -51,7 +51,7 @@ def cascade(campaign: str, conditions: Sequence[tuple[str, Expression]]) -> list
     Returns:
         One step for each condition; before the first one stand all candidates.
     """
-    groups = _verdicts(campaign, [expression for _, expression in conditions])
+    groups = verdicts_of(campaign, [expression for _, expression in conditions])
     steps = []
     for place, (name, _) in enumerate(conditions):
         everywhere: Counter[bool | None] = Counter()
@@ -77,8 +77,27 @@ def known(field: str, condition: Expression) -> Expression:
     return {"$cond": [{"$gt": [field, None]}, condition, None]}
 
 
+def all_of(conditions: Sequence[Expression]) -> Expression:
+    """Join conditions: false where one is, else null where one is, else true."""
+    joined: Expression = {"$cond": [{"$in": [None, "$$all"]}, None, True]}
+    verdict = {"$cond": [{"$in": [False, "$$all"]}, False, joined]}
+    return {"$let": {"vars": {"all": list(conditions)}, "in": verdict}}
+
+
 @idempotent
-def _verdicts(campaign: str, expressions: Sequence[Expression]) -> list[tuple[list[Any], int]]:
+def verdicts_of(
+    campaign: str, expressions: Sequence[Expression]
+) -> list[tuple[list[bool | None], int]]:
+    """Judge every candidate of a campaign by every condition.
+
+    Args:
+        campaign: Name of the campaign.
+        expressions: The conditions.
+
+    Returns:
+        Every combination of verdicts that occurs, in the order of the conditions, and how many
+        candidates have it.
+    """
     stages: list[dict[str, Any]] = [
         {"$match": {"campaign": campaign}},
         {"$project": {"verdicts": list(expressions)}},

@@ -19,6 +19,7 @@ from agents.relax.settings import RelaxSettings
 from agents.screen.settings import ScreenSettings
 from agents.targets import Window
 from agents.verify.settings import VerifySettings
+from discovery.paper import Name as PaperFunnelName
 
 
 class ConfigError(ValueError):
@@ -49,13 +50,15 @@ class CampaignConfig(BaseModel):
     """One campaign, composed of the settings of its agents.
 
     ``dimensionality`` 2 says that every candidate is a slab, one layer with its vacuum along c
-    (`agents.slab`): docs/two-dimensional.md.
+    (`agents.slab`): docs/two-dimensional.md. ``paper_funnel`` names the paper's campaign that
+    `discovery status` shows this one beside; it changes nothing else.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     description: str = ""
+    paper_funnel: PaperFunnelName | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
     generator: str
     dimensionality: Literal[2, 3] = 3

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from agents.screen.settings import ScreenSettings
 from agents.targets import Window
 from db import campaigns, candidates
-from db.funnel import Expression, cascade, known
+from db.funnel import Expression, all_of, cascade, known
 from discovery.config import from_record
 
 Order = Literal["campaign", "paper"]
@@ -103,28 +103,44 @@ def funnel(campaign: str, thresholds: Thresholds, *, order: Order = "campaign") 
 
 def conditions(thresholds: Thresholds, order: Order = "campaign") -> list[tuple[str, Expression]]:
     """Write the paper's conditions as expressions over a candidate's record."""
-    decoded = ("decoded", {"$gt": ["$structure", None]})
-    composition = ("composition", _composition(thresholds.screen))
-    smact = _smact(thresholds.screen)
-    relaxed = ("relaxed", _relaxed(thresholds))
-    new = ("not in training data", _new())
+    screen = thresholds.screen
+    begun = ("decoded", decoded())
+    sizes = ("composition", composition(screen))
+    neutral = [] if screen.smact == "off" else [(f"SMACT ({screen.smact})", smact(screen))]
+    low = ("relaxed", relaxed(thresholds))
+    new = ("not in training data", new_to_training())
     cheap = {
-        "campaign": [decoded, composition, *smact, relaxed, new],
-        "paper": [decoded, new, *smact, relaxed, composition],
+        "campaign": [begun, sizes, *neutral, low, new],
+        "paper": [begun, new, *neutral, low, sizes],
     }[order]
+    dft = [
+        ("DFT completed", completed()),
+        *((f"DFT: {window}", verified(window)) for window in thresholds.windows),
+    ]
+    return [*cheap, *_screens(thresholds), *dft]
+
+
+def decoded() -> Expression:
+    """Say whether a proposal is a crystal."""
+    return {"$gt": ["$structure", None]}
+
+
+def models_agree(thresholds: Thresholds) -> Expression:
+    """Say whether the models agree on every window, and the classifier where it is asked."""
+    return all_of([expression for _, expression in _screens(thresholds)])
+
+
+def _screens(thresholds: Thresholds) -> list[tuple[str, Expression]]:
     screens = [
         (f"models: {window}", _agreement(window, thresholds)) for window in thresholds.windows
     ]
     if any(w.property == "band_gap" and not w.contains(0.0) for w in thresholds.windows):
         screens += _classifier(thresholds)
-    dft = [
-        ("DFT completed", _completed()),
-        *((f"DFT: {window}", _verified(window)) for window in thresholds.windows),
-    ]
-    return [*cheap, *screens, *dft]
+    return screens
 
 
-def _composition(screen: ScreenSettings) -> Expression:
+def composition(screen: ScreenSettings) -> Expression:
+    """Say whether sizes and elements are allowed."""
     allowed = (
         []
         if screen.allowed_elements is None
@@ -144,14 +160,21 @@ def _composition(screen: ScreenSettings) -> Expression:
     return known("$n_atoms", met)
 
 
-def _smact(screen: ScreenSettings) -> list[tuple[str, Expression]]:
+def smact(screen: ScreenSettings, *, off: bool | None = None) -> Expression:
+    """Return the verdict of the campaign's SMACT rule.
+
+    Args:
+        screen: The campaign's rules.
+        off: The verdict where the campaign has no such rule.
+    """
     if screen.smact == "off":
-        return []
+        return off
     field = f"$screening.prescreen.smact_{screen.smact}"
-    return [(f"SMACT ({screen.smact})", known(field, {"$eq": [field, True]}))]
+    return known(field, {"$eq": [field, True]})
 
 
-def _relaxed(thresholds: Thresholds) -> Expression:
+def relaxed(thresholds: Thresholds) -> Expression:
+    """Say whether the relaxed crystal has a low energy and small forces."""
     energy, force = "$relaxation.formation_energy_per_atom", "$relaxation.max_force"
     limit = {
         "$cond": [
@@ -164,7 +187,7 @@ def _relaxed(thresholds: Thresholds) -> Expression:
     return known(energy, known(force, low))
 
 
-def _new() -> Expression:
+def new_to_training() -> Expression:
     """Say whether no training crystal matches; held-out ones of the bank are rediscoveries."""
     matches = "$duplicates.training.matches"
     known_ones = {"$filter": {"input": matches, "as": "m", "cond": {"$ne": ["$$m.label", "val"]}}}
@@ -228,7 +251,7 @@ def _screened(value: Expression) -> Expression:
     return known("$screening.models", value)
 
 
-def _completed() -> Expression:
+def completed() -> Expression:
     """Say whether DFT came to an end; null for what was not chosen or is not there yet."""
     chosen = {"$gt": ["$selection.position", None]}
     ended = {"$in": ["$state", ["failed", "rejected"]]}
@@ -236,7 +259,8 @@ def _completed() -> Expression:
     return {"$cond": [{"$eq": ["$state", "verified"]}, True, lost]}
 
 
-def _verified(window: Window) -> Expression:
+def verified(window: Window) -> Expression:
+    """Say whether DFT puts a candidate inside a window; null where it gave no result."""
     field: Expression = f"$verification.{window.property}"
     if window.property == "formation_energy_per_atom":
         field = {"$ifNull": ["$verification.formation_energy_per_atom_judged", field]}

@@ -10,25 +10,34 @@ from agents.verify.budget import core_time
 from db import campaigns, candidates, queries
 from db.documents import Campaign, Candidate, Event
 from db.states import State
+from discovery.paper_funnel import paper_funnel
+from discovery.rediscovery import rediscoveries
 
 #: What counts as near the hull, eV/atom.
 NEAR_HULL = 0.1
 
 
-def status(campaign: str) -> dict[str, Any]:
+def status(campaign: str, *, funnels: bool = True) -> dict[str, Any]:
     """Summarise a campaign.
 
     Args:
         campaign: Its name.
+        funnels: Whether to judge every candidate anew for ``paper`` and ``rediscovered``, which
+            takes seconds in a large campaign.
 
     Returns:
         Plain JSON values: ``campaign``, ``state``, ``counts`` per state (they add up to
         ``candidates``), ``rejections`` per reason, ``reached`` (the funnel: how many ever were in a
         state), ``dft``, ``arms`` (what DFT said of the chosen candidates, and of those drawn at
-        random), ``proposers``, ``model_version``, ``hull``, ``follow_up``, ``learning``, ``best``.
+        random), ``proposers``, ``model_version``, ``hull``, ``follow_up``, ``learning``, ``best``;
+        ``paper`` (the rows of the paper's funnel, see `discovery.paper_funnel`, or None) and
+        ``rediscovered`` (`discovery.rediscovery`).
     """
     record = campaigns.load(campaign)
     counts = candidates.counts(campaign)
+    counted = {}
+    if funnels:
+        counted = {"paper": paper_funnel(campaign), "rediscovered": rediscoveries(campaign)}
     return {
         "campaign": campaign,
         "state": record.state,
@@ -48,6 +57,7 @@ def status(campaign: str) -> dict[str, Any]:
         "follow_up": follow_up_counts(campaign),
         "learning": learning_events(campaign),
         "best": best(campaign),
+        **counted,
         "created_at": record.created_at,
         "updated_at": record.updated_at,
     }

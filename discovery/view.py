@@ -13,7 +13,9 @@ from rich.text import Text
 
 from agents.verify.arms import ALL_WINDOWS, CHOICE, CONTROL
 from db.states import FUNNEL, State
-from discovery.loop import Tick
+from discovery import paper_funnel, rediscovery
+from discovery.loop import NEEDS_MORE_MINUTES, Tick
+from discovery.paper import FUNNELS
 from discovery.status import status
 
 REFRESH_SECONDS = 2.0
@@ -58,7 +60,7 @@ class LiveView:
         if now - self._shown < pause and not tick.finished:
             return
         self._shown = now
-        summary = status(self._campaign)
+        summary = status(self._campaign, funnels=False)
         if not self._first:
             self._first = dict(summary["reached"])
         if self._live is not None:
@@ -158,6 +160,19 @@ def _arm_line(arm: dict[str, Any]) -> str:
     return f"{name}: {arm['submitted']} calls, {arm['failed']} failed; {shares}."
 
 
+def _print_paper(summary: dict[str, Any], console: Console) -> None:
+    """Print the paper's funnel with this campaign's numbers, where one belongs to it."""
+    paper = summary["paper"]
+    if paper is not None:
+        lines = paper_funnel.describe(paper, summary["generator"]["name"])
+        console.print("\n" + "\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    if summary["rediscovered"]["of"]:
+        known = None if paper is None else FUNNELS[paper["name"]]
+        line = rediscovery.describe(summary["rediscovered"], known)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print()
+
+
 def print_summary(summary: dict[str, Any], console: Console) -> None:
     """Print how a campaign ended and where to look next.
 
@@ -167,12 +182,19 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     """
     name, dft = summary["campaign"], summary["dft"]
     console.print(f"\n[bold]{name}[/bold] is {summary['state']} ({summary['stop_reason']}).")
+    if summary["stop_reason"] == NEEDS_MORE_MINUTES:
+        console.print(
+            "The screened candidates that are left need calculations too long for so short a run: "
+            "the same command with more --max-minutes, or without, continues.",
+            soft_wrap=True,
+        )
     funnel = ", ".join(
         f"{summary['reached'].get(state.value, 0)} {state.value}"
         for state in FUNNEL
         if state not in (State.RELAXING, State.VERIFYING)
     )
     console.print(f"Funnel: {funnel}.", soft_wrap=True)
+    _print_paper(summary, console)
     reasons = sorted(summary["rejections"].items(), key=lambda item: -item[1])
     if reasons:
         console.print(

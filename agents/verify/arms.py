@@ -36,13 +36,17 @@ class Share:
     @classmethod
     def count(cls, verdicts: Sequence[bool]) -> Share:
         """Count verdicts; of none at all the interval is everything."""
+        return cls.of_counts(sum(verdicts), len(verdicts))
+
+    @classmethod
+    def of_counts(cls, inside: int, of: int) -> Share:
+        """Return the share for counts that are known already."""
         from scipy.stats import binomtest
 
-        if not verdicts:
+        if not of:
             return cls(0, 0, 0.0, 1.0)
-        inside = sum(verdicts)
-        interval = binomtest(inside, len(verdicts)).proportion_ci(CONFIDENCE, method="wilson")
-        return cls(inside, len(verdicts), float(interval.low), float(interval.high))
+        interval = binomtest(inside, of).proportion_ci(CONFIDENCE, method="wilson")
+        return cls(inside, of, float(interval.low), float(interval.high))
 
 
 @dataclass(frozen=True)
