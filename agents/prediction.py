@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from agents.targets import UNITS
+
+OutOfDomain = Literal["elements", "size", "vacuum", "composition"]
+"""What a reason out of domain begins with."""
 
 
 @dataclass(frozen=True)
@@ -56,3 +60,15 @@ class Prediction:
     def record(self) -> dict[str, Any]:
         """Return plain JSON values, as stored in the database."""
         return {**asdict(self), "out_of_domain": list(self.out_of_domain)}
+
+
+def counts(in_domain: bool, reasons: Iterable[str], allowed: Collection[str]) -> bool:
+    """Say whether a prediction counts.
+
+    Args:
+        in_domain: Of the prediction.
+        reasons: Why it is out of domain; without any, a prediction out of domain never counts.
+        allowed: Kinds of reasons (`OutOfDomain`) that the campaign does not mind.
+    """
+    kinds = [reason.partition(":")[0] for reason in reasons]
+    return in_domain or (bool(kinds) and all(kind in allowed for kind in kinds))

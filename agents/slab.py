@@ -26,6 +26,15 @@ MATCHING_VACUUM = 15.0
 """What slabs get before they are compared, Å."""
 
 
+DFT_VACUUM = 12.0
+"""What slabs get in DFT where a campaign does not say, Å: docs/two-dimensional.md."""
+
+LAYER_SPACE = 3.5
+"""What a layer is taken to need besides its thickness, Å: about the space between the layers of a
+van der Waals crystal (graphite 3.35). It makes volume and stress of a slab those of a stack, which
+do not depend on the vacuum."""
+
+
 class NoSlab(ValueError):
     """A crystal without a vacuum along c was to be treated as a slab."""
 
@@ -44,6 +53,11 @@ def area(structure: Structure) -> float:
     """Return the area of the cell in the plane, Å^2."""
     a, b, _ = structure.lattice.matrix
     return float(np.linalg.norm(np.cross(a, b)))
+
+
+def layer_volume(structure: Structure) -> float:
+    """Return a slab's volume without its vacuum: area times (thickness + `LAYER_SPACE`), Å^3."""
+    return area(structure) * (thickness(structure) + LAYER_SPACE)
 
 
 def is_slab_like(structure: Structure) -> bool:

@@ -16,6 +16,7 @@ from agents.learn.settings import LearnSettings
 from agents.propose.settings import ProposeSettings
 from agents.relax.hull_settings import HullSettings
 from agents.relax.settings import RelaxSettings
+from agents.slab import DFT_VACUUM
 from agents.screen.settings import ScreenSettings
 from agents.targets import Window
 from agents.verify.settings import VerifySettings
@@ -75,6 +76,43 @@ class CampaignConfig(BaseModel):
     @model_validator(mode="after")
     def _refuse_undecidable_targets(self) -> Self:
         names = [window.property for window in self.targets]
+    @model_validator(mode="before")
+    @classmethod
+    def _tell_the_agents(cls, content: Any) -> Any:
+        """Hand what concerns several agents to each of them: it is written once."""
+        if not isinstance(content, dict):
+            return content
+        told: dict[str, dict[str, Any]] = {"screen": {}, "relax": {}, "verify": {}}
+        if content.get("dimensionality") == 2:
+            told["screen"]["dimensionality"] = 2
+            told["relax"]["in_plane"] = True
+            told["verify"]["slab_vacuum"] = DFT_VACUUM
+        screen = content.get("screen")
+        if isinstance(screen, dict) and "counted_out_of_domain" in screen:
+            told["verify"]["counted_out_of_domain"] = screen["counted_out_of_domain"]
+        spread = dict(content)
+        for agent, values in told.items():
+            written = content.get(agent, {})
+            if values and isinstance(written, dict):
+                spread[agent] = values | written
+        return spread
+
+    @model_validator(mode="after")
+    def _refuse_half_a_slab(self) -> Self:
+        """One agent that takes a slab for a bulk crystal spoils what the others do."""
+        flat = self.dimensionality == 2
+        for key, value in {
+            "screen.dimensionality": self.screen.dimensionality == 2,
+            "relax.in_plane": self.relax.in_plane,
+            "verify.slab_vacuum": self.verify.slab_vacuum is not None,
+        }.items():
+            if value != flat:
+                raise ValueError(
+                    f"dimensionality is {self.dimensionality}, but {key} says otherwise: leave "
+                    f"{key} out"
+                )
+        return self
+
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(

@@ -251,7 +251,12 @@ def _hull(here: Runtime) -> Stage:
     from agents.relax.hull_stage import HullStage
 
     settings = here.config.relax
-    return HullStage(here.phases, here.config.hull, lease_seconds=settings.lease_seconds)
+    return HullStage(
+        here.phases,
+        here.config.hull,
+        lease_seconds=settings.lease_seconds,
+        out_of_domain=out_of_domain(here.potential, settings),
+    )
 
 
 def _stability(here: Runtime) -> Stage:
@@ -284,4 +289,5 @@ def runtime(campaign: str) -> Runtime:
     whoever started this worker has set.
     """
     connect_worker(os.environ["DISCOVERY_DB_URI"], os.environ["DISCOVERY_DB_NAME"])
+    from agents.relax.rules import out_of_domain
     return Runtime(campaign, device=os.environ.get("DISCOVERY_DEVICE"))

@@ -41,6 +41,7 @@ def competing_phases(
         ``above_hull`` (of the single points, eV/atom); ``n_considered``, ``margin``, ``geometry``,
         ``level`` and ``reference``; or ``refused`` with ``reason`` and ``detail``.
     """
+    relaxation = relaxation.of_bulk()
     system = composition.chemical_system
     found: dict[str, Any] = {
         "reference": phases.store.reference,

@@ -25,12 +25,15 @@ class CellCoordinates:
         numbers: atomic numbers, shape (N,).
         pressure: external pressure, eV/Å^3.
         relax_cell: whether the cell has coordinates at all.
+        in_plane: whether only its strain in the xy plane moves, as in ASE's mask (1, 1, 0, 0, 0,
+            1); c lies along z and stays, and so do its six coordinates, which keep their zeros.
     """
 
     cell: NDArray[np.float64]
     numbers: NDArray[np.int64]
     pressure: float
     relax_cell: bool
+    in_plane: bool = False
 
     @property
     def n_atoms(self) -> int:
@@ -79,8 +82,16 @@ class CellCoordinates:
         # the adjoint of the derivative of exp at X is the derivative of exp at X transposed
         by_logarithm = exponential_derivative(logarithm.T, by_deformation)
         return np.concatenate(
-            [-(forces @ deformation).ravel(), by_logarithm.ravel() / self.n_atoms]
+            [-(forces @ deformation).ravel(), (self.free * by_logarithm).ravel() / self.n_atoms]
         )
+
+    @property
+    def free(self) -> NDArray[np.float64]:
+        """One for each component of the deformation that moves, else zero; shape (3, 3)."""
+        free = np.ones((3, 3))
+        if self.in_plane:
+            free[2, :] = free[:, 2] = 0.0
+        return free
 
     def _logarithm(self, coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
         return coordinates[3 * self.n_atoms :].reshape(3, 3) / self.n_atoms

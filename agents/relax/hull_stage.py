@@ -32,11 +32,16 @@ class HullStage(Stage):
     name = "hull"
     agent = "hull"
     takes = State.SCREENED
-    lacks = "hull"
+    lacks = "hull.level"
     batch = 1
 
     def __init__(
-        self, phases: CompetingPhases, settings: HullSettings, *, lease_seconds: int = 300
+        self,
+        phases: CompetingPhases,
+        settings: HullSettings,
+        *,
+        lease_seconds: int = 300,
+        out_of_domain: tuple[str, ...] = (),
     ) -> None:
         """Take the campaign's competing phases.
 
@@ -44,10 +49,13 @@ class HullStage(Stage):
             phases: Relaxed phases of the reference collection.
             settings: Limits and the rule.
             lease_seconds: How long a lease lasts without renewal.
+            out_of_domain: Why the potential was not made for the candidates
+                (`agents.prediction.Prediction`).
         """
         self.phases = phases
         self.settings = settings
         self.lease_seconds = lease_seconds
+        self.out_of_domain = out_of_domain
 
     def process(self, candidates: Sequence[Candidate]) -> Iterator[Outcome]:
         """See `Stage.process`."""
@@ -132,6 +140,7 @@ class HullStage(Stage):
             model=self.phases.potential.name,
             version=self.phases.potential.version,
             level=self.phases.level.potential,
-            in_domain=True,
+            in_domain=not self.out_of_domain,
             on="relaxed",
+            out_of_domain=self.out_of_domain,
         ).record()

@@ -33,10 +33,12 @@ def weights(crystal: CellCoordinates) -> NDArray[np.float64]:
     """Return how far atoms move, all together, when a coordinate changes by one; shape (D,).
 
     It makes lengths of steps comparable: one for a position, and for the cell about half the cell's
-    edge over the square root of the number of atoms.
+    edge (in the plane, where only that moves) over the square root of the number of atoms.
     """
     result = np.ones(3 * crystal.n_atoms + (9 if crystal.relax_cell else 0))
     edge = abs(np.linalg.det(crystal.cell)) ** (1 / 3)
+    if crystal.in_plane:
+        edge = np.linalg.norm(np.cross(crystal.cell[0], crystal.cell[1])) ** (1 / 2)
     result[3 * crystal.n_atoms :] = 0.5 * edge / np.sqrt(crystal.n_atoms)
     return result
 
@@ -72,7 +74,7 @@ def model_hessian(crystal: CellCoordinates, positions: NDArray[np.float64]) -> N
         change[bond, axis, 3 * second + axis] -= 1.0
         if crystal.relax_cell:
             row = 3 * n + 3 * axis
-            change[:, axis, row : row + 3] += vectors / n
+            change[:, axis, row : row + 3] += crystal.free[axis] * vectors / n
     along = np.einsum("bi,bid->bd", vectors / lengths[:, None], change)
     along *= np.sqrt(springs)[:, None]
     across = (np.sqrt(BENDING * springs)[:, None, None] * change).reshape(-1, len(scale))

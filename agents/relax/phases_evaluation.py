@@ -79,7 +79,7 @@ class CompetingPhases(Phases):
         self.hull = hull
         self.geometry = geometry
         self.compute = compute
-        settings = relax.model_copy(
+        settings = relax.of_bulk().model_copy(
             update={
                 "max_steps": hull.max_steps,
                 "seconds_per_structure": hull.seconds_per_phase,

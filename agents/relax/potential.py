@@ -111,6 +111,8 @@ class Potential(ABC):
             "none" (raw PBE); decides which known values the sanity gate expects. None: unknown, the
             gate takes the set that fits better, and still refuses what fits neither.
         test_model: it exists to test this product; campaigns refuse it.
+        learned_slabs: whether slabs are a good part of its training data; else its numbers of slabs
+            are flagged as out of domain.
         golden_values: of a test model, its own numbers, which the gate expects instead of the known
             ones: {crystal: {"formation_energy_per_atom": eV/atom, "pressure": GPa}}.
     """
@@ -120,6 +122,7 @@ class Potential(ABC):
     elements: frozenset[str]
     corrections: Literal["mp2020", "none"] | None = "mp2020"
     test_model: bool = False
+    learned_slabs: bool = False
     golden_values: Mapping[str, Mapping[str, float]] | None = None
 
     @property

@@ -22,6 +22,7 @@ from agents.relax import fire, trust_region
 from agents.relax.cell_coordinates import CellCoordinates
 from agents.relax.core_repulsion import repulsion
 from agents.relax.neighbours import bonds_within
+from agents.slab import MATCHING_VACUUM, is_slab_like, layer_volume, with_vacuum
 
 if TYPE_CHECKING:
     from agents.relax.potential import PotentialResult
@@ -64,10 +65,11 @@ class Relaxation:
         initial_energy: total energy before the first step, eV.
         max_force: largest norm of the force on an atom of `structure`, eV/Å; from a new evaluation,
             not from the optimiser.
-        max_stress: largest component of stress plus pressure, eV/Å^3.
+        max_stress: largest component of stress plus pressure, eV/Å^3; of a slab, of the stress in
+            its plane, per volume of the layer (`agents.slab.layer_volume`).
         steps: optimiser steps.
         converged: forces and stress below the settings' criteria in that new evaluation.
-        volume_ratio: relaxed over given volume.
+        volume_ratio: relaxed over given volume; of a slab, the areas.
         seconds: its share of the wall-clock time of its batch.
         stop: why it ended.
         force_calls: how often the potential was asked about this crystal: every step, the last
@@ -151,6 +153,10 @@ def course(
     (`agents.relax.core_repulsion`); energies, forces and stresses of the result, and those that
     decide whether it has converged, are the potential's alone.
 
+    With ``settings.in_plane`` the crystal is a slab: it gets the vacuum of all slabs before and
+    after (`agents.slab.with_vacuum`), only the cell's strain in the plane moves, and only the
+    stress in the plane has to vanish.
+
     Args:
         structure: an ordered crystal; left unchanged.
         settings: optimiser, criteria, pressure and guards.
@@ -162,11 +168,15 @@ def course(
     Returns:
         The relaxation. One that blew up or ran out of time is returned too, with its `stop`.
     """
+    if settings.in_plane:
+        structure = with_vacuum(structure, MATCHING_VACUUM)
     numbers = np.array([site.specie.Z for site in structure])
     calls, initial_energy = 0, np.nan
     start = _separated(structure, numbers, settings)
     if settings.volume_scan:
         trials = scaled(start, settings.volume_scan_scales)
+        if settings.in_plane:
+            trials = {scale: with_vacuum(one, MATCHING_VACUUM) for scale, one in trials.items()}
         answer = yield Ask(list(trials.values()), energies_only=True)
         calls = len(trials)
         if start is structure:
@@ -178,7 +188,11 @@ def course(
         calls += 1
         initial_energy = float(answer.energies[0])
     coordinates = CellCoordinates(
-        start.lattice.matrix, numbers, settings.pressure * units.GPa, settings.relax_cell
+        start.lattice.matrix,
+        numbers,
+        settings.pressure * units.GPa,
+        settings.relax_cell,
+        settings.in_plane,
     )
     state = optimizer.init(coordinates, start.cart_coords)
     last, best, lowest, stop = start, start, np.inf, Stop.MAX_STEPS
@@ -208,7 +222,7 @@ def course(
         enthalpy = coordinates.enthalpy(result.energy + core.energy, cell)
         if enthalpy < lowest:
             best, lowest = last, enthalpy
-        if _converged(result.max_force, _max_stress(result.stress, settings), settings):
+        if _converged(result.max_force, _max_stress(result.stress, last, settings), settings):
             stop = Stop.CONVERGED
             break
         if clock.seconds > settings.seconds_per_structure:
@@ -221,14 +235,17 @@ def course(
     if stop in (Stop.MAX_STEPS, Stop.TIME):
         last = best
     final, max_force, max_stress = np.nan, np.nan, np.nan
+    volume_ratio = float(last.volume / structure.volume)
     if not stop.blown_up:
+        if settings.in_plane and is_slab_like(last):
+            last = with_vacuum(last, MATCHING_VACUUM)
         last = last.copy()
         last.translate_sites(range(len(last)), [0, 0, 0], to_unit_cell=True)
         answer = yield Ask([last])
         (result,) = answer.results
         calls += 1
         final, max_force = result.energy, result.max_force
-        max_stress = _max_stress(result.stress, settings)
+        max_stress = _max_stress(result.stress, last, settings)
     return Relaxation(
         structure=last,
         energy=float(final),
@@ -237,7 +254,7 @@ def course(
         max_stress=float(max_stress),
         steps=steps,
         converged=_converged(max_force, max_stress, settings),
-        volume_ratio=float(last.volume / structure.volume),
+        volume_ratio=volume_ratio,
         seconds=clock.seconds,
         stop=stop,
         force_calls=calls,
@@ -253,7 +270,7 @@ def _separated(structure: Structure, numbers: np.ndarray, settings: RelaxSetting
     core = repulsion(numbers, cell, positions)
     if core.energy < SEPARATED * len(numbers):
         return structure
-    crystal = CellCoordinates(cell, numbers, 0.0, settings.relax_cell)
+    crystal = CellCoordinates(cell, numbers, 0.0, settings.relax_cell, settings.in_plane)
     state = trust_region.init(crystal, positions)
     for _ in range(SEPARATION_STEPS):
         gradient = crystal.gradient(state.coordinates, core.forces, core.stress)
@@ -301,7 +318,10 @@ def _broken(
     return Stop.MIN_DISTANCE if len(first) else None
 
 
-def _max_stress(stress: np.ndarray, settings: RelaxSettings) -> float:
+def _max_stress(stress: np.ndarray, structure: Structure, settings: RelaxSettings) -> float:
+    if settings.in_plane:
+        share = layer_volume(structure) / structure.volume  # the vacuum dilutes the stress
+        return float(np.abs(stress[:2, :2]).max() / share)
     return float(np.abs(stress + settings.pressure * units.GPa * np.eye(3)).max())
 
 

@@ -10,6 +10,7 @@ from ase import units
 
 from agents.geometry import is_finite, shortest_distance, too_close
 from agents.relax.relaxation import Relaxation, Stop
+from agents.slab import is_slab_like, layer_volume
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -47,6 +48,8 @@ def broken_rule(
     if unknown:
         return Verdict("unsupported_elements", {"elements": sorted(unknown)})
     volume = structure.volume / len(structure)
+    if settings.in_plane and is_slab_like(structure):
+        volume = layer_volume(structure) / len(structure)
     if not settings.volume_per_atom_min <= volume <= settings.volume_per_atom_max:
         return Verdict(
             "volume",
@@ -60,6 +63,13 @@ def broken_rule(
     if too_close(distance, settings.min_distance):
         return Verdict("min_distance", {"distance": distance, "min": settings.min_distance})
     return None
+
+
+def out_of_domain(potential: Potential, settings: RelaxSettings) -> tuple[str, ...]:
+    """Return why a potential was not made for a campaign's crystals (`agents.prediction`)."""
+    if potential.learned_slabs or not settings.in_plane:
+        return ()
+    return (f"vacuum: {potential.level} learned from bulk crystals",)
 
 
 def exploited(formation_energy: float, settings: RelaxSettings) -> Verdict | None:

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from agents.slab import MATCHING_VACUUM
+
 
 class RelaxSettings(BaseModel):
     """How decoded crystals are evaluated, relaxed and accepted.
@@ -30,10 +32,16 @@ class RelaxSettings(BaseModel):
     stress_max: float = Field(
         default=0.1,
         gt=0,
-        description="stop only when every stress component is off by less than this, GPa",
+        description="stop only when every stress component is off by less than this, GPa; of a "
+        "slab, those in its plane, per volume of the layer",
     )
     pressure: float = Field(default=0.0, description="external pressure, GPa")
     relax_cell: bool = True
+    in_plane: bool = Field(
+        default=False,
+        description="crystals are slabs with their vacuum along c: their cell relaxes in the plane "
+        "only; a campaign file says so once, by its dimensionality",
+    )
     volume_scan: bool = Field(
         default=False, description="start from the best of a few scaled volumes"
     )
@@ -128,6 +136,11 @@ class RelaxSettings(BaseModel):
                 f"second_potential {self.second_potential} must be another potential than the one "
                 "that relaxes"
             )
+        if self.in_plane and self.pressure != 0:
+            raise ValueError(
+                f"in_plane relaxes slabs, and pressure is {self.pressure:g} GPa: a vacuum under "
+                "pressure is none, set pressure to 0"
+            )
         if not self.volume_scan_scales or any(s <= 0 for s in self.volume_scan_scales):
             raise ValueError(f"volume_scan_scales {self.volume_scan_scales} must be positive")
         return self
@@ -137,9 +150,13 @@ class RelaxSettings(BaseModel):
         """The potential that "auto" stands for, or the one named."""
         return "chgnet" if self.potential == "auto" else self.potential
 
+    def of_bulk(self) -> RelaxSettings:
+        """Return the settings for the bulk crystals that slabs are compared with."""
+        return self.model_copy(update={"in_plane": False})
+
     def relaxation_record(self) -> dict[str, Any]:
         """Return the settings that decide the outcome of a relaxation, as plain JSON values."""
-        return self.model_dump(
+        record = self.model_dump(
             mode="json",
             include={
                 "optimizer",
@@ -152,3 +169,4 @@ class RelaxSettings(BaseModel):
                 "volume_scan_scales",
             },
         )
+        return record | ({"in_plane": True, "vacuum": MATCHING_VACUUM} if self.in_plane else {})

@@ -15,7 +15,13 @@ from agents.relax.batch import CRYSTAL_ERRORS, relaxations
 from agents.relax.potential import Potential, PotentialResult
 from agents.relax.references import ElementalReferences
 from agents.relax.relaxation import Relaxation, Stop, finite_or_none
-from agents.relax.rules import Verdict, broken_rule, exploited, judge_relaxation
+from agents.relax.rules import (
+    Verdict,
+    broken_rule,
+    exploited,
+    judge_relaxation,
+    out_of_domain,
+)
 from agents.relax.settings import RelaxSettings
 from agents.stage import Outcome, Stage
 from db.crystals import record_to_structure, structure_to_record
@@ -80,6 +86,7 @@ class _PotentialStage(Stage):
         )
 
     def _prediction(self, formation_energy: float) -> dict[str, Any]:
+        reasons = out_of_domain(self.potential, self.settings)
         return Prediction(
             property="formation_energy_per_atom",
             value=formation_energy,
@@ -87,8 +94,9 @@ class _PotentialStage(Stage):
             model=self.potential.name,
             version=self.potential.version,
             level=self.potential.level,
-            in_domain=True,
+            in_domain=not reasons,
             on=self.on,
+            out_of_domain=reasons,
         ).record()
 
     def _formation_energy(self, structure: Structure, energy: float) -> float:

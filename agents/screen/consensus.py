@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from agents.prediction import Prediction
+from agents.prediction import Prediction, counts
 from agents.screen.settings import ScreenSettings
 from agents.targets import Window
 
@@ -202,5 +202,7 @@ def _verdict(
         level=prediction.level,
         value=value,
         inside=inside,
-        counted=prediction.in_domain and comparable and heard,
+        counted=comparable
+        and heard
+        and counts(prediction.in_domain, prediction.out_of_domain, settings.counted_out_of_domain),
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from agents.prediction import OutOfDomain
 from agents.screen.element_groups import ACTINIDES, LANTHANIDES, Group, elements_of
 from agents.targets import OTHER_REFERENCES
 
@@ -58,6 +59,10 @@ class ScreenSettings(BaseModel):
             their sources are in `agents.screen.element_groups`. Which of them occur is stored
             whether or not they are rejected.
         max_atoms: Most atoms in the cell.
+        dimensionality: 2 rejects whatever is not one layer with its vacuum along c
+            (`agents.screen.dimensionality`), before relaxation and after; a campaign file says so
+            once, at its top.
+        min_layer_score: Smallest score of one layer, for ``dimensionality`` 2.
         min_elements: Fewest distinct elements.
         max_elements: Most distinct elements.
         models: Property models to ask: ``megnet``, ``alignn``, ``head``, ``alignn-jarvis``,
@@ -78,6 +83,10 @@ class ScreenSettings(BaseModel):
             gap is not zero, where a classifier gives one.
         gate_ignores_levels: Levels of theory whose numbers do not mean what the windows mean.
             Perov-5's own formation energies are relative to a pool of compounds, not to elements.
+        counted_out_of_domain: Reasons out of domain (`agents.screen.domain`: ``elements``,
+            ``size``, ``vacuum``, ``composition``) that do not silence a model: its number stays
+            flagged and counts. The paper's 2D funnel counts MEGNet and ALIGNN, which learned from
+            bulk crystals (``vacuum``).
         matcher: When two crystals count as the same.
         references: Collections of the database (docs/reference-data.md) with which every relaxed
             candidate is compared, besides the training set and the campaign; ``auto``: those of
@@ -102,6 +111,8 @@ class ScreenSettings(BaseModel):
     exclude_actinides: bool = False
     exclude: tuple[Group, ...] = ()
     max_atoms: int = Field(default=64, ge=1)
+    dimensionality: Literal[2, 3] = 3
+    min_layer_score: float = Field(default=0.1, gt=0.0, lt=1.0)
     min_elements: int = Field(default=1, ge=1)
     max_elements: int = Field(default=8, ge=1)
     models: Literal["auto"] | tuple[str, ...] = "auto"
@@ -111,6 +122,7 @@ class ScreenSettings(BaseModel):
     classifier: Literal["required", "if_present", "off"] = "if_present"
     min_p_gap: float = Field(default=0.5, ge=0.0, le=1.0)
     gate_ignores_levels: tuple[str, ...] = OTHER_REFERENCES
+    counted_out_of_domain: tuple[OutOfDomain, ...] = ()
     matcher: MatcherSettings = MatcherSettings()
     references: Literal["auto"] | tuple[str, ...] = "auto"
     reject_training_duplicates: bool = True
@@ -196,6 +208,8 @@ class ScreenSettings(BaseModel):
             "exclude_actinides",
             "exclude",
             "max_atoms",
+            "dimensionality",
+            "min_layer_score",
             "min_elements",
             "max_elements",
         )

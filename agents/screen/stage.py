@@ -144,11 +144,11 @@ class ScreenStage(Stage):
         One that equals an earlier candidate still waiting in another worker comes last, when that
         one's own outcome is known if it can be; see `agents.screen.duplicates`.
 
-        Reasons: ``min_distance``, ``duplicate_training``, ``duplicate_reference``,
-        ``duplicate_campaign``; with the consensus ``gate`` also ``formation_energy``,
-        ``band_gap``, ``p_gap``, ``energy_above_hull`` and, where a window has no counted verdict
-        at all, ``unjudged``. A relaxed crystal that the generator cannot encode is not rejected: it
-        has no relaxed codes, and the record says why.
+        Reasons: ``min_distance``, ``dimensionality``, ``duplicate_training``,
+        ``duplicate_reference``, ``duplicate_campaign``; with the consensus ``gate`` also
+        ``formation_energy``, ``band_gap``, ``p_gap``, ``energy_above_hull`` and, where a window has
+        no counted verdict at all, ``unjudged``. A relaxed crystal that the generator cannot encode
+        is not rejected: it has no relaxed codes, and the record says why.
         """
         sound: list[tuple[Candidate, Structure, Validity]] = []
         for candidate in sorted(candidates, key=lambda candidate: candidate.seq):
@@ -218,8 +218,9 @@ class ScreenStage(Stage):
     ) -> tuple[str | None, dict[str, Any]]:
         """Return the first reason to reject, with its numbers."""
         settings = self.settings
-        if "min_distance" in validity.failed:
-            return "min_distance", validity.record()
+        for rule in ("min_distance", "dimensionality"):  # which relaxing may have broken
+            if rule in validity.failed:
+                return rule, validity.record()
         reason, detail = duplicates.reason(settings)
         if reason is not None:
             return reason, detail

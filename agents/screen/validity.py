@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from agents.geometry import shortest_distance, too_close
+from agents.screen.dimensionality import Layer, judge_layer
 from agents.screen.element_groups import ACTINIDES, GROUPS, LANTHANIDES, members
 from agents.screen.settings import ScreenSettings
 from model.metrics.validity import smact_verdict
@@ -33,6 +34,7 @@ class Validity:
         radioactive: Elements of this group that occur.
         scarce: Elements of this group that occur.
         not_allowed: Elements outside the campaign's choice.
+        layer: What the crystal looks like as a slab; None in campaigns of bulk crystals.
         failed: Names of the rules that fail, in the order in which they are applied.
     """
 
@@ -50,6 +52,7 @@ class Validity:
     radioactive: tuple[str, ...]
     scarce: tuple[str, ...]
     not_allowed: tuple[str, ...]
+    layer: Layer | None
     failed: tuple[str, ...]
 
     @property
@@ -60,7 +63,8 @@ class Validity:
     def record(self) -> dict[str, Any]:
         """Return plain JSON values, with ``valid``."""
         plain = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-        return {**plain, "valid": self.valid}
+        layer = None if self.layer is None else self.layer.record()
+        return {**plain, "layer": layer, "valid": self.valid}
 
 
 def judge(structure: Structure, settings: ScreenSettings) -> Validity:
@@ -71,9 +75,9 @@ def judge(structure: Structure, settings: ScreenSettings) -> Validity:
         settings: Which rules the campaign applies, and their limits.
 
     Returns:
-        The numbers and the names of the rules that fail: ``min_distance``, ``n_atoms``,
-        ``n_elements``, ``elements``, ``lanthanide``, ``actinide``, ``toxic``, ``radioactive``,
-        ``scarce``, ``smact``.
+        The numbers and the names of the rules that fail: ``min_distance``, ``dimensionality``,
+        ``n_atoms``, ``n_elements``, ``elements``, ``lanthanide``, ``actinide``, ``toxic``,
+        ``radioactive``, ``scarce``, ``smact``.
 
     Raises:
         ValueError: The cell is degenerate or a coordinate is not finite.
@@ -88,8 +92,12 @@ def judge(structure: Structure, settings: ScreenSettings) -> Validity:
     groups = {group: members(symbols, group) for group in GROUPS}
     allowed = set(symbols if settings.allowed_elements is None else settings.allowed_elements)
     not_allowed = tuple(s for s in symbols if s not in allowed - set(settings.forbidden_elements))
+    layer = None
+    if settings.dimensionality == 2:
+        layer = judge_layer(structure, settings.min_layer_score)
     passes: dict[str, bool] = {
         "min_distance": not too_close(shortest, settings.min_distance),
+        "dimensionality": layer is None or layer.reason is None,
         "n_atoms": len(structure) <= settings.max_atoms,
         "n_elements": settings.min_elements <= len(elements) <= settings.max_elements,
         "elements": not not_allowed,
@@ -113,5 +121,6 @@ def judge(structure: Structure, settings: ScreenSettings) -> Validity:
         radioactive=groups["radioactive"],
         scarce=groups["scarce"],
         not_allowed=not_allowed,
+        layer=layer,
         failed=tuple(name for name, passed in passes.items() if not passed),
     )

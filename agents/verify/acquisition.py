@@ -174,6 +174,7 @@ def judge(
     windows: Iterable[Window],
     consensus: Sequence[str] = (),
     ignored_levels: Sequence[str] = (),
+    out_of_domain: Sequence[str] = (),
 ) -> tuple[bool, float]:
     """Compare predictions with the windows.
 
@@ -186,12 +187,13 @@ def judge(
         windows: Targets; those of a property that nothing predicts are left out.
         consensus: Models that count; empty: all.
         ignored_levels: Levels of theory that do not count.
+        out_of_domain: Kinds of reasons out of domain that do not silence a prediction.
 
     Returns:
         Whether every model that counts is inside every window, and the summed distance of the
         predictions from the windows (eV, mean over models); ``(False, inf)`` where nothing counts.
     """
-    values_of = counted(predictions, consensus, ignored_levels)
+    values_of = counted(predictions, consensus, ignored_levels, out_of_domain)
     distances = []
     for window in windows:
         values = [
@@ -286,11 +288,11 @@ class _View:
 
 
 def _view(entry: Entry, windows: Sequence[Window], settings: VerifySettings) -> _View:
-    consensus, ignored = settings.consensus, settings.ignored_levels
+    rule = (settings.consensus, settings.ignored_levels, settings.counted_out_of_domain)
     return _View(
-        *judge(entry.predictions, windows, consensus, ignored),
+        *judge(entry.predictions, windows, *rule),
         hit_probability(
-            counted(entry.predictions, consensus, ignored),
+            counted(entry.predictions, *rule),
             windows,
             unpredicted=settings.unpredicted_probability,
             given=settings.error_widths,

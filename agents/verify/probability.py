@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from agents.prediction import counts
 from agents.targets import Window
 
 GAP, CLASSIFIER = "band_gap", "p_gap"
@@ -134,18 +135,23 @@ def measured_widths() -> Widths:
 
 
 def counted(
-    predictions: Iterable[Record], consensus: Sequence[str], ignored_levels: Sequence[str]
+    predictions: Iterable[Record],
+    consensus: Sequence[str],
+    ignored_levels: Sequence[str],
+    out_of_domain: Collection[str] = (),
 ) -> list[Record]:
     """Return the predictions that count in the choice.
 
-    Those of relaxed crystals in the model's domain at a level that means what the windows mean, by
+    Those of relaxed crystals in the model's domain, or outside of it only for reasons that the
+    campaign does not mind (``out_of_domain``), at a level that means what the windows mean, by
     the models of the consensus (all where it is empty); of several by one model of one property at
     one level the last.
     """
     latest: dict[tuple[str, str, str], Record] = {}
     for one in predictions:
-        counts = one["on"] == "relaxed" and one["in_domain"] and one["level"] not in ignored_levels
-        if counts and (not consensus or one["model"] in consensus):
+        heard = counts(one["in_domain"], one.get("out_of_domain", ()), out_of_domain)
+        comparable = one["on"] == "relaxed" and one["level"] not in ignored_levels
+        if heard and comparable and (not consensus or one["model"] in consensus):
             latest[one["property"], one["model"], one["level"]] = one
     return list(latest.values())
 

@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from agents.extensions import DFT_CODES, extensions
+from agents.prediction import OutOfDomain
 from agents.targets import OTHER_REFERENCES, UNITS
 
 BACKENDS = ("auto", "gpaw", "vasp", "none")
@@ -21,6 +22,7 @@ BACKENDS = ("auto", "gpaw", "vasp", "none")
 _CHOICE_RULE = {
     *("acquisition", "cost_exponent", "novelty_weight", "unpredicted_probability"),
     *("error_widths", "control_share", "consensus", "ignored_levels", "max_core_hours"),
+    "counted_out_of_domain",
     "max_core_seconds",
 }
 
@@ -45,6 +47,12 @@ class VerifySettings(BaseModel):
 
     relax: bool = Field(
         default=False, description="relax each candidate by DFT before its energy is computed"
+    )
+    slab_vacuum: float | None = Field(
+        default=None,
+        ge=6.0,
+        description="candidates are slabs, computed with so much vacuum, Å; None: they are bulk. A "
+        "campaign file says that they are slabs once, by its dimensionality",
     )
     separate_gap: bool | None = Field(
         default=None,
@@ -107,6 +115,11 @@ class VerifySettings(BaseModel):
     ignored_levels: tuple[str, ...] = Field(
         OTHER_REFERENCES,
         description="levels of theory whose numbers do not mean what the windows mean",
+    )
+    counted_out_of_domain: tuple[OutOfDomain, ...] = Field(
+        default=(),
+        description="reasons out of domain that do not silence a prediction in the choice; those of "
+        "the screen where a campaign does not say",
     )
     max_core_seconds: float | None = Field(
         default=None,

@@ -105,3 +105,41 @@ def test_differing_keys_are_dotted() -> None:
     assert differing_keys(old, {"a": 1, "b": {"c": 2, "d": 4}}) == ["b.d"]
     assert differing_keys(old, {"a": 2, "b": {"c": 2}}) == ["a", "b.d"]
     assert differing_keys(old, old) == []
+
+
+FLAT = {
+    "name": "flat",
+    "generator": "c2db",
+    "dimensionality": 2,
+    "targets": [{"property": "formation_energy_per_atom", "max": -0.5}],
+    "propose": {"proposers": [{"kind": "random", "batch": 4, "generations": 1}]},
+}
+
+
+def test_every_agent_of_a_two_dimensional_campaign_is_told() -> None:
+    screen = {"counted_out_of_domain": ["vacuum"]}
+    config = from_record({**FLAT, "screen": screen}, source="here")
+    assert config.screen.dimensionality == 2
+    assert config.relax.in_plane
+    assert config.verify.slab_vacuum == 12.0
+    assert config.verify.counted_out_of_domain == ("vacuum",)
+    assert from_record(config.record(), source="its record") == config
+    wider = from_record({**FLAT, "verify": {"slab_vacuum": 18.0}}, source="here")
+    assert wider.verify.slab_vacuum == 18.0
+    bulk = from_record({**FLAT, "dimensionality": 3}, source="here")
+    assert not bulk.relax.in_plane
+    assert bulk.verify.slab_vacuum is None
+
+
+@pytest.mark.parametrize(
+    "contradiction",
+    [
+        {"relax": {"in_plane": False}},
+        {"screen": {"dimensionality": 3}},
+        {"dimensionality": 3, "relax": {"in_plane": True}},
+        {"dimensionality": 3, "verify": {"slab_vacuum": 12.0}},
+    ],
+)
+def test_half_a_slab_is_refused(contradiction: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="says otherwise"):
+        from_record({**FLAT, **contradiction}, source="here")
