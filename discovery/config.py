@@ -8,7 +8,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agents.follow_up.settings import FollowUpSettings
@@ -16,11 +15,15 @@ from agents.learn.settings import LearnSettings
 from agents.propose.settings import ProposeSettings
 from agents.relax.hull_settings import HullSettings
 from agents.relax.settings import RelaxSettings
-from agents.slab import DFT_VACUUM
 from agents.screen.settings import ScreenSettings
+from agents.slab import DFT_VACUUM
 from agents.targets import Window
 from agents.verify.settings import VerifySettings
 from discovery.paper import Name as PaperFunnelName
+from model.yaml_files import UnreadableYAML, read_yaml, read_yaml_file
+
+MOST_FAULTS = 20
+"""Faults of one file that are named."""
 
 
 class ConfigError(ValueError):
@@ -73,9 +76,6 @@ class CampaignConfig(BaseModel):
     follow_up: FollowUpSettings = FollowUpSettings()
     learn: LearnSettings = LearnSettings()
 
-    @model_validator(mode="after")
-    def _refuse_undecidable_targets(self) -> Self:
-        names = [window.property for window in self.targets]
     @model_validator(mode="before")
     @classmethod
     def _tell_the_agents(cls, content: Any) -> Any:
@@ -113,6 +113,9 @@ class CampaignConfig(BaseModel):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _refuse_undecidable_targets(self) -> Self:
+        names = [window.property for window in self.targets]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(
@@ -172,10 +175,10 @@ def load_campaign(name_or_file: str) -> CampaignConfig:
         if not path.is_file():
             raise ConfigError(f"there is no campaign file {path}")
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"the campaign file {path} cannot be read: {error}") from error
-        return parse_campaign(text, source=str(path))
+            content = read_yaml_file(path)
+        except UnreadableYAML as error:
+            raise ConfigError(f"campaign {path}: {error}") from error
+        return from_record(content, source=str(path))
     known = shipped_campaigns()
     if name_or_file not in known:
         near = difflib.get_close_matches(name_or_file, known, n=1)
@@ -199,12 +202,9 @@ def parse_campaign(text: str, *, source: str) -> CampaignConfig:
         ConfigError: It is no YAML mapping, or a key or value is wrong.
     """
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        where = " ".join(str(error).split())
-        raise ConfigError(f"campaign {source}: not valid YAML ({where})") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"campaign {source}: expected a mapping of keys, got {content!r:.80}")
+        content = read_yaml(text)
+    except UnreadableYAML as error:
+        raise ConfigError(f"campaign {source}: {error}") from error
     return from_record(content, source=source)
 
 
@@ -221,9 +221,10 @@ def from_record(content: Mapping[str, Any], *, source: str) -> CampaignConfig:
 
 
 def _faults(error: ValidationError) -> str:
+    faults = error.errors()
     sentences = []
-    for fault in error.errors():
-        key = ".".join(str(part) for part in fault["loc"]) or "(top level)"
+    for fault in faults[:MOST_FAULTS]:
+        key = ".".join(f"{part!s:.60}" for part in fault["loc"]) or "(top level)"
         if fault["type"] == "extra_forbidden":
             known = _keys_beside(fault["loc"])
             near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
@@ -235,6 +236,8 @@ def _faults(error: ValidationError) -> str:
             message = fault["msg"].removeprefix("Value error, ")
             shown = "" if isinstance(fault["input"], dict) else f" (got {fault['input']!r:.60})"
             sentences.append(f"{key}: {message}{shown}")
+    if len(faults) > MOST_FAULTS:
+        sentences.append(f"and {len(faults) - MOST_FAULTS} more faults")
     return "; ".join(sentences)
 
 

@@ -11,9 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from discovery.config import CampaignConfig, ConfigError, from_record
+from model.yaml_files import UnreadableYAML, read_yaml_value
 
 KEY = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 
@@ -42,10 +41,11 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
                 "--set verify.preset=fast"
             )
         try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            reason = " ".join(str(error).split())
-            raise ConfigError(f"--set {key}: {value!r} is no YAML value ({reason:.120})") from error
+            parsed = read_yaml_value(value)
+        except UnreadableYAML as error:
+            raise ConfigError(
+                f"--set {key}: {value!r:.60} is no YAML value ({error!s:.120})"
+            ) from error
         for other in overrides:
             if other == key or other.startswith(f"{key}.") or key.startswith(f"{other}."):
                 raise ConfigError(f"--set names {other} and {key}: give one of them")

@@ -6,10 +6,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
 from pydantic import ValidationError
 
 from discovery.config import ConfigError
+from model.yaml_files import UnreadableYAML, read_yaml_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,21 +27,21 @@ def read_screen_config(name_or_file: str) -> ScreenTrainConfig:
 
     shipped = resources.files("configs") / "screen" / f"{name_or_file}.yaml"
     if name_or_file.endswith((".yaml", ".yml")) and Path(name_or_file).is_file():
-        text = Path(name_or_file).read_text(encoding="utf-8")
+        path = Path(name_or_file)
     elif shipped.is_file():
-        text = shipped.read_text(encoding="utf-8")
+        path = Path(str(shipped))
     else:
         raise ConfigError(
             f"there is no screen configuration {name_or_file!r}: give a name in configs/screen or "
             "the path of a .yaml file"
         )
     try:
-        return ScreenTrainConfig.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"screen configuration {name_or_file}: not valid YAML") from error
+        return ScreenTrainConfig.model_validate(read_yaml_file(path))
+    except UnreadableYAML as error:
+        raise ConfigError(f"screen configuration {name_or_file}: {error}") from error
     except ValidationError as error:
         fault = error.errors()[0]
-        key = ".".join(str(part) for part in fault["loc"])
+        key = ".".join(f"{part!s:.60}" for part in fault["loc"])
         raise ConfigError(f"screen configuration {name_or_file}: {key}: {fault['msg']}") from error
 
 

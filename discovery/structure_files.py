@@ -120,14 +120,16 @@ def _read(path: Path) -> Iterator[Structure | StructureFileError]:
     """Yield the crystals of a file, and an error for each that is none or for the rest of it."""
     from pymatgen.core import Structure
 
+    from model.data.formats import BAD_ENTRY
+
     if not path.is_file():
         yield StructureFileError(f"there is no file {path}")
         return
     try:
         if path.suffix in (".extxyz", ".xyz"):
-            from ase.io import read
+            from agents.extxyz import read_frames
 
-            for atoms in read(path, index=":", format="extxyz"):
+            for atoms in read_frames(path):
                 yield _crystal(atoms, path)
         elif path.suffix == ".cif":
             from pymatgen.io.cif import CifParser
@@ -137,7 +139,7 @@ def _read(path: Path) -> Iterator[Structure | StructureFileError]:
             from pymatgen.io.vasp import Poscar
 
             yield Structure.from_sites(Poscar.from_file(path).structure.sites)
-    except (ValueError, LookupError, OSError, AssertionError, AttributeError) as error:
+    except BAD_ENTRY as error:
         reason = str(error).strip().partition("\n")[0]
         yield StructureFileError(
             f"{path} cannot be read as CIF (.cif), extended XYZ (.extxyz, .xyz) or POSCAR: {reason}"

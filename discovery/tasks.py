@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from db.campaigns import NAME
 from discovery.celery_app import app
 
 log = logging.getLogger(__name__)
@@ -19,6 +20,21 @@ TURN_SECONDS = 20.0
 """How long one message keeps a worker; then the other queues have a chance."""
 
 
+class BadMessage(ValueError):
+    """A message whose arguments no loop of this product has written."""
+
+
+def campaign_of(campaign: object) -> str:
+    """Check the one argument that a message carries; whoever reaches the broker can write it.
+
+    Raises:
+        BadMessage: It is not the name of a campaign.
+    """
+    if not isinstance(campaign, str) or not NAME.fullmatch(campaign):
+        raise BadMessage(f"{campaign!r:.80} is not the name of a campaign: the message is dropped")
+    return campaign
+
+
 def work_queue(queue: str, campaign: str) -> int:
     """Lease and work through the stages of one queue.
 
@@ -28,11 +44,14 @@ def work_queue(queue: str, campaign: str) -> int:
 
     Returns:
         Number of outcomes committed.
+
+    Raises:
+        BadMessage: The campaign cannot be one.
     """
     from agents.stage import work
     from discovery.runtime import runtime
 
-    here = runtime(campaign)
+    here = runtime(campaign_of(campaign))
     deadline = time.monotonic() + TURN_SECONDS
     names = [name for name in STAGES[queue] if here.has(name)]
     committed = sum(
@@ -66,7 +85,7 @@ def learn(campaign: str) -> str:
     from agents.learn.event import learn as learning_event
     from discovery.runtime import runtime
 
-    here = runtime(campaign)
+    here = runtime(campaign_of(campaign))
     report = learning_event(campaign, here.generator, here.config.learn, here.config.seed)
     log.info("learning event of %s: %s (%s)", campaign, report.decision, report.reason)
     return report.decision

@@ -8,10 +8,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import ValidationError
 
 from discovery.config import ConfigError
+from model.yaml_files import UnreadableYAML, read_yaml_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,23 +39,23 @@ def read_model_config(name_or_file: str) -> dict[str, Any]:
     if name_or_file.endswith((".yaml", ".yml")):
         if not Path(name_or_file).is_file():
             raise ConfigError(f"there is no model configuration {name_or_file}")
-        text = Path(name_or_file).read_text(encoding="utf-8")
-    elif name_or_file in model_configs():
-        text = (resources.files("configs") / "model" / f"{name_or_file}.yaml").read_text("utf-8")
-    else:
+        return _read_yaml(Path(name_or_file))
+    if name_or_file not in model_configs():
         near = difflib.get_close_matches(name_or_file, model_configs(), n=1)
         guess = f" Did you mean {near[0]}?" if near else ""
         raise ConfigError(
             f"unknown model configuration {name_or_file!r}: known are "
             f"{', '.join(model_configs())}, or give the path of a .yaml file.{guess}"
         )
+    with resources.as_file(resources.files("configs") / "model") as folder:
+        return _read_yaml(folder / f"{name_or_file}.yaml")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"model configuration {name_or_file}: not valid YAML") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"model configuration {name_or_file}: expected a mapping of keys")
-    return content
+        return read_yaml_file(path)
+    except UnreadableYAML as error:
+        raise ConfigError(f"model configuration {path}: {error}") from error
 
 
 def train_generator(
@@ -88,7 +88,7 @@ def train_generator(
     from agents.paths import cache_path, data_path
     from model.training import refit, train
 
-    config = _train_config(name_or_file, labels)
+    config = read_train_config(name_or_file, labels)
     folder = Path()
     if config.data is None:
         folder = data_path(f"{config.dataset}_train.csv.gz").parent
@@ -110,8 +110,12 @@ def train_generator(
         )
 
 
-def _train_config(name_or_file: str, labels: Sequence[str]) -> TrainConfig:
-    """Read a configuration and add the extra labels to it."""
+def read_train_config(name_or_file: str, labels: Sequence[str]) -> TrainConfig:
+    """Read a configuration and add the extra labels to it.
+
+    Raises:
+        ConfigError: The configuration or a label pair is wrong.
+    """
     from model.settings import TrainConfig
 
     content = read_model_config(name_or_file)
@@ -124,7 +128,7 @@ def _train_config(name_or_file: str, labels: Sequence[str]) -> TrainConfig:
         return TrainConfig.model_validate(content)
     except ValidationError as error:
         fault = error.errors()[0]
-        key = ".".join(str(part) for part in fault["loc"])
+        key = ".".join(f"{part!s:.60}" for part in fault["loc"])
         raise ConfigError(f"model configuration {name_or_file}: {key}: {fault['msg']}") from error
 
 

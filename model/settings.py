@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from model.errors import InvalidConfig
 from model.prior.settings import PriorConfig
 from model.vqcrystal.settings import VQCrystalConfig
+from model.yaml_files import UnreadableYAML, read_yaml_file
 
 
 class ModelConfig(BaseModel):
@@ -189,11 +189,9 @@ def load_train_config(path: Path) -> TrainConfig:
     if not path.is_file():
         raise InvalidConfig(f"there is no training configuration {path}")
     try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise InvalidConfig(f"{path} is not YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise InvalidConfig(f"{path} must hold keys and values")
+        content = read_yaml_file(path)
+    except UnreadableYAML as error:
+        raise InvalidConfig(f"{path}: {error}") from error
     try:
         return TrainConfig(**content)
     except ValidationError as error:

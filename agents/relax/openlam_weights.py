@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import re
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +24,12 @@ from agents.relax.potential import (
     MissingPackage,
     UnusablePotential,
 )
+from model.zip_files import DamagedZip, open_zip, read_member
 
 TEST_MODEL = Path(__file__).parent / "data" / "openlam-test"
 FOLDER = "openlam"
+LARGEST_PROGRAM = 16 << 20
+"""Bytes of one source file in a frozen model; those of DPA-3 have some hundred KiB."""
 _FILE = re.compile(r"(?P<file>.+\.(?:pt|pth))(?::(?P<head>[^:/]+))?")
 #: A frozen model computes: it neither reads nor writes files, nor calls another library's code.
 _OPERATOR = re.compile(r"\bops\.(\w+)\.(\w+)|\btorch\.(save|load|from_file)\b")
@@ -163,15 +164,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UnusablePotential: the file is corrupt or holds something else.
     """
-    import torch
+    from model.weights import DamagedWeights, read_weights
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UnusablePotential(
-            f"{path} cannot be read as weights, it is corrupt or of another kind: {reason}"
-        ) from error
+        content = read_weights(path)
+    except DamagedWeights as error:
+        raise UnusablePotential(f"{path} cannot be read as weights, it is {error}") from error
     state = content.get("model", content) if isinstance(content, dict) else None
     extra = state.get("_extra_state") if isinstance(state, dict) else None
     if not isinstance(extra, dict) or not isinstance(extra.get("model_params"), dict):
@@ -216,14 +214,15 @@ def inspect_frozen(path: Path) -> None:
         UnusablePotential: the file is corrupt, no TorchScript, or its program touches files.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             names = archive.namelist()
-            code = {n: archive.read(n).decode() for n in names if re.search(r"/code/.*\.py$", n)}
+            programs = [name for name in names if re.search(r"/code/.*\.py$", name)]
+            code = {one: read_member(archive, one, LARGEST_PROGRAM).decode() for one in programs}
             modifier = sum(
                 archive.getinfo(n).file_size for n in names if n.endswith("data_modifier.pth")
             )
-    except (zipfile.BadZipFile, UnicodeDecodeError) as error:
-        raise UnusablePotential(f"{path} is corrupt or no frozen model: {error}") from error
+    except (DamagedZip, UnicodeDecodeError) as error:
+        raise UnusablePotential(f"{path} is corrupt or no frozen model: {error!s:.300}") from error
     if not code:
         raise UnusablePotential(f"{path} is no frozen model; is it a checkpoint (.pt)?")
     if modifier:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -20,6 +18,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from agents.screen.screen import MissingModel, UnsoundModel
+from model.weights import read_weights
+from model.zip_files import DamagedZip, open_zip, read_member
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -30,6 +30,10 @@ TARGETS = {
     "mbj_bandgap": ("band_gap", "tbmbj-jarvis"),
 }
 """JARVIS' name of a property to ours and the level of theory."""
+
+LARGEST_CONFIG = 1 << 20
+LARGEST_WEIGHTS = 1 << 30
+"""Bytes; the official models have 16 to 60 MB."""
 
 _STRATEGIES = ("pure_torch", "radius_graph", "k-nearest")
 
@@ -74,7 +78,7 @@ def read_jarvis_model(path: Path) -> JarvisModel:
         if strategy not in _STRATEGIES:
             raise ValueError(f"neighbor_strategy {strategy!r} is none of {', '.join(_STRATEGIES)}")
         network = _build(model)
-        content = torch.load(BytesIO(weights), map_location="cpu", weights_only=True)
+        content = read_weights(BytesIO(weights))
         network.load_state_dict(content.get("model", content), strict=True)
     except (
         KeyError,
@@ -82,9 +86,10 @@ def read_jarvis_model(path: Path) -> JarvisModel:
         AttributeError,
         ValueError,
         RuntimeError,
-        EOFError,
+        ArithmeticError,
+        MemoryError,
+        RecursionError,
         ValidationError,
-        pickle.UnpicklingError,
     ) as error:
         raise UnsoundModel(f"{path} is not an ALIGNN model of a known kind: {error!s:.300}") from (
             error
@@ -93,20 +98,21 @@ def read_jarvis_model(path: Path) -> JarvisModel:
     return JarvisModel(target, network.eval().requires_grad_(False), config, digest)
 
 
-def _read_files(path: Path) -> tuple[str, bytes]:
-    """Return the text of the one ``config.json`` and the bytes of the last checkpoint."""
+def _read_files(path: Path) -> tuple[bytes, bytes]:
+    """Return the content of the one ``config.json`` and the bytes of the last checkpoint."""
     if path.is_dir():
         files = {str(p.relative_to(path)): p for p in path.rglob("*") if p.is_file()}
         config, weights = _choose(path, list(files))
-        return files[config].read_text(encoding="utf-8"), files[weights].read_bytes()
+        return files[config].read_bytes(), files[weights].read_bytes()
     if not path.is_file():
         raise MissingModel(f"{path} does not exist")
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             config, weights = _choose(path, archive.namelist())
-            return archive.read(config).decode(), archive.read(weights)
-    except zipfile.BadZipFile as error:
-        raise UnsoundModel(f"{path} is not a zip file: {error}") from error
+            settings = read_member(archive, config, LARGEST_CONFIG)
+            return settings, read_member(archive, weights, LARGEST_WEIGHTS)
+    except DamagedZip as error:
+        raise UnsoundModel(str(error)) from error
 
 
 def _choose(path: Path, names: Sequence[str]) -> tuple[str, str]:

@@ -32,6 +32,7 @@ from agents.verify.ladder import CURABLE
 from agents.verify.launches import parent_of
 from agents.verify.outputs import keep
 from agents.verify.settings import VerifySettings
+from db.plain import plain
 
 # Whatever launcher loads this module needs both: FireWorks itself reports once an hour.
 workflow_lock.install()
@@ -41,6 +42,8 @@ POLL_SECONDS = 0.1
 CANCEL_SECONDS = 2.0
 EXIT_INTERRUPTED = 130
 TAIL_BYTES = 4000
+LARGEST_ANSWER = 14 * 2**20
+"""Bytes; a record of the database has at most 16 MiB."""
 PR_SET_PDEATHSIG = 1
 SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -238,12 +241,40 @@ def run_process(
         finally:
             _kill_group(process)
     if target.is_file():
-        answer: dict[str, Any] = json.loads(target.read_text())
-        return answer
+        return read_answer(target, folder)
     if process.returncode < 0:
         name = signal.Signals(-process.returncode).name
         return _error("killed", f"the process was killed by {name}", folder)
     return _error("crashed", f"the process ended with code {process.returncode}", folder)
+
+
+def read_answer(target: Path, folder: Path) -> dict[str, Any]:
+    """Read what a runner wrote; whatever it is, the answer can be stored.
+
+    Args:
+        target: The JSON file.
+        folder: Where the calculation ran, for the log.
+
+    Returns:
+        ``{"result": {...}}`` or ``{"error": {"kind", "message", "log_tail"}}``; an error of the
+        kind ``output`` where the file holds neither.
+    """
+    try:
+        with target.open("rb") as stream:
+            content = stream.read(LARGEST_ANSWER + 1)
+        if len(content) > LARGEST_ANSWER:
+            raise ValueError(f"it has more than {LARGEST_ANSWER >> 20} MiB")
+        answer = plain(json.loads(content), target.name)
+        if not isinstance(answer, dict):
+            raise ValueError("it is no JSON object")
+        error, result = answer.get("error"), answer.get("result")
+        if isinstance(error, dict) and {"kind", "message"} <= set(error):
+            return {"error": {"log_tail": "", **error}}
+        if not isinstance(result, dict) or error is not None:
+            raise ValueError("it holds neither a result nor an error")
+    except (ValueError, OSError, RecursionError) as error:
+        return _error("output", f"{target.name} is no answer of a runner: {error!s:.300}", folder)
+    return {"result": result}
 
 
 def _before_exec(parent: int, nice: int) -> Callable[[], None]:

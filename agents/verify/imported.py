@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from agents.verify.cost import is_in_vacuum
 from agents.verify.identity import rounded_cell
 from db.crystals import structure_to_record
+from db.plain import plain
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -27,6 +30,14 @@ MAX_BYTES = 1 << 30
 
 ENERGY_DECIMALS = 5
 CHUNK = 1 << 20
+
+
+DAMAGE = (
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
+    *(RuntimeError, OSError, EOFError, MemoryError, zlib.error),
+)
+"""What parsers of other people's files raise where these are damaged; `MemoryError`: a file may say
+that it holds more numbers than any memory does."""
 
 
 class NotImported(ValueError):
@@ -190,6 +201,36 @@ def check_energy(result: dict[str, Any]) -> None:
     """
     if not math.isfinite(result["energy"]):
         raise NotImported("its energy is not a finite number")
+
+
+@contextmanager
+def refusing_damage(what: str) -> Iterator[None]:
+    """Turn what parsers raise on a damaged file into a refusal.
+
+    Args:
+        what: Beginning of the sentence.
+
+    Raises:
+        NotImported: Instead of everything in `DAMAGE`.
+    """
+    try:
+        yield
+    except NotImported:
+        raise
+    except DAMAGE as error:
+        raise NotImported(f"{what}: {type(error).__name__}: {error!s:.300}") from error
+
+
+def storable(found: Found) -> Found:
+    """Return a calculation whose record the database takes.
+
+    Raises:
+        NotImported: It holds a number that is not finite, or a value that is none.
+    """
+    with refusing_damage("its numbers cannot be used"):
+        plain(found.spec("compound", {}), "calculation")
+        plain(found.result, "result")
+    return found
 
 
 def digest(path: Path) -> str:

@@ -15,6 +15,8 @@ from agents.verify.imported import (
     check_mesh,
     digest,
     k_density_of,
+    refusing_damage,
+    storable,
 )
 
 GOOD_VERSION = 3
@@ -32,45 +34,42 @@ def read(path: Path, source: str, *, min_k_density: float) -> Found:
     Raises:
         NotImported: It is broken, holds no energy, or is no plane-wave calculation of a crystal.
     """
+    sha256 = digest(path)
+    with refusing_damage("it cannot be read as GPAW's"):
+        return storable(_read(path, source, sha256, min_k_density))
+
+
+def _read(path: Path, source: str, sha256: str, min_k_density: float) -> Found:
     from ase import Atoms
-    from ase.io.ulm import InvalidULMFileError
     from ase.io.ulm import open as open_ulm
 
     from agents.relax.calculator import structure_from_atoms
 
-    sha256 = digest(path)
-    try:
-        with open_ulm(path) as stored:
-            if stored.get_tag() != "gpaw":
-                raise NotImported("it is no file of GPAW")
-            if int(stored.version) < GOOD_VERSION:
-                raise NotImported(f"its format is of an old GPAW (version {stored.version})")
-            written = stored.asdict()
-            theory, data_sets = _level(written["parameters"], stored.atoms.numbers)
-            results = written.get("results", {})
-            if "energy" not in results:
-                raise NotImported("it holds no energy: GPAW stopped before it converged")
-            atoms = Atoms(
-                numbers=stored.atoms.numbers,
-                positions=stored.atoms.positions,
-                cell=stored.atoms.cell,
-                pbc=stored.atoms.pbc,
-            )
-            waves = stored.wave_functions
-            eigenvalues = np.asarray(waves.eigenvalues)
-            occupations = np.asarray(waves.occupations)
-            weights = np.asarray(waves.kpts.weights)
-            points = np.asarray(waves.kpts.bzkpts)
-            level = float(np.asarray(waves.fermi_levels).ravel()[0])
-            forces = np.asarray(stored.results.forces) if "forces" in results else None
-            version = str(stored.gpaw_version)
-            moment = float(results.get("magmom") or 0.0)
-    except (InvalidULMFileError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
-        if isinstance(error, NotImported):
-            raise
-        raise NotImported(
-            f"it cannot be read as GPAW's: {type(error).__name__}: {error}"
-        ) from error
+    with open_ulm(path) as stored:
+        if stored.get_tag() != "gpaw":
+            raise NotImported("it is no file of GPAW")
+        if int(stored.version) < GOOD_VERSION:
+            raise NotImported(f"its format is of an old GPAW (version {stored.version})")
+        written = stored.asdict()
+        theory, data_sets = _level(written["parameters"], stored.atoms.numbers)
+        results = written.get("results", {})
+        if "energy" not in results:
+            raise NotImported("it holds no energy: GPAW stopped before it converged")
+        atoms = Atoms(
+            numbers=stored.atoms.numbers,
+            positions=stored.atoms.positions,
+            cell=stored.atoms.cell,
+            pbc=stored.atoms.pbc,
+        )
+        waves = stored.wave_functions
+        eigenvalues = np.asarray(waves.eigenvalues)
+        occupations = np.asarray(waves.occupations)
+        weights = np.asarray(waves.kpts.weights)
+        points = np.asarray(waves.kpts.bzkpts)
+        level = float(np.asarray(waves.fermi_levels).ravel()[0])
+        forces = np.asarray(stored.results.forces) if "forces" in results else None
+        version = str(stored.gpaw_version)
+        moment = float(results.get("magmom") or 0.0)
     if eigenvalues.ndim != 3:
         raise NotImported("it is not collinear (spin-orbit or free moments)")
     if not atoms.pbc.all():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -12,12 +11,23 @@ from typing import Any, cast
 
 import numpy as np
 
+from agents.extxyz import DamagedFrames, read_frames
 from agents.verify.backend import DFTBackend, load_backend
 from agents.verify.identity import calculation_hash
-from agents.verify.imported import Foreign, Found, NotImported, check_energy, digest
+from agents.verify.imported import (
+    MAX_BYTES,
+    Foreign,
+    Found,
+    NotImported,
+    check_energy,
+    digest,
+    refusing_damage,
+    storable,
+)
 from agents.verify.tasks import options_of
 from db.calculations import OPTIONAL, REQUIRED
 from db.crystals import record_to_structure
+from model.gzip_files import unpack
 
 LEVEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 GAP_KEYS = ("band_gap", "bandgap", "gap")
@@ -37,21 +47,22 @@ def read_extxyz(path: Path, source: str, level: str | None) -> Iterator[Found | 
     Raises:
         NotImported: The level is not named, or the file is broken.
     """
-    from ase.io import read
-
     if level is None:
         raise NotImported("extended XYZ cannot say its level of theory: name it with --level")
     sha256 = digest(path)
     try:
-        frames = read(path, index=":", format="extxyz")
-    except (ValueError, LookupError, OSError, AssertionError, AttributeError, TypeError) as error:
+        frames = read_frames(path)
+    except DamagedFrames as error:
         raise NotImported(f"it cannot be read as extended XYZ: {error}") from error
     for number, atoms in enumerate(frames, start=1):
         name = source if len(frames) == 1 else f"{source}#{number}"
         try:
-            yield _frame(atoms, name, sha256, level)
+            with refusing_damage("its numbers cannot be used"):
+                found = storable(_frame(atoms, name, sha256, level))
         except NotImported as error:
             yield name, str(error)
+        else:
+            yield found
 
 
 def read_record(path: Path, source: str) -> Iterator[dict[str, Any] | tuple[str, str]]:
@@ -70,9 +81,9 @@ def read_record(path: Path, source: str) -> Iterator[dict[str, Any] | tuple[str,
     """
     digest(path)
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        document = json.loads(raw)
-    except (ValueError, OSError, EOFError, RecursionError) as error:
+        raw = path.read_bytes()
+        document = json.loads(unpack(raw, MAX_BYTES) if path.suffix == ".gz" else raw)
+    except (ValueError, OSError, RecursionError) as error:
         raise NotImported(f"it cannot be read as JSON: {error}") from error
     several = isinstance(document, list)
     if not any(_looks_own(one) for one in (document if several else [document])):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from agents.verify.imported import (
     check_mesh,
     digest,
     k_density_of,
+    refusing_damage,
+    storable,
 )
 from agents.verify.vasp_results import (
     BrokenOutput,
@@ -61,6 +64,11 @@ def read(path: Path, source: str, *, min_k_density: float) -> Found:
     """
     sha256 = digest(path)
     _check_prologue(path)
+    with refusing_damage(f"{path.name} cannot be read as VASP's"):
+        return storable(_read(path, source, sha256, min_k_density))
+
+
+def _read(path: Path, source: str, sha256: str, min_k_density: float) -> Found:
     try:
         vasprun = read_vasprun(path)
         _check_run(vasprun)
@@ -104,7 +112,7 @@ def _check_prologue(path: Path) -> None:
                 if size > MAX_BYTES:
                     limit = MAX_BYTES / 2**30
                     raise NotImported(f"it has more than {limit:.0f} GiB when unpacked")
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise NotImported(f"it cannot be unpacked: {error}") from error
     prologue, found, _ = head.partition(b"<modeling")
     if not found:

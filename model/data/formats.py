@@ -69,11 +69,17 @@ def read_csv(text: str, place: str) -> Iterator[Entry]:
         ValueError: if there is no column of structures.
     """
     csv.field_size_limit(_LARGEST_FIELD)
-    reader = csv.DictReader(io.StringIO(text))
-    columns = reader.fieldnames or ()
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        columns = reader.fieldnames or ()
+    except csv.Error as error:
+        raise ValueError(f"{place} is no table: {error}") from error
     if "structure" not in columns and "cif" not in columns:
         raise ValueError(f"{place} needs a column structure or cif; it has {', '.join(columns)}")
-    for number, row in enumerate(reader):
+    for number, row in enumerate(_rows(reader)):
+        if isinstance(row, csv.Error):
+            yield Entry(str(number), f"damaged from here on, nothing after it was read: {row}")
+            return
         name = next((row[key] for key in _IDS if row.get(key)), str(number))
         try:
             if "structure" in columns:
@@ -82,6 +88,14 @@ def read_csv(text: str, place: str) -> Iterator[Entry]:
                 yield Entry(name, _only(read_cif(row["cif"], name)), row)
         except BAD_ENTRY as error:
             yield Entry(name, reason(error))
+
+
+def _rows(reader: csv.DictReader[str]) -> Iterator[dict[str, str] | csv.Error]:
+    """Yield the rows, and as the last one the error that ends them."""
+    try:
+        yield from reader
+    except csv.Error as error:
+        yield error
 
 
 def crystal_from_json(text: str) -> Crystal:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import logging
 import math
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +22,7 @@ from model.data.formats import (
 )
 from model.data.table import CrystalTable, Entry, collect, crystals_hash
 from model.errors import MissingDataset
+from model.gzip_files import unpack
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -212,8 +211,8 @@ def _text(payload: bytes, path: Path) -> str:
     """
     try:
         if path.suffix == ".gz":
-            payload = gzip.decompress(payload)
+            payload = unpack(payload)
         # Spreadsheets begin with a mark, other systems end lines differently.
         return payload.decode("utf-8-sig").replace("\r\n", "\n")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} cannot be read: {error}") from error

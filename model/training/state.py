@@ -5,9 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import pickle
 import shutil
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +14,8 @@ from typing import Any, Protocol
 import torch
 
 from model.settings import TrainConfig
+from model.weights import DamagedWeights, read_weights
+from model.zip_files import FAULTS, DamagedZip, open_zip
 
 _FORMAT = "discovery-training-1"
 _NAMED = 6  # differences named in an error
@@ -104,12 +104,12 @@ class TrainingFolder:
             return None
         advice = "restart (--restart) to train anew, or write to another folder"
         try:
-            with zipfile.ZipFile(path) as archive:
+            with open_zip(path) as archive:
                 damaged = archive.testzip()
             if damaged is not None:
-                raise zipfile.BadZipFile(f"{damaged} is damaged")
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except (zipfile.BadZipFile, RuntimeError, pickle.UnpicklingError, OSError) as error:
+                raise DamagedZip(f"{damaged} is damaged")
+            content = read_weights(path)
+        except (DamagedZip, DamagedWeights, *FAULTS) as error:
             raise UnusableState(f"{path} cannot be read ({error!s:.200}): {advice}") from error
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise UnusableState(f"{path} is no training state of this version: {advice}")

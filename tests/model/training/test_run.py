@@ -166,8 +166,8 @@ def test_wrong_configurations_are_refused(tiny_config: TrainConfig, tmp_path: Pa
         "name: x\ndataset: mp21\n": "dataset",
         "name: x\ndataset: own\n": "need both",
         "name: x\ndata: {train: a.cif, val: b.cif}\n": "need both",
-        "[1, 2]": "keys and values",
-        "a: [": "not YAML",
+        "[1, 2]": "expected a mapping",
+        "a: [": "not valid YAML",
     }
     for text, reason in cases.items():
         path.write_text(text)

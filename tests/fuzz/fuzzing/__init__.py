@@ -1,0 +1,13 @@
+"""Fuzzing of everything that reads what others wrote: targets, a guard, and two engines."""
+
+from __future__ import annotations
+
+from fuzzing.target import Target
+
+
+def all_targets() -> dict[str, Target]:
+    """Return every target by its name."""
+    from fuzzing import calculations, checkpoints, configuration, crystals, messages
+
+    modules = (crystals, configuration, checkpoints, calculations, messages)
+    return {target.name: target for module in modules for target in module.TARGETS}

@@ -1,0 +1,354 @@
+"""Targets: weights and cards of models, ours and other people's."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from agents.relax.potential import UnusablePotential
+from agents.screen.alignn_checkpoint import SHIPPED
+from agents.screen.screen import MissingModel, UnsoundModel
+from fuzzing.target import Target
+from model.bank import CorruptBank
+from model.errors import CheckpointError
+from model.prior.storage import CorruptPrior
+from model.property.head_format import CorruptHead
+from model.training.state import UnusableState
+
+
+@cache
+def _heads() -> tuple[bytes, ...]:
+    from model.property.head import PropertyHead
+
+    targets = ["band_gap@pbe", "formation_energy_per_atom@pbe"]
+    return (PropertyHead(4, targets, width=8, members=2).to_bytes(),)
+
+
+def _read_head(data: bytes, folder: Path) -> object:
+    from model.property.head import PropertyHead
+
+    return PropertyHead.from_bytes(data)
+
+
+@cache
+def _priors() -> tuple[bytes, ...]:
+    import torch
+
+    from model.prior.code_prior import CodePrior
+    from model.prior.network import PriorNetwork
+    from model.prior.neutrality import oxidation_states
+    from model.prior.settings import PriorConfig, Temperatures
+    from model.prior.tables import NetworkTables, element_features, element_order
+
+    tables = NetworkTables(
+        role_slot=torch.zeros(1, 2, dtype=torch.long),
+        token_element=torch.tensor([[38, 22], [8, 8]]),
+        token_seen=torch.ones(2, 2, dtype=torch.bool),
+        axis_coordinate=torch.arange(2) / 2,
+        element_order=element_order(),
+        element_features=element_features(),
+        oxidation_states=oxidation_states(),
+        crystal_codes=torch.tensor([2]),
+        crystal_levels=torch.tensor([1]),
+        max_atoms=torch.tensor([2]),
+    )
+    config = PriorConfig(
+        width=16, heads=2, blocks=1, expansion=2, dropout=0.0, sampling=Temperatures()
+    )
+    prior = CodePrior(PriorNetwork(config, tables), tables, config, card={"rows": {}})
+    return (prior.to_bytes(),)
+
+
+def _read_prior(data: bytes, folder: Path) -> object:
+    from model.prior.code_prior import CodePrior
+
+    return CodePrior.from_bytes(data)
+
+
+@cache
+def _banks() -> tuple[bytes, ...]:
+    from model.checkpoint import SHIPPED
+
+    bank = (SHIPPED / "carbon24" / "bank.npz").read_bytes()
+    return (_fewer_rows(bank),)
+
+
+def _fewer_rows(data: bytes) -> bytes:
+    """Keep a few rows of every array, so that inputs are small."""
+    import numpy as np
+
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        arrays = {name: archive[name][:4] for name in archive.files}
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _read_bank(data: bytes, folder: Path) -> object:
+    from model.bank import CodeBank
+
+    path = folder / "bank.npz"
+    path.write_bytes(data)
+    return CodeBank.load(path)
+
+
+def _cards(folder: Path) -> Callable[[], list[bytes]]:
+    return lambda: [json.dumps(json.loads((folder / "card.json").read_text())).encode()]
+
+
+def _shipped() -> Path:
+    from model.checkpoint import SHIPPED
+
+    return SHIPPED / "perov5"
+
+
+def _read_generator(data: bytes, folder: Path) -> object:
+    """Read a checkpoint whose card was changed; the digests in it are made to fit again."""
+    from model.checkpoint import load_checkpoint
+
+    for file in _shipped().iterdir():
+        if file.name != "card.json":
+            (folder / file.name).symlink_to(file)
+    (folder / "card.json").write_bytes(data)
+    return load_checkpoint(folder)
+
+
+def _read_alignn(data: bytes, folder: Path) -> object:
+    from agents.screen.alignn_checkpoint import read_checkpoint
+
+    for file in SHIPPED.iterdir():
+        if file.name != "card.json":
+            (folder / file.name).symlink_to(file)
+    (folder / "card.json").write_bytes(data)
+    return read_checkpoint(folder)
+
+
+@cache
+def _jarvis() -> tuple[bytes, ...]:
+    import torch
+    from alignn.models.alignn_atomwise_pure import ALIGNNAtomWisePure, ALIGNNAtomWisePureConfig
+
+    sizes = {"alignn_layers": 1, "gcn_layers": 1, "hidden_features": 4, "embedding_features": 4}
+    model = {"name": "alignn_atomwise_pure", **sizes, "atom_input_features": 92}
+    network = ALIGNNAtomWisePure(ALIGNNAtomWisePureConfig(**model, calculate_gradient=False))
+    weights = io.BytesIO()
+    torch.save({"model": network.state_dict()}, weights)
+    config = {"target": "optb88vdw_bandgap", "neighbor_strategy": "pure_torch", "model": model}
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as written:
+        written.writestr("a/config.json", json.dumps(config))
+        written.writestr("a/best_model.pt", weights.getvalue())
+    return (archive.getvalue(),)
+
+
+def _read_jarvis(data: bytes, folder: Path) -> object:
+    from agents.screen.alignn_jarvis_files import read_jarvis_model
+
+    path = folder / "own.zip"
+    path.write_bytes(data)
+    return read_jarvis_model(path)
+
+
+def _read_jarvis_config(data: bytes, folder: Path) -> object:
+    from agents.screen.alignn_jarvis_files import read_jarvis_model
+
+    with zipfile.ZipFile(io.BytesIO(_jarvis()[0])) as archive:
+        (folder / "best_model.pt").write_bytes(archive.read("a/best_model.pt"))
+    (folder / "config.json").write_bytes(data)
+    return read_jarvis_model(folder)
+
+
+def _jarvis_configs() -> list[bytes]:
+    with zipfile.ZipFile(io.BytesIO(_jarvis()[0])) as archive:
+        return [archive.read("a/config.json")]
+
+
+def _openlam() -> list[bytes]:
+    import torch
+
+    state = {
+        "model.Default.w": torch.zeros(3),
+        "_extra_state": {"model_params": {"type_map": ["Na", "Cl"], "model_dict": {"a": {}}}},
+    }
+    buffer = io.BytesIO()
+    torch.save({"model": state}, buffer)
+    old = io.BytesIO()
+    torch.save({"model": state}, old, _use_new_zipfile_serialization=False)
+    return [buffer.getvalue(), old.getvalue()]
+
+
+def _read_openlam(data: bytes, folder: Path) -> object:
+    from agents.relax.openlam_weights import choose_head, read_checkpoint
+
+    path = folder / "own.pt"
+    path.write_bytes(data)
+    state = read_checkpoint(path)
+    return choose_head(path, state["_extra_state"]["model_params"], "a")
+
+
+@cache
+def _frozen() -> tuple[bytes, ...]:
+    import torch
+
+    class Sum(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.sum()
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "own.pth"
+        torch.jit.script(Sum()).save(str(path))
+        return (path.read_bytes(),)
+
+
+def _read_frozen(data: bytes, folder: Path) -> object:
+    from agents.relax.openlam_weights import inspect_frozen
+
+    path = folder / "own.pth"
+    path.write_bytes(data)
+    return inspect_frozen(path)
+
+
+class _Named(dict[str, Any]):
+    """Gives every array that is asked for a number of its own."""
+
+    def __missing__(self, name: str) -> Any:
+        import numpy as np
+
+        self[name] = np.full((1, 1) if "bias" not in name else (1,), float(len(self)))
+        return self[name]
+
+
+@cache
+def _megnet() -> tuple[bytes, ...]:
+    """A model of the published kind with the smallest layers: names and shapes from its reader."""
+    import h5py
+
+    from agents.screen import megnet_weights
+    from agents.screen.megnet_network import MEGNetNetwork, MEGNetShape
+
+    shape = MEGNetShape(
+        elements=3,
+        embedding=2,
+        widths=(2, 2),
+        update=(2, 2),
+        blocks=1,
+        pool=2,
+        pool_steps=1,
+        output=(2, 2),
+        centers=(0.0, 1.0),
+        gaussian_width=0.5,
+        cutoff=4.0,
+        probability=False,
+    )
+    asked = _Named()
+    parts = megnet_weights._translate(asked, shape)
+    names = {float(array.ravel()[0]): name for name, array in asked.items()}
+    network = MEGNetNetwork(shape).state_dict()
+    layers: list[dict[str, Any]] = [
+        {"class_name": "Dense", "config": {"name": f"dense_{n}", "units": 2, "activation": "x"}}
+        for n in range(1, 10)
+    ]
+    pool = {
+        "recurrent_activation": "hard_sigmoid",
+        "activation_lstm": "tanh",
+        "n_hidden": 2,
+        "T": 1,
+    }
+    layers += [{"class_name": "Set2Set", "config": pool}]
+    layers += [{"class_name": "MEGNetLayer", "config": {"pool_method": "mean", "units_e": [2, 2]}}]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "m.hdf5"
+        with h5py.File(path, "w") as file:
+            weights = file.create_group("model_weights")
+            for target, value in parts.items():
+                layer, _, array = names[float(value.ravel()[0])].partition("/")
+                content = network[target]
+                turned = content.T if content.ndim == 2 and "embedding" not in target else content
+                weights.create_dataset(f"{layer}/{layer}/{array}:0", data=turned.numpy())
+            file.attrs["model_config"] = json.dumps({"config": {"layers": layers}})
+        return (path.read_bytes(),)
+
+
+def _read_megnet(data: bytes, folder: Path) -> object:
+    from agents.screen.megnet_weights import read_network
+
+    path = folder / "own.hdf5"
+    path.write_bytes(data)
+    converter = {
+        "bond_converter": {"centers": {"data": [0.0, 1.0]}, "width": 0.5},
+        "cutoff": 4.0,
+    }
+    path.with_name("own.hdf5.json").write_text(json.dumps({"graph_converter": converter}))
+    return read_network(path)
+
+
+@cache
+def _states() -> tuple[bytes, ...]:
+    import torch
+
+    from model.training import state
+
+    buffer = io.BytesIO()
+    content = {
+        "format": state._FORMAT,
+        "fingerprint": {"config": "a"},
+        "training": {"epoch": 3, "network": {"w": torch.zeros(4)}},
+    }
+    torch.save(content, buffer)
+    return (buffer.getvalue(),)
+
+
+def _read_state(data: bytes, folder: Path) -> object:
+    from model.training import state
+
+    found = state.TrainingFolder(folder / "out")
+    found.path.mkdir()
+    (found.path / state._STATE).write_bytes(data)
+    return found.load({"config": "a"})
+
+
+TORCH = (b"PK\x03\x04", b"PK\x05\x06", b"\x80\x02", b"ctorch\n", b"cos\nsystem\n", b"\x85R.", b"R.")
+
+TARGETS = (
+    Target(
+        "head", _heads, _read_head, (CorruptHead,), tokens=(b"F32", b"data_offsets", b'"width"')
+    ),
+    Target(
+        "prior",
+        _priors,
+        _read_prior,
+        (CorruptPrior,),
+        tokens=(b"F32", b"I64", b'"width"'),
+        weight=0.3,
+        largest=1 << 17,
+    ),
+    Target("bank", _banks, _read_bank, (CorruptBank,), tokens=(b"\x93NUMPY", b"'descr'", b"|O")),
+    Target(
+        "generator-card",
+        lambda: _cards(_shipped())(),
+        _read_generator,
+        (CheckpointError,),
+        weight=0.1,
+        seconds=30.0,
+    ),
+    Target(
+        "alignn-card",
+        lambda: _cards(SHIPPED)(),
+        _read_alignn,
+        (MissingModel, UnsoundModel),
+        weight=0.2,
+        seconds=30.0,
+    ),
+    Target("alignn-jarvis", _jarvis, _read_jarvis, (UnsoundModel,), tokens=TORCH, largest=1 << 17),
+    Target("alignn-jarvis-configuration", _jarvis_configs, _read_jarvis_config, (UnsoundModel,)),
+    Target("openlam", _openlam, _read_openlam, (UnusablePotential,), tokens=TORCH),
+    Target("openlam-frozen", _frozen, _read_frozen, (UnusablePotential,), tokens=(b"ops.aten.",)),
+    Target("megnet", _megnet, _read_megnet, (UnsoundModel, MissingModel), weight=0.5),
+    Target("training-state", _states, _read_state, (UnusableState,), tokens=TORCH),
+)
