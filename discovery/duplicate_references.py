@@ -18,8 +18,6 @@ SELF = "self"
 """The reference that is the crystals asked about."""
 TRAIN = "-train"
 """``mp20-train`` is the crystals of ``mp20`` with the role ``train``."""
-SLABS = "c2db"
-"""The collection of slabs: they get one vacuum before they are compared."""
 
 TRAINED_ON = {
     "mp": "mp20-train",

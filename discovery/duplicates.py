@@ -187,8 +187,9 @@ def find_known(
         agents.paths.MissingFile: A table is in no searched folder.
     """
     from agents.screen.duplicates_bulk import search
+    from agents.screen.references_mongo import SLABS
     from agents.slab import MATCHING_VACUUM
-    from discovery.duplicate_references import SELF, SLABS, collection_of
+    from discovery.duplicate_references import SELF, collection_of
 
     tolerances = tolerances or MatcherSettings()
     reference, own = chosen_references(reference, training, queries.trained_on)

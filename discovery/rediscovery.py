@@ -24,8 +24,10 @@ def rediscoveries(campaign: str) -> dict[str, Any]:
 
     Returns:
         ``count`` of candidates, ``of`` those compared that match no training crystal,
-        ``collections`` (matches in each; a crystal may be in several), and the RMS of the closest
-        match of each, in units of (V/N)^(1/3): ``mean_rms`` and ``smallest_rms``, None without any.
+        ``collections`` (matches in each; a crystal may be in several), ``distinct`` (how many known
+        crystals are the closest match of one), and the RMS of the closest match of each, None
+        without any: ``mean_rms`` and ``smallest_rms`` in units of (V/N)^(1/3), and
+        ``mean_rms_angstrom``.
     """
     candidates = current_database()["candidates"]
     compared = {"campaign": campaign, "duplicates.training.matches": {"$exists": True}}
@@ -37,21 +39,26 @@ def rediscoveries(campaign: str) -> dict[str, Any]:
             {"duplicates.references.rediscovered": True},
         ]
     }
-    distances = []
+    closest: list[tuple[str, dict[str, Any]]] = []
     collections: Counter[str] = Counter()
     for one in candidates.find(new | flagged, {"duplicates": 1}):
         found = one["duplicates"]
         named = [(HELD_OUT, found["training"])]
         named += [(other["reference"], other) for other in found.get("references", [])]
-        matched = [(name, other["matches"]) for name, other in named if other["matches"]]
+        matched = [(name, other["matches"][0]) for name, other in named if other["matches"]]
         collections.update(name for name, _ in matched)
-        distances.append(min(matches[0]["rms"] for _, matches in matched))
+        closest.append(min(matched, key=lambda pair: pair[1]["rms"]))
+    distances = [match["rms"] for _, match in closest]
     return {
-        "count": len(distances),
+        "count": len(closest),
         "of": candidates.count_documents(new),
+        "distinct": len({(name, match["id"]) for name, match in closest}),
         "collections": dict(sorted(collections.items())),
         "mean_rms": fmean(distances) if distances else None,
         "smallest_rms": min(distances, default=None),
+        "mean_rms_angstrom": (
+            fmean(match["rms_angstrom"] for _, match in closest) if closest else None
+        ),
     }
 
 
@@ -66,7 +73,8 @@ def describe(found: dict[str, Any], paper: PaperFunnel | None) -> str:
     if found["count"]:
         where = ", ".join(f"{name} {n}" for name, n in found["collections"].items())
         sentence += (
-            f" ({where}), mean RMS {found['mean_rms']:.4f}, smallest {found['smallest_rms']:.4f}"
+            f" ({where}), mean RMS {found['mean_rms']:.4f}, smallest {found['smallest_rms']:.4f}, "
+            f"mean {found['mean_rms_angstrom']:.4f} Å"
         )
     if paper is None or paper.rediscovered is None or paper.rediscovered_rms is None:
         return f"{sentence}."

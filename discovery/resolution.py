@@ -7,12 +7,16 @@ from typing import Any
 
 from agents.follow_up.settings import FollowUpSettings
 from agents.relax.hull_settings import HullSettings
+from agents.screen.settings import ScreenSettings
 from discovery.config import CampaignConfig
 from discovery.overrides import as_options
 from discovery.structure_files import read_bases
 
 #: What `hull.reference: auto` looks for.
 AUTOMATIC_REFERENCE = "mp"
+
+#: What `screen.references: auto` looks for: collections of known crystals, not of training ones.
+AUTOMATIC_REFERENCES = ("mp", "c2db")
 
 #: The screen that says whether there is a gap at all.
 CLASSIFIER = "megnet"
@@ -40,8 +44,8 @@ def resolve(config: CampaignConfig) -> dict[str, Any]:
 
     Returns:
         Plain JSON values: ``generator``, ``potential``, ``second_potential`` (or None),
-        ``screens``, ``dft``, each with name and version, and with the reason where a part is
-        absent; ``bases``, a person's own base crystals with their codes.
+        ``screens``, ``references``, ``dft``, each with name and version, and with the reason where
+        a part is absent; ``bases``, a person's own base crystals with their codes.
 
     Raises:
         RuntimeError: A part that the campaign needs is missing or unsound (its own error class).
@@ -74,6 +78,7 @@ def resolve(config: CampaignConfig) -> dict[str, Any]:
         ),
         "hull": require_hull(config, resolve_hull(config.hull)),
         "screens": screens,
+        "references": resolve_references(config.screen),
         "dft": resolve_backend(config.verify),
         "follow_up": resolve_follow_up(config.follow_up),
         "broker": "redis" if os.environ.get("DISCOVERY_BROKER") else "embedded",
@@ -130,6 +135,35 @@ def resolve_hull(settings: HullSettings) -> dict[str, Any]:
             raise
         return {"used": False, "reason": str(error)}
     return {"used": True, **{key: found[key] for key in ("name", "version", "checksum", "n")}}
+
+
+def resolve_references(settings: ScreenSettings) -> list[dict[str, Any]]:
+    """Decide with which collections of known crystals every relaxed candidate is compared.
+
+    Returns:
+        For each ``name`` and ``used``; then ``version``, ``checksum`` and ``n``, else the
+        ``reason``.
+
+    Raises:
+        UnknownCollection: A collection that is named was not imported, or by an older version
+            (`db.reference_structures`).
+    """
+    from agents.screen.references_mongo import require_collection
+    from db.reference_structures import UnknownCollection
+
+    automatic = settings.references == "auto"
+    resolved = []
+    for name in AUTOMATIC_REFERENCES if automatic else settings.references:
+        try:
+            found = require_collection(name)
+        except UnknownCollection as error:
+            if not automatic:
+                raise
+            resolved.append({"name": name, "used": False, "reason": str(error)})
+            continue
+        chosen = {key: found[key] for key in ("name", "version", "checksum", "n")}
+        resolved.append({**chosen, "used": True})
+    return resolved
 
 
 def resolve_follow_up(settings: FollowUpSettings) -> dict[str, Any]:
@@ -217,6 +251,11 @@ def describe(resolved: dict[str, Any]) -> list[str]:
             lines.append(f"screen: {screen['name']} {screen['version']}")
         else:
             lines.append(f"screen: {screen['name']} is not used ({screen['reason']})")
+    for one in resolved.get("references", []):
+        if one["used"]:
+            lines.append(f"known crystals: {one['n']} of {one['name']} {one['version']}")
+        else:
+            lines.append(f"known crystals: not compared with {one['name']} ({one['reason']})")
     hull = resolved.get("hull", {"used": False, "reason": "not asked for"})
     if hull["used"]:
         lines.append(f"hull: {hull['n']} crystals of {hull['name']} {hull['version']}")

@@ -121,6 +121,34 @@ class Runtime:
         return load_models(self.resolved["screens"])
 
     @cached_property
+    def known_crystals(self) -> list[Any]:
+        """Collections that every relaxed candidate is compared with."""
+        from agents.screen.references_mongo import SLABS, MongoReference
+        from agents.slab import MATCHING_VACUUM
+
+        chosen = [one for one in self.resolved.get("references", []) if one["used"]]
+        opened = []
+        for one in chosen:
+            flat = self.slabs or one["name"] == SLABS
+            found = MongoReference(one["name"], vacuum=MATCHING_VACUUM if flat else None)
+            self._check(f"reference collection {one['name']}", one["checksum"], str(found.checksum))
+            opened.append(found)
+        return opened
+
+    @cached_property
+    def training_crystals(self) -> Any:
+        """The generator's bank, which is what it was trained on."""
+        from agents.screen.references import training_reference
+        from agents.slab import MATCHING_VACUUM
+
+        return training_reference(self.generator, MATCHING_VACUUM if self.slabs else None)
+
+    @property
+    def slabs(self) -> bool:
+        """Whether the candidates are slabs, which get one vacuum before they are compared."""
+        return self.config.dimensionality == 2
+
+    @cached_property
     def phases(self) -> Any:
         """Competing phases of the reference collection that the campaign was started with."""
         from agents.relax.phases import Geometry
@@ -196,6 +224,7 @@ class Runtime:
             self.second_potential,
             self.references,
             self.screen_models,
+            self.known_crystals,
         )
         for part in parts:
             log.debug("loaded %s", type(part).__name__)
@@ -243,7 +272,13 @@ def _screen(here: Runtime) -> Stage:
 
     head, _ = live_head(here.campaign, here.generator)
     return ScreenStage(
-        here.config.screen, here.screen_models, here.generator, head, here.config.targets
+        here.config.screen,
+        here.screen_models,
+        here.generator,
+        head,
+        here.config.targets,
+        training=here.training_crystals,
+        references=here.known_crystals,
     )
 
 
@@ -251,12 +286,7 @@ def _hull(here: Runtime) -> Stage:
     from agents.relax.hull_stage import HullStage
 
     settings = here.config.relax
-    return HullStage(
-        here.phases,
-        here.config.hull,
-        lease_seconds=settings.lease_seconds,
-        out_of_domain=out_of_domain(here.potential, settings),
-    )
+    return HullStage(here.phases, here.config.hull, lease_seconds=settings.lease_seconds)
 
 
 def _stability(here: Runtime) -> Stage:
@@ -289,5 +319,4 @@ def runtime(campaign: str) -> Runtime:
     whoever started this worker has set.
     """
     connect_worker(os.environ["DISCOVERY_DB_URI"], os.environ["DISCOVERY_DB_NAME"])
-    from agents.relax.rules import out_of_domain
     return Runtime(campaign, device=os.environ.get("DISCOVERY_DEVICE"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from functools import lru_cache
+from typing import Any
 
 from agents.screen.duplicates_fingerprint import VERSION, from_bytes
 from agents.screen.matching import ComparedCrystal
@@ -13,6 +14,26 @@ from db import reference_structures
 
 _REMEMBERED = 512
 """Formulas whose crystals one process keeps, reduced: candidates of one formula come together."""
+
+
+SLABS = "c2db"
+"""The collection of slabs: they get one vacuum before they are compared."""
+
+
+def require_collection(name: str) -> dict[str, Any]:
+    """Describe a collection whose crystals have today's fingerprints.
+
+    Raises:
+        db.reference_structures.UnknownCollection: It was not imported, or by an older version.
+    """
+    found = reference_structures.load(name)
+    if found["fingerprint_version"] != VERSION:
+        raise reference_structures.OutdatedCollection(
+            f"the reference collection {name} was imported by an older version, its fingerprints "
+            f"are {found['fingerprint_version']} and not {VERSION}: `discovery data import {name}` "
+            f"(or its file, with --name {name}) brings it up to date"
+        )
+    return found
 
 
 class MongoReference(Reference):
@@ -36,9 +57,9 @@ class MongoReference(Reference):
             vacuum: Å that slabs get before they are compared.
 
         Raises:
-            db.reference_structures.UnknownCollection: It was not imported.
+            db.reference_structures.UnknownCollection: It was not imported, or by an older version.
         """
-        described = reference_structures.load(collection)
+        described = require_collection(collection)
         self.collection = collection
         self.name = name or collection
         self.version = described["version"]

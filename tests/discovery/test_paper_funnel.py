@@ -33,7 +33,9 @@ def words(gap: float = 1.0, *, inside: bool = True) -> list[dict[str, Any]]:
 
 
 def comparison(name: str, *matches: tuple[str, float], new: bool = True) -> dict[str, Any]:
-    found = [{"id": label, "rms": rms, "label": label} for label, rms in matches]
+    found = [
+        {"id": label, "rms": rms, "rms_angstrom": 2 * rms, "label": label} for label, rms in matches
+    ]
     return {"reference": name, "matches": found, "rediscovered": bool(found) and new}
 
 
@@ -191,9 +193,11 @@ def test_rediscoveries_are_known_crystals_outside_the_training_set(campaign: str
     assert found == {
         "count": 1,
         "of": 6,
+        "distinct": 1,
         "collections": {"mp": 1},
         "mean_rms": 0.03,
         "smallest_rms": 0.03,
+        "mean_rms_angstrom": 0.06,
     }
     told = describe_rediscoveries(found, FUNNELS["photovoltaic-3d"])
     assert "1 of 6 not in the training set (mp 1), mean RMS 0.0300, smallest 0.0300" in told

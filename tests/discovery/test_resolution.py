@@ -5,6 +5,11 @@ from __future__ import annotations
 import pytest
 
 from agents.propose.objectives import UnknownObjective
+from agents.screen.duplicates_fingerprint import VERSION
+from agents.screen.settings import ScreenSettings
+from db import reference_structures
+from db.connection import Session
+from db.reference_structures import OutdatedCollection, UnknownCollection
 from discovery.config import from_record, load_campaign
 from discovery.resolution import (
     NoHull,
@@ -13,6 +18,7 @@ from discovery.resolution import (
     require_hull,
     require_judges,
     resolve,
+    resolve_references,
 )
 
 HEAD = {"name": "head", "used": True, "version": "live", "reason": None}
@@ -76,3 +82,34 @@ def test_what_is_absent_is_said_with_its_reason() -> None:
     )
     assert "screen: megnet is not used (weights not found)" in lines
     assert "DFT: none (GPAW is not installed)" in lines
+
+
+def test_a_reference_that_is_named_has_to_be_imported_and_auto_says_what_is_not(
+    database: Session,
+) -> None:
+    named = ScreenSettings(references=("mp", "mine"))
+    with pytest.raises(UnknownCollection, match="run `discovery data import mp`"):
+        resolve_references(named)
+    reference_structures.note(
+        "mp", complete=True, version="v1", source="test", fingerprint_version="old"
+    )
+    with pytest.raises(OutdatedCollection, match=f"old and not {VERSION}: `discovery data import"):
+        resolve_references(named)
+    reference_structures.note("mp", fingerprint_version=VERSION)
+    with pytest.raises(UnknownCollection, match="run `discovery data import mine`"):
+        resolve_references(named)
+    mp, c2db = resolve_references(ScreenSettings())
+    assert (mp["name"], mp["used"], mp["version"], mp["n"]) == ("mp", True, "v1", 0)
+    assert (c2db["name"], c2db["used"]) == ("c2db", False)
+    assert resolve_references(ScreenSettings(references=())) == []
+    resolved = {
+        "generator": {"name": "g", "version": "1"},
+        "potential": {"level": "p", "device": "cpu"},
+        "screens": [],
+        "dft": {"name": "none", "reason": "off"},
+        "references": [mp, c2db],
+    }
+    text = "\n".join(describe(resolved))
+    assert "known crystals: 0 of mp v1" in text
+    assert "not compared with c2db" in text
+    assert "discovery data import c2db" in text
