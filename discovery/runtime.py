@@ -284,9 +284,15 @@ def _screen(here: Runtime) -> Stage:
 
 def _hull(here: Runtime) -> Stage:
     from agents.relax.hull_stage import HullStage
+    from agents.relax.rules import out_of_domain
 
     settings = here.config.relax
-    return HullStage(here.phases, here.config.hull, lease_seconds=settings.lease_seconds)
+    return HullStage(
+        here.phases,
+        here.config.hull,
+        lease_seconds=settings.lease_seconds,
+        out_of_domain=out_of_domain(here.potential, settings),
+    )
 
 
 def _stability(here: Runtime) -> Stage:
