@@ -103,7 +103,7 @@ class CampaignLoop:
             longest=longest_dft,
         )
         self.follow_up = FollowUpAgent(
-            self.verification, self.config.follow_up, self.config.targets, self.config.seed
+            self.verification, runtime.follow_up, self.config.targets, self.config.seed
         )
         self.hull = runtime.resolved.get("hull", {}).get("used", False)
         self._token = 0  # no lead: a write with it is refused

@@ -171,7 +171,7 @@ def resolve_follow_up(settings: FollowUpSettings) -> dict[str, Any]:
 
     Returns:
         ``used``; where a hull is asked for ``name``, ``version``, ``checksum`` and ``n`` of the
-        collection.
+        collection, or with ``auto`` the ``reason`` why there is none.
 
     Raises:
         UnknownCollection: The collection was not imported (`db.reference_structures`).
@@ -181,7 +181,12 @@ def resolve_follow_up(settings: FollowUpSettings) -> dict[str, Any]:
     used = {"used": settings.max_hits > 0}
     if not (used["used"] and settings.hull):
         return used
-    found = reference_structures.load(settings.hull_reference)
+    try:
+        found = reference_structures.load(settings.hull_reference)
+    except reference_structures.UnknownCollection as error:
+        if settings.hull != "auto":
+            raise
+        return used | {"reason": str(error)}
     return used | {key: found[key] for key in ("name", "version", "checksum", "n")}
 
 
@@ -264,6 +269,8 @@ def describe(resolved: dict[str, Any]) -> list[str]:
     if resolved.get("follow_up", {}).get("used"):
         follow_up = resolved["follow_up"]
         hulls = f", DFT hulls from {follow_up['name']}" if "name" in follow_up else ""
+        if "reason" in follow_up:
+            hulls = f", no DFT hulls ({follow_up['reason']})"
         lines.append(f"follow-up of hits: on{hulls}")
     if dft["name"] == "none":
         lines.append(f"DFT: none ({dft['reason']})")

@@ -14,6 +14,7 @@ from db.owners import owner_name
 from discovery.config import CampaignConfig, from_record
 
 if TYPE_CHECKING:
+    from agents.follow_up.settings import FollowUpSettings
     from agents.relax.hull_settings import HullSettings
     from agents.relax.phases import Geometry
 
@@ -188,9 +189,18 @@ class Runtime:
         )
 
     @cached_property
+    def follow_up(self) -> FollowUpSettings:
+        """The settings of the follow-up, with what was decided where they say ``auto``."""
+        settings = self.config.follow_up
+        if settings.hull != "auto":
+            return settings
+        used = "name" in self.resolved.get("follow_up", {})
+        return settings.model_copy(update={"hull": used})
+
+    @cached_property
     def follow_up_phases(self) -> Any:
         """Reference crystals, with single points, of which DFT hulls are made; None without."""
-        if not self.config.follow_up.hull:
+        if not self.follow_up.hull:
             return None
         from agents.relax.phases import Geometry
         from agents.relax.phases_mongo import MongoPhases
@@ -301,7 +311,7 @@ def _stability(here: Runtime) -> Stage:
     return StabilityStage(
         here.potential,
         here.config.relax,
-        here.config.follow_up,
+        here.follow_up,
         here.config.seed,
         here.follow_up_phases,
     )

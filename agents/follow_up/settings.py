@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -68,7 +68,11 @@ class FollowUpSettings(BaseModel):
         description="gap with spin-orbit coupling, where an element is heavy or iodine",
     )
     hybrid: bool = Field(default=False, description="HSE06 gap on the PBE density: expensive")
-    hull: bool = Field(default=False, description="distance to the hull of the same DFT")
+    hull: bool | Literal["auto"] = Field(
+        default=False,
+        description='distance to the hull of the same DFT; "auto": where hull_reference was '
+        "imported when the campaign started",
+    )
     hull_reference: str = Field(
         default="mp",
         pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",

@@ -47,10 +47,24 @@ def test_a_hull_needs_its_reference_at_the_start(database: Session) -> None:
     assert resolve_follow_up(FollowUpSettings(max_hits=1)) == {"used": True}
     with pytest.raises(UnknownCollection, match="discovery data import mp"):
         resolve_follow_up(FollowUpSettings(max_hits=1, hull=True))
+    automatic = FollowUpSettings(max_hits=1, hull="auto")
+    without = resolve_follow_up(automatic)
+    assert "run `discovery data import mp`" in without["reason"]
+    assert not follow_up_of("alone", without).hull
     done = {"sha256": "ab" * 32, "read": 1, "bad": [], "complete": True}
     reference_structures.note_file("mp", "a.csv.gz", done, version="v1", source="x", complete=True)
     found = resolve_follow_up(FollowUpSettings(max_hits=1, hull=True))
     assert (found["name"], found["checksum"]) == ("mp", "abababababab")
+    assert resolve_follow_up(automatic) == found
+    assert follow_up_of("placed", found).hull is True
+
+
+def follow_up_of(name: str, resolved: dict[str, Any]) -> FollowUpSettings:
+    """What a campaign with an automatic hull follows up with, after this was decided."""
+    config = parse_campaign(CAMPAIGN + "follow_up: {max_hits: 1, hull: auto}\n", source="c")
+    decided = {"potential": {"device": "cpu"}, "follow_up": resolved}
+    campaigns.create(name, config=config.record(), resolved=decided, seed=1)
+    return Runtime(name).follow_up
 
 
 def test_the_workers_that_relax_ask_the_potential() -> None:
