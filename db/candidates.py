@@ -18,7 +18,7 @@ from db.documents import RESULTS, Candidate
 from db.leases import abandon, lease, reap, release, renew
 from db.plain import NotPlain, plain
 from db.property_table import REMOVED, prediction_fields, update_fields
-from db.proposals import candidate_id, insert_proposals
+from db.proposals import candidate_id, insert_proposals, proposed_at_most
 from db.queries import UnknownCandidate, count_by, counts, reached, rejections
 from db.states import ALLOWED, TERMINAL, State
 
@@ -34,6 +34,7 @@ __all__ = [
     "insert_proposals",
     "lease",
     "load",
+    "proposed_at_most",
     "reached",
     "reap",
     "rejections",

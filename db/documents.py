@@ -162,7 +162,9 @@ class Candidate(Record):
             {"fields": ["campaign", "seq"], "unique": True},
             {"fields": ["campaign", "state", "seq"]},
             {"fields": ["campaign", "state", "rejection.reason"]},
-            {"fields": ["campaign", "lease.expires_at"]},
+            {"fields": ["campaign", "state", "lease.expires_at", "seq"]},
+            {"fields": ["campaign", "state", "hull.level", "seq"]},
+            {"fields": ["campaign", "relaxed_codes.crystal.0"]},
             {"fields": ["campaign", "episode", "generation", "state"]},
             {"fields": ["campaign", "proposer"]},
             {"fields": ["campaign", "history.to"]},
@@ -170,7 +172,9 @@ class Candidate(Record):
             {"fields": ["campaign", "elements", "seq"]},
             {"fields": ["campaign", "element_pairs", "seq"]},
             {"fields": ["campaign", "chemical_system", "seq"]},
-            _where_it_is(["campaign", "selection.position"]),
+            _where_it_is(["campaign", "selection.position", "state", "verification.hit"]),
+            _where_it_is(["campaign", "follow_up.position"]),
+            _where_it_is(["campaign", "hull.refused.reason"]),
             _where_it_is(["campaign", "verification.hit", "seq"]),
             _where_it_is(["campaign", "verification.space_group", "seq"]),
             _where_it_is(["campaign", "relaxation.formation_energy_per_atom", "seq"]),
@@ -240,7 +244,10 @@ class Generation(Record):
 
     meta = {
         "collection": "generations",
-        "indexes": [{"fields": ["campaign", "episode", "generation"], "unique": True}],
+        "indexes": [
+            {"fields": ["campaign", "episode", "generation"], "unique": True},
+            {"fields": ["campaign", "info.round"]},
+        ],
     }
 
 

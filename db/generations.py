@@ -58,9 +58,28 @@ def record(
     return Generation.objects.get(**key)
 
 
-def load(campaign: str, episode: int | None = None) -> list[Generation]:
-    """Read the generations of a campaign, or of one episode, in order."""
+def load(
+    campaign: str, episode: int | None = None, *, round_index: int | None = None
+) -> list[Generation]:
+    """Read the generations of a campaign, of one episode or of one round, in order."""
     chosen: dict[str, Any] = {"campaign": campaign}
     if episode is not None:
         chosen["episode"] = episode
+    if round_index is not None:
+        chosen["info__round"] = round_index
     return list(Generation.objects(**chosen).order_by("episode", "generation"))
+
+
+def find(campaign: str, episode: int | None, generation: int | None) -> Generation | None:
+    """Read one generation; None while it is not recorded."""
+    found: Generation | None = Generation.objects(
+        campaign=campaign, episode=episode, generation=generation
+    ).first()
+    return found
+
+
+def last_round(campaign: str) -> int | None:
+    """Return the number of the newest round with a recorded generation; None before the first."""
+    newest = Generation.objects(campaign=campaign).only("info.round").order_by("-info.round")
+    found = newest.first()
+    return None if found is None else int(found.info["round"])

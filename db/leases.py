@@ -22,6 +22,13 @@ from db.states import KEPT, LEASABLE, State
 
 MAX_ATTEMPTS = 3
 LONGEST_ERROR = 2000
+BY_LEASE = "campaign_1_state_1_lease.expires_at_1_seq_1"
+"""Leads straight to the oldest candidate that nobody holds, past all that others hold."""
+_INDEXES = {
+    "hull.level": "campaign_1_state_1_hull.level_1_seq_1",
+    "follow_up.position": "campaign_1_follow_up.position_1",
+}
+"""Of what a stage lacks or has: whatever else is in that state need not be looked at."""
 HELD = {"lease.expires_at": {"$type": "date"}}
 EXPIRED = {"$expr": {"$lte": ["$lease.expires_at", "$$NOW"]}}
 
@@ -36,7 +43,7 @@ def lease(
     lacks: str | None = None,
     has: str | None = None,
 ) -> list[Candidate]:
-    """Lease the oldest candidates of a state that nobody holds.
+    """Lease candidates of a state whose lease expired, then the oldest that nobody holds.
 
     A candidate that was leased before in this state, and came back, is leased alone: if it kills
     its worker, it takes no others with it.
@@ -56,36 +63,35 @@ def lease(
     state = State(state)
     if state not in LEASABLE:
         raise ValueError(f"{state} candidates are final and cannot be leased")
-    free: dict[str, Any] = {
-        "campaign": campaign,
-        "state": str(state),
-        "$or": [{"lease": None}, EXPIRED],
-    }
+    wanted: dict[str, Any] = {"campaign": campaign, "state": str(state)}
     if lacks is not None:
-        free[lacks] = None  # missing counts as None
+        wanted[lacks] = None  # missing counts as None
     if has is not None:
-        free[has] = {"$ne": None}
+        wanted[has] = {"$exists": True}
     if state in KEPT:  # one that was given up is still there
-        free["attempts"] = {"$lt": MAX_ATTEMPTS}
+        wanted["attempts"] = {"$lt": MAX_ATTEMPTS}
     change = {
         "lease": {"owner": {"$literal": owner}, "expires_at": from_now(seconds)},
         "token": {"$add": ["$token", 1]},
         "attempts": {"$add": ["$attempts", 1]},
     }
     collection = current_database()["candidates"]
+    index = _INDEXES.get(has or lacks or "", BY_LEASE)
     leased: list[Candidate] = []
-    while len(leased) < limit:
-        found = collection.find_one_and_update(
-            {**free, "attempts": 0} if leased else free,
-            [{"$set": change}],
-            sort=[("seq", ASCENDING)],
-            return_document=ReturnDocument.AFTER,
-        )
-        if found is None:
-            break
-        leased.append(Candidate._from_son(found))
-        if found["attempts"] > 1:
-            break
+    for free, by in (({**HELD, **EXPIRED}, BY_LEASE), ({"lease.expires_at": None}, index)):
+        while len(leased) < limit:
+            found = collection.find_one_and_update(
+                {**wanted, **free, "attempts": 0} if leased else {**wanted, **free},
+                [{"$set": change}],
+                sort=[("seq", ASCENDING)],
+                return_document=ReturnDocument.AFTER,
+                hint=by,
+            )
+            if found is None:
+                break
+            leased.append(Candidate._from_son(found))
+            if found["attempts"] > 1:
+                return leased
     return leased
 
 
@@ -180,16 +186,17 @@ def reap(campaign: str, max_attempts: int = MAX_ATTEMPTS) -> int:
     leased = {"campaign": campaign, **HELD, "state": {"$in": open_states}}
     owners = {
         found["lease"]["owner"]
-        for found in collection.find({"campaign": campaign, **HELD}, {"lease.owner": 1})
+        for found in collection.find(leased, {"lease.owner": 1}, hint=BY_LEASE)
     }
     dead = [owner for owner in owners if is_dead(owner)]
     gone = {**leased, "$or": [EXPIRED, {"lease.owner": {"$in": dead}}]}
     failed = collection.update_many(
         {**gone, "attempts": {"$gte": max_attempts}},
         [{"$set": _given_up(f"gave up after {max_attempts} attempts", "reaper")}],
+        hint=BY_LEASE,
     )
     returned = collection.update_many(
-        {**gone, "attempts": {"$lt": max_attempts}}, [{"$set": {"lease": None}}]
+        {**gone, "attempts": {"$lt": max_attempts}}, [{"$set": {"lease": None}}], hint=BY_LEASE
     )
     return failed.modified_count + returned.modified_count
 

@@ -78,6 +78,15 @@ def insert_proposals(campaign: str, proposals: Sequence[dict[str, Any]]) -> list
     return ids
 
 
+def proposed_at_most(campaign: str) -> int:
+    """Return a number that a campaign's candidates do not exceed, without counting them.
+
+    Numbers (``seq``) that a crash left unused are in it.
+    """
+    found = current_database()["counters"].find_one({"_id": f"seq/{campaign}"})
+    return 0 if found is None else int(found["next"])
+
+
 def _document(campaign: str, proposal: dict[str, Any]) -> dict[str, Any]:
     missing = [name for name in REQUIRED if not proposal.get(name)]
     unknown = set(proposal) - {*REQUIRED, *DESCRIPTIVE, *RESULTS, "predictions"}

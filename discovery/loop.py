@@ -21,8 +21,9 @@ from db import campaigns, candidates, generations, queries
 from db.connection import Session
 from db.states import State
 from discovery.dispatch import dispatch_relaxations
-from discovery.rounds import BEFORE_SCREENED, screened_candidates
+from discovery.rounds import BEFORE_SCREENED, UNPLACED, first_open
 from discovery.runtime import Runtime
+from discovery.tally import Rationed, Tally
 
 if TYPE_CHECKING:
     from agents.propose.optuna_studies import StudyRecorder
@@ -110,6 +111,9 @@ class CampaignLoop:
         self._renewed = 0.0
         self._hinted: dict[str, float] = {}
         self._studies: StudyRecorder | None = None
+        self._tally = Tally(self.name)
+        self._labels = Rationed(self._count_labels)
+        self._was_full = False  # what is recorded stays
 
     def run(
         self,
@@ -170,7 +174,7 @@ class CampaignLoop:
         enough = self._enough_hits()
         tick.round = self._propose(tick, enough)
         dispatch_relaxations(self.name, self.config.relax)
-        tick.counts = candidates.counts(self.name)
+        tick.counts = self._tally.counts()
         unplaced = self._unplaced()
         self._hint_workers(tick, unplaced)
         proposing_done = enough or tick.round >= self.config.budget.rounds or self._full()
@@ -178,8 +182,8 @@ class CampaignLoop:
             self._record_studies()
         screening_done = not any(tick.counts.get(state.value) for state in BEFORE_SCREENED)
         last = proposing_done and screening_done and not unplaced
-        within = screened_candidates(self.name, placed=self.hull)
-        verification = self.verification.step(last=last, within=within)
+        before = first_open(self.name, placed=self.hull)
+        verification = self.verification.step(last=last, before=before)
         if verification.waiting_for:
             tick.waiting_for.append(verification.waiting_for)
         followed = self._follow_up(tick)
@@ -229,7 +233,7 @@ class CampaignLoop:
 
     def _unplaced(self) -> int:
         """Count the screened candidates whose distance to the hull is still to come."""
-        return len(queries.lacking(self.name, State.SCREENED, "hull")) if self.hull else 0
+        return queries.count_lacking(self.name, State.SCREENED, UNPLACED) if self.hull else 0
 
     def _record_studies(self) -> None:
         """Copy what Optuna's proposers were told into studies, for people to look at."""
@@ -247,10 +251,11 @@ class CampaignLoop:
         """Say whether recorded generations used the budget up; others are asked again first."""
         if self.max_candidates is None:
             return False
-        recorded = generations.load(self.name)
-        return len({one for found in recorded for one in found.candidate_ids}) >= (
-            self.max_candidates
-        )
+        if not self._was_full and candidates.proposed_at_most(self.name) >= self.max_candidates:
+            recorded = generations.load(self.name)
+            distinct = {one for found in recorded for one in found.candidate_ids}
+            self._was_full = len(distinct) >= self.max_candidates
+        return self._was_full
 
     def _hint_workers(self, tick: Tick, unplaced: int) -> None:
         batches = {
@@ -286,11 +291,17 @@ class CampaignLoop:
             log.warning("the broker does not take messages: %s", error)
             tick.waiting_for.append("the broker")
 
+    def _count_labels(self) -> dict[str, int]:
+        from agents.learn.labels import count_labels
+
+        return count_labels(self.name)
+
     def _learn(self, tick: Tick, *, last: bool) -> bool:
         """Hint a learning event where one is due; say whether none is."""
         from agents.learn.event import due
 
-        if not due(self.name, self.config.learn, last=last):
+        labels = self._labels.get(fresh=last)
+        if not due(self.name, self.config.learn, last=last, labels=labels):
             return True
         tick.waiting_for.append("learning")
         self._hint(tick, "learn")

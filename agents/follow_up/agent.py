@@ -116,6 +116,8 @@ class FollowUpAgent:
             Their ids.
         """
         number = len(self._followed())
+        if number >= self.settings.max_hits:
+            return []
         hits = Candidate.objects(
             campaign=self.campaign,
             state=str(State.VERIFIED),

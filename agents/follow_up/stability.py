@@ -43,7 +43,7 @@ class StabilityStage(Stage):
     name = "stability"
     agent = "follow_up"
     takes = State.VERIFIED
-    has = "follow_up.structure"
+    has = "follow_up.position"
     lacks = FIELD
     batch = 1
 

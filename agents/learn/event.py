@@ -69,7 +69,13 @@ def live_head(campaign: str, generator: Generator) -> tuple[PropertyHead, str]:
     return _stored_head(version), version
 
 
-def due(campaign: str, settings: LearnSettings, *, last: bool = False) -> bool:
+def due(
+    campaign: str,
+    settings: LearnSettings,
+    *,
+    last: bool = False,
+    labels: Mapping[str, int] | None = None,
+) -> bool:
     """Say whether enough became known since the last learning event for another one.
 
     After three failures with the labels there are, none is due until there are others.
@@ -78,8 +84,9 @@ def due(campaign: str, settings: LearnSettings, *, last: bool = False) -> bool:
         campaign: Name of the campaign.
         settings: The thresholds.
         last: The campaign ends: whatever suffices for an event is learned now.
+        labels: What `agents.learn.labels.count_labels` said a moment ago; None: it is asked.
     """
-    now = count_labels(campaign)
+    now = count_labels(campaign) if labels is None else labels
     told = Event.objects(campaign=campaign, kind=EVENT).order_by("-at", "-id").first()
     seen = told.data["seen"] if told else {"potential": 0, "dft": 0}
     total, dft = sum(now.values()), now["dft"] - seen["dft"]

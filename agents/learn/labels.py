@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from agents.learn.targets import nearest_target, target_name
+from db import queries
 from db.documents import Candidate
 from db.states import State
 from model.codes import CrystalCodes
@@ -144,10 +145,10 @@ def count_labels(campaign: str) -> dict[str, int]:
         {"potential": n, "dft": n}.
     """
     candidates = Candidate.objects(campaign=campaign)
-    relaxed = candidates.filter(relaxed_codes__ne=None)
-    verified = relaxed.filter(history__to=State.VERIFIED.value)
+    verified = candidates.filter(state=State.VERIFIED.value, relaxed_codes__ne=None)
     return {
-        "potential": candidates.filter(history__to=State.EVALUATED.value).count() + relaxed.count(),
+        "potential": queries.count_reached(campaign, State.EVALUATED)
+        + queries.count_relaxed_codes(campaign),
         "dft": sum(
             verified.filter(**{f"verification__{name}__ne": None}).count()
             for name in DFT_PROPERTIES

@@ -5,7 +5,6 @@ A round is recorded as one `Generation` per proposer, and what was asked becomes
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -73,15 +72,12 @@ class RoundReport:
 
 def rounds_asked(campaign: str) -> int:
     """Return how many rounds are recorded whole, each with a generation of every proposer."""
-    found = Counter(
-        (generation.info["round"], generation.info["proposers"])
-        for generation in generation_records.load(campaign)
-    )
-    whole = {index for (index, proposers), count in found.items() if count == proposers}
-    asked = 0
-    while asked in whole:
-        asked += 1
-    return asked
+    last = generation_records.last_round(campaign)
+    if last is None:
+        return 0
+    newest = generation_records.load(campaign, round_index=last)
+    # A round is only asked when the one before is whole, so that the newest alone may not be.
+    return last + (len(newest) == newest[0].info["proposers"])
 
 
 def round_ready(campaign: str, round_index: int) -> bool:
@@ -98,9 +94,8 @@ def round_ready(campaign: str, round_index: int) -> bool:
     if rounds_asked(campaign) < round_index:
         return False
     ids: set[str] = set()
-    for generation in generation_records.load(campaign):
-        if generation.info["round"] == round_index - 1:
-            ids.update(generation.candidate_ids)
+    for generation in generation_records.load(campaign, round_index=round_index - 1):
+        ids.update(generation.candidate_ids)
     waiting = Candidate.objects(id__in=sorted(ids), state=State.PROPOSED.value)
     return waiting.count() == 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from agents.verify.recovery import recover
 from agents.verify.settings import VerifySettings
 from agents.verify.submission import AGENT, OWN_FAILURES, Submission, crystal_of, describe
 from agents.verify.workflow import estimate
-from db import calculations, candidates
+from db import calculations, candidates, queries
 from db.candidates import StaleLease
 from db.connection import Session
 from db.crystals import record_to_structure
@@ -30,7 +30,11 @@ from db.states import CalculationState, State
 
 log = logging.getLogger(__name__)
 
-CHUNK = 10_000  # candidates read at once
+_POOL_FIELDS = (
+    *("id", "elements", "predictions", "structure", "relaxation.structure"),
+    "duplicates.training.compared",
+)
+CHOSEN = "campaign_1_selection.position_1_state_1_verification.hit_1"
 IN_FLIGHT = (State.SELECTED, State.VERIFYING)
 
 
@@ -106,36 +110,34 @@ class VerifyAgent:
             self.submission = Submission(self.pad, self.backend, self.dft, settings, campaign)
         self._estimates: dict[str, float] = {}  # a cache; estimates never change
 
-    def step(
-        self, *, last: bool, within: Collection[str] | None = None, stop: bool = False
-    ) -> Progress:
+    def step(self, *, last: bool, before: int | None = None, stop: bool = False) -> Progress:
         """Do everything that can be done now, once.
 
         Args:
             last: No more candidates will be screened.
-            within: Ids of the candidates that may be chosen; None for all. With whole rounds only,
-                the choice does not depend on which candidate was screened first.
+            before: Only candidates proposed before this number may be chosen; None for all. With
+                whole rounds only, the choice does not depend on which was screened first.
             stop: Choose nothing more, but finish what is chosen.
         """
         if self.enabled:
             self.submission.reconcile()
             self.collect()
             if not stop:
-                self.select(last=last, within=within)
+                self.select(last=last, before=before)
             self.submit()
-        return self.progress(last=last, within=within, stop=stop)
+        return self.progress(last=last, before=before, stop=stop)
 
-    def select(self, *, last: bool, within: Collection[str] | None = None) -> list[Choice]:
+    def select(self, *, last: bool, before: int | None = None) -> list[Choice]:
         """Choose screened candidates and mark them ``selected``.
 
         Args:
             last: No more candidates will be screened, so a small pool need not wait.
-            within: Ids of the candidates that may be chosen; None for all.
+            before: Only candidates proposed before this number may be chosen; None for all.
 
         Returns:
             What was chosen, without candidates that another process moved meanwhile.
         """
-        counts = self._counts(within)
+        counts = self._counts(before)
         allowed = calls_allowed(
             self.settings,
             submitted=counts["submitted"],
@@ -146,7 +148,7 @@ class VerifyAgent:
         )
         if not allowed:
             return []
-        entries, settings, reference_seconds = self._pool(within)
+        entries, settings, reference_seconds = self._pool(before)
         choices = choose(
             entries,
             self.windows,
@@ -199,17 +201,15 @@ class VerifyAgent:
         )
         return collect(self.campaign, self.windows, self.pad, self.settings)
 
-    def progress(
-        self, *, last: bool, within: Collection[str] | None = None, stop: bool = False
-    ) -> Progress:
+    def progress(self, *, last: bool, before: int | None = None, stop: bool = False) -> Progress:
         """Say where the verification stands, from the records alone.
 
         Args:
             last: No more candidates will be screened.
-            within: Ids of the candidates that may be chosen; None for all.
+            before: Only candidates proposed before this number may be chosen; None for all.
             stop: Nothing more is to be chosen.
         """
-        counts: dict[str, Any] = self._counts(within)
+        counts: dict[str, Any] = self._counts(before)
         if not self.enabled:
             return Progress(**counts, done=True, waiting_for="")
         if counts["in_flight"]:
@@ -223,7 +223,7 @@ class VerifyAgent:
         if spent:
             return Progress(**counts, done=True, waiting_for="")
         if last:
-            entries, settings, costs = self._pool(within)
+            entries, settings, costs = self._pool(before)
             left = self.core_time().remaining
             if not affordable(entries, settings, costs, left):
                 return Progress(
@@ -239,14 +239,15 @@ class VerifyAgent:
         """Return what the campaign spent on DFT, and what is left."""
         return core_time(self.campaign, self.settings.max_core_hours)
 
-    def _counts(self, within: Collection[str] | None = None) -> dict[str, int]:
+    def _counts(self, before: int | None = None) -> dict[str, int]:
         states = [str(state) for state in (*IN_FLIGHT, State.VERIFIED, State.FAILED)]
+        # At least 0, not "exists": so the index alone answers, and no record is read.
         chosen = Candidate.objects(
-            campaign=self.campaign, state__in=states, selection__position__exists=True
+            campaign=self.campaign, state__in=states, selection__position__gte=0
         )
         groups = {"_id": {"state": "$state", "hit": "$verification.hit"}, "n": {"$sum": 1}}
         number: Counter[str] = Counter()
-        for group in chosen.aggregate([{"$group": groups}]):
+        for group in chosen.aggregate([{"$group": groups}], hint=CHOSEN):
             number[group["_id"]["state"]] += group["n"]
             if group["_id"]["state"] == State.VERIFIED and group["_id"].get("hit"):
                 number["hits"] += group["n"]
@@ -256,7 +257,7 @@ class VerifyAgent:
             "failed": number[State.FAILED],
             "hits": number["hits"],
             "in_flight": sum(number[state] for state in IN_FLIGHT),
-            "pool": len(self._screened(within)),
+            "pool": queries.count_state(self.campaign, State.SCREENED, before),
         }
 
     def _entry(self, candidate: Candidate) -> Entry:
@@ -278,21 +279,14 @@ class VerifyAgent:
             log.warning("%s is never chosen for DFT: %s", candidate.id, describe(error))
             return math.inf
 
-    def _screened(self, within: Collection[str] | None) -> list[str]:
-        """Return the ids of the pool; all of ``within`` in one query could exceed 16 MB."""
-        screened = Candidate.objects(campaign=self.campaign, state=str(State.SCREENED))
-        allowed = None if within is None else frozenset(within)
-        names = [str(name) for name in screened.scalar("id")]
-        return [name for name in names if allowed is None or name in allowed]
-
     def _pool(
-        self, within: Collection[str] | None = None
+        self, before: int | None = None
     ) -> tuple[list[Entry], VerifySettings, dict[str, float]]:
-        names = self._screened(within)
-        entries = []
-        for start in range(0, len(names), CHUNK):
-            chunk = Candidate.objects(id__in=names[start : start + CHUNK])
-            entries += [self._entry(one) for one in chunk if one.state == State.SCREENED]
+        """Read the candidates that may be chosen, and what an elemental reference would cost."""
+        screened = Candidate.objects(campaign=self.campaign, state=str(State.SCREENED))
+        if before is not None:
+            screened = screened.filter(seq__lt=before)
+        entries = [self._entry(one) for one in screened.only(*_POOL_FIELDS)]
         elements = sorted({element for entry in entries for element in entry.elements})
         costs = {element: self._cost_of_reference(element) for element in elements}
         for element in self._elements_in_flight() & set(costs):

@@ -287,7 +287,7 @@ def test_no_query_scans_a_collection_and_no_update_of_a_candidate_is_unguarded(
     chosen_for_dft = [one for text, one in asked if "'selection.position': {'$exists'" in text]
     assert len(chosen_for_dft) == 2
     for one in chosen_for_dft:
-        assert one["docsExamined"] == 1, (one["planSummary"], one["command"])
+        assert one["docsExamined"] <= 1, (one["planSummary"], one["command"])
     writes = [
         one["command"]
         for one in watched

@@ -17,7 +17,7 @@ from discovery.config import load_campaign
 from discovery.export import full_record
 from discovery.lineage_view import describe as describe_candidate
 from discovery.resolution import describe, resolve_hull
-from discovery.rounds import screened_candidates
+from discovery.rounds import first_open
 from discovery.runtime import Runtime
 from discovery.status import hull_counts
 
@@ -37,18 +37,21 @@ def imported() -> None:
     reference_structures.note_file("mp", "a.csv.gz", done, version="v1", source="x", complete=True)
 
 
-def screened(name: str) -> str:
+def screened(name: str, episode: int = 0) -> str:
     (made,) = candidates.insert_proposals(
         "c",
-        [{"generator_version": "g", "codes_hash": name, "codes": CODES, **ORIGIN}],
+        [{**ORIGIN, "codes_hash": name, "episode": episode}],
     )
     for source, to in WAY:
         candidates.transition(made, source=source, to=to, token=0, agent="test")
     return made
 
 
-ORIGIN = {"base_id": "b", "proposer": "donor", "episode": 0, "generation": 0}
 CODES = {"species": [1], "crystal": [1], "local": [[1]]}
+ORIGIN = {
+    **{"generator_version": "g", "codes": CODES, "base_id": "b", "proposer": "donor"},
+    **{"episode": 0, "generation": 0},
+}
 WAY = [
     (State.PROPOSED, State.EVALUATED),
     (State.EVALUATED, State.PRESCREENED),
@@ -119,7 +122,7 @@ def test_the_shipped_campaigns() -> None:
 
 def test_a_round_waits_until_its_candidates_are_placed(database: Session) -> None:
     campaigns.create("c", config={}, seed=1)
-    first, second = screened("a"), screened("b")
+    first, second = screened("a"), screened("b", episode=1)
     for number, name in enumerate((first, second)):
         generations.record(
             *("c", number, 0),
@@ -127,14 +130,15 @@ def test_a_round_waits_until_its_candidates_are_placed(database: Session) -> Non
             base_id=None,
             seed=1,
             candidate_ids=[name],
-            info={"round": number},
+            info={"round": number, "proposers": 1},
         )
-    assert screened_candidates("c") == {first, second}
-    assert screened_candidates("c", placed=True) == set()
+    numbers = [candidates.load(name).seq for name in (first, second)]
+    assert first_open("c") is None
+    assert first_open("c", placed=True) == numbers[0]
     place(first, PLACED)
-    assert screened_candidates("c", placed=True) == {first}
+    assert first_open("c", placed=True) == numbers[1]
     place(second, {"level": "chgnet-0.3.0", "refused": {"reason": "incomplete", "detail": "mp-1"}})
-    assert screened_candidates("c", placed=True) == {first, second}
+    assert first_open("c", placed=True) is None
 
 
 def test_distances_are_counted_and_shown(database: Session) -> None:

@@ -61,7 +61,7 @@ def verified(database: Session) -> Callable[[Structure | None], str]:
                 to=State.VERIFIED,
                 token=0,
                 agent="test",
-                updates={"follow_up": {"structure": structure_to_record(followed)}},
+                updates={"follow_up": {"position": 0, "structure": structure_to_record(followed)}},
             )
         return name
 
