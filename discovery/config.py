@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -54,7 +54,8 @@ class CampaignConfig(BaseModel):
     """One campaign, composed of the settings of its agents.
 
     ``dimensionality`` 2 says that every candidate is a slab, one layer with its vacuum along c
-    (`agents.slab`): docs/two-dimensional.md. ``paper_funnel`` names the paper's campaign that
+    (`agents.slab`): docs/two-dimensional.md. ``expected`` tells people what the campaign takes and
+    gives. ``paper_funnel`` names the paper's campaign that
     `discovery status` shows this one beside; it changes nothing else.
     """
 
@@ -62,6 +63,7 @@ class CampaignConfig(BaseModel):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     description: str = ""
+    expected: str = ""
     paper_funnel: PaperFunnelName | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
     generator: str
@@ -181,14 +183,25 @@ def load_campaign(name_or_file: str) -> CampaignConfig:
         return from_record(content, source=str(path))
     known = shipped_campaigns()
     if name_or_file not in known:
-        near = difflib.get_close_matches(name_or_file, known, n=1)
-        guess = f" Did you mean {near[0]}?" if near else ""
-        raise ConfigError(
-            f"unknown campaign {name_or_file!r}: known are {', '.join(known)}, "
-            f"or give the path of a .yaml file.{guess}"
-        )
-    resource = resources.files("configs") / "campaigns" / f"{name_or_file}.yaml"
-    return parse_campaign(resource.read_text(encoding="utf-8"), source=name_or_file)
+        raise ConfigError(_unknown(name_or_file, known))
+    return _shipped(name_or_file)
+
+
+def _shipped(name: str) -> CampaignConfig:
+    resource = resources.files("configs") / "campaigns" / f"{name}.yaml"
+    return parse_campaign(resource.read_text(encoding="utf-8"), source=name)
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    """Say that no campaign has this name, which ones are near, and what each of them is."""
+    alike = difflib.get_close_matches(name.lower(), known, n=2, cutoff=0.5)
+    near = [*alike, *(one for one in known if name.lower() in one and one not in alike)]
+    guess = f" Did you mean {' or '.join(near)}?" if name and near else ""
+    listed = "; ".join(f"{one} ({_shipped(one).description})" for one in known)
+    return (
+        f"unknown campaign {name!r:.60}.{guess} Shipped are {listed}. Or give the path of a .yaml "
+        "file."
+    )
 
 
 def parse_campaign(text: str, *, source: str) -> CampaignConfig:

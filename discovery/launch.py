@@ -32,7 +32,7 @@ with the search, and several have to fit."""
 
 LIMITS = ("budget.", "verify.max_core_hours", "follow_up.")
 """Keys that only decide when a campaign ends, and what its hits are asked."""
-EXTENDABLE = (*LIMITS, "description", "paper_funnel")
+EXTENDABLE = (*LIMITS, "description", "expected", "paper_funnel")
 """Keys that may change between two runs of one campaign."""
 
 

@@ -1,4 +1,4 @@
-"""``run``, ``status`` and ``show``: the everyday commands."""
+"""``run``, ``campaigns``, ``status`` and ``show``: the everyday commands."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from discovery.cli.output import console_for_tables, log_to_file, print_json
+from discovery.cli.output import console_for_tables, print_json
 
 Campaign = Annotated[str | None, typer.Argument(help="Name of a campaign; all if omitted.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -19,6 +19,7 @@ Database = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(run)
+    app.command()(campaigns)
     app.command()(status)
     app.command()(show)
 
@@ -58,9 +59,11 @@ def run(
 
     from discovery.config import load_campaign
     from discovery.launch import RunOptions, log_folder, run_campaign
+    from discovery.logs import configure_logs, log_format
     from discovery.overrides import apply_overrides, parse_overrides
     from discovery.view import LiveView, print_summary
 
+    log_format()  # a wrong one is told before anything is started
     overrides = parse_overrides(set_ or [])
     config = apply_overrides(load_campaign(campaign), overrides)
     console = Console(stderr=True)
@@ -76,7 +79,7 @@ def run(
                 config,
                 options,
                 announce=announce,
-                on_start=lambda: log_to_file(log_folder() / "loop.log"),
+                on_start=lambda: configure_logs(log_folder() / "loop.log"),
                 on_tick=view,
             )
     except KeyboardInterrupt:
@@ -89,19 +92,48 @@ def run(
     console.print(f"Logs of the workers: {log_folder()}", style="dim", soft_wrap=True)
 
 
+def campaigns(json: Json = False) -> None:
+    """List the campaigns that come with the package.
+
+    Example: `discovery campaigns`
+    """
+    from discovery.config import load_campaign, shipped_campaigns
+
+    found = [load_campaign(name) for name in shipped_campaigns()]
+    listed = [
+        {
+            "campaign": one.name,
+            "description": one.description,
+            "expected": one.expected,
+            "generator": one.generator,
+            "targets": [str(window) for window in one.targets],
+            "paper_funnel": one.paper_funnel,
+        }
+        for one in found
+    ]
+    if json:
+        print_json(listed)
+        return
+    for one in listed:
+        print(f"{one['campaign']}: {one['description']}")
+        print(f"    {', '.join(one['targets'])}; generator {one['generator']}")
+        print(f"    {one['expected']}")
+    print("\nStart one: discovery run --campaign NAME. Yours: discovery run --campaign FILE.yaml")
+
+
 def status(campaign: Campaign = None, db: Database = None, json: Json = False) -> None:
     """Show the funnel of a campaign, or list the campaigns.
 
     Example: `discovery status quickstart --json`
     """
-    from db import campaigns
+    from db.campaigns import listed as list_campaigns
     from db.connection import connect
     from discovery.status import status as summarise
     from discovery.view import print_summary
 
     with connect(db, create=False):
         if campaign is None:
-            listed = campaigns.listed()
+            listed = list_campaigns()
             if json:
                 print_json(listed)
             else:

@@ -49,9 +49,36 @@ def test_quickstart_has_the_photovoltaic_windows_and_the_asked_budget() -> None:
     assert sum(sizes.values()) - survivors >= 256
 
 
-def test_unknown_campaign_names_the_known_ones_and_a_guess() -> None:
-    with pytest.raises(ConfigError, match=r"unknown campaign 'quikstart'.*Did you mean quickstart"):
-        load_campaign("quikstart")
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("quikstart", "quickstart"),
+        ("Quickstart", "quickstart"),
+        ("photovoltaic", "photovoltaic-3d"),
+        ("3d", "photovoltaic-3d"),
+    ],
+)
+def test_unknown_campaign_names_the_near_ones_and_describes_all(name: str, near: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_campaign(name)
+    told = str(refused.value)
+    assert told.startswith(f"unknown campaign '{name}'. Did you mean {near}")
+    for known in shipped_campaigns():
+        assert f"{known} ({load_campaign(known).description})" in told
+
+
+def test_a_name_that_is_like_none_gets_no_guess() -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_campaign("zzzz")
+    assert "Did you mean" not in str(refused.value)
+    assert "quickstart (" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", shipped_campaigns())
+def test_shipped_campaigns_say_what_they_are_and_take(name: str) -> None:
+    config = load_campaign(name)
+    assert config.description
+    assert "core" in config.expected
 
 
 def test_missing_file_is_named() -> None:

@@ -116,7 +116,7 @@ def test_formulas_of_the_reference_are_known_to_the_search(database: Session) ->
 
 
 def test_the_shipped_campaigns() -> None:
-    assert load_campaign("photovoltaic-3d").hull.reference == "mp"
+    assert load_campaign("photovoltaic-3d").hull.reference == "auto"
     assert load_campaign("quickstart").hull.reference == "auto"
 
 

@@ -40,6 +40,7 @@ def test_a_value_is_yaml(text: str, key: str, value: object) -> None:
         (["$where=1"], "write KEY=VALUE"),
         (["verify.preset=[fast"], "no YAML value"),
         (["seed=!!python/object:os.system {}"], "no YAML value"),
+        (["budget.max_minutes=.nan"], "nan is no finite number"),
         (["seed=1", "seed=2"], "--set names seed and seed"),
         (["verify={}", "verify.preset=fast"], "--set names verify and verify.preset"),
     ],
