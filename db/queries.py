@@ -9,6 +9,7 @@ from typing import Any
 from bson import MinKey
 
 from db.connection import current_database
+from db.index_choice import SORTED_INDEXES
 from db.retry import idempotent
 from db.selection import record, select, stream
 from db.states import State
@@ -134,6 +135,17 @@ def first_of_generation(campaign: str, episode: int | None, generation: int | No
         hint="campaign_1_episode_1_generation_1_state_1",
     )
     return min((int(one["seq"]) for one in found), default=None)
+
+
+def count_in(campaign: str, field: str, bounds: dict[str, float]) -> int:
+    """Count a campaign's candidates whose number in a field lies within bounds, by its index.
+
+    Args:
+        campaign: Its name.
+        field: One of those that `db.index_choice.SORTED_INDEXES` names.
+        bounds: Operators of MongoDB to numbers, for instance ``{"$lt": 0}``.
+    """
+    return _count({"campaign": campaign, field: bounds}, SORTED_INDEXES[field])
 
 
 def rejections(campaign: str) -> dict[str, int]:

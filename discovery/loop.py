@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agents.follow_up.agent import FollowUpAgent, FollowUpProgress
+from agents.rationed import Rationed
 from agents.verify.agent import Progress, VerifyAgent
 from db import campaigns, candidates, generations, queries
 from db.connection import Session
@@ -23,7 +24,7 @@ from db.states import State
 from discovery.dispatch import dispatch_relaxations
 from discovery.rounds import BEFORE_SCREENED, UNPLACED, first_open
 from discovery.runtime import Runtime
-from discovery.tally import Rationed, Tally
+from discovery.tally import Tally
 
 if TYPE_CHECKING:
     from agents.propose.optuna_studies import StudyRecorder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -109,18 +110,12 @@ def core_hours(record: Campaign) -> dict[str, float | None]:
 
 def hull_counts(campaign: str) -> dict[str, Any]:
     """Count the candidates placed relative to the potential's hull, and the refused ones."""
-    refused: Counter[str] = Counter()
-    distances = []
-    for one in Candidate.objects(campaign=campaign, hull__level__exists=True).only("hull"):
-        if "refused" in one.hull:
-            refused[one.hull["refused"]["reason"]] += 1
-        else:
-            distances.append(float(one.hull["energy_above_hull"]))
+    distance = "hull.energy_above_hull"
     return {
-        "placed": len(distances),
-        "below": sum(distance < 0 for distance in distances),
-        "within_0.1": sum(distance <= NEAR_HULL for distance in distances),
-        "refused": dict(refused),
+        "placed": queries.count_in(campaign, distance, {"$gte": -math.inf}),
+        "below": queries.count_in(campaign, distance, {"$lt": 0}),
+        "within_0.1": queries.count_in(campaign, distance, {"$lte": NEAR_HULL}),
+        "refused": queries.count_by(campaign, "hull.refused.reason"),
     }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agents.rationed import Rationed
 from agents.targets import Window
 from agents.verify.acquisition import Choice, Entry, affordable, calls_allowed, choose
 from agents.verify.attempts import may_retry
@@ -109,6 +110,7 @@ class VerifyAgent:
             self.pad = launchpad(session)
             self.submission = Submission(self.pad, self.backend, self.dft, settings, campaign)
         self._estimates: dict[str, float] = {}  # a cache; estimates never change
+        self._recovered = Rationed(self._recover)  # FireWorks looks at every launch there ever was
 
     def step(self, *, last: bool, before: int | None = None, stop: bool = False) -> Progress:
         """Do everything that can be done now, once.
@@ -194,12 +196,15 @@ class VerifyAgent:
 
     def collect(self) -> Collected:
         """Take in what the launchers finished, after queueing again what they lost."""
-        recover(
+        self._recovered.get()
+        return collect(self.campaign, self.windows, self.pad, self.settings)
+
+    def _recover(self) -> list[int]:
+        return recover(
             self.pad,
             lost_seconds=self.settings.lost_seconds,
             max_launches=self.settings.max_launches,
         )
-        return collect(self.campaign, self.windows, self.pad, self.settings)
 
     def progress(self, *, last: bool, before: int | None = None, stop: bool = False) -> Progress:
         """Say where the verification stands, from the records alone.
