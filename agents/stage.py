@@ -56,6 +56,19 @@ class Outcome:
 
 class MissingOutcome(RuntimeError):
     """A stage ended without an outcome for every candidate that it was given."""
+@dataclass(frozen=True)
+class PutOff:
+    """A candidate that cannot be judged yet, because another one has to be judged first.
+
+    It is given back at the end of the worker's turn, as it was leased.
+
+    Attributes:
+        candidate_id: Which candidate.
+    """
+
+    candidate_id: str
+
+
 
 
 class Stage(ABC):
@@ -81,7 +94,7 @@ class Stage(ABC):
     has: str | None = None
 
     @abstractmethod
-    def process(self, candidates: Sequence[Candidate]) -> Iterator[Outcome]:
+    def process(self, candidates: Sequence[Candidate]) -> Iterator[Outcome | PutOff]:
         """Compute the outcome of each candidate.
 
         Called by `work` with leased candidates. It may read the database but never writes: `work`
@@ -142,31 +155,48 @@ def work(stage: Stage, campaign: str, owner: str, *, deadline: float = math.inf)
         Exception: Whatever the stage or a commit raised; the leases have been given up.
     """
     committed = 0
-    while time.monotonic() < deadline:
-        batch = candidate_records.lease(
-            campaign,
-            stage.takes,
-            owner,
-            stage.batch,
-            stage.lease_seconds,
-            lacks=stage.lacks,
-            has=stage.has,
-        )
-        if not batch:
-            break
-        tokens = {candidate.id: candidate.token for candidate in batch}
-        unfinished = dict(tokens)
-        try:
-            with _Renewal(tokens, owner, stage.lease_seconds) as renewal:
-                for outcome in stage.process(batch):
-                    renewal.done(outcome.candidate_id)
-                    committed += _commit(stage, outcome, tokens[outcome.candidate_id])
-                    unfinished.pop(outcome.candidate_id, None)
-            if unfinished:
-                raise MissingOutcome(f"{stage.name} said nothing of {', '.join(unfinished)}")
-        except Exception as error:
-            _give_up(stage, unfinished, error)
-            raise
+    put_off: dict[str, int] = {}  # kept until the end, so that they are not leased again at once
+    try:
+        while time.monotonic() < deadline:
+            batch = candidate_records.lease(
+                campaign,
+                stage.takes,
+                owner,
+                stage.batch,
+                stage.lease_seconds,
+                lacks=stage.lacks,
+                has=stage.has,
+            )
+            if not batch:
+                break
+            committed += _work_through(stage, batch, owner, put_off)
+    finally:
+        _give_back(stage, put_off)
+    return committed
+
+
+def _work_through(
+    stage: Stage, batch: Sequence[Candidate], owner: str, put_off: dict[str, int]
+) -> int:
+    """Commit the outcomes of one leased batch; those put off are added to the others."""
+    committed = 0
+    tokens = {candidate.id: candidate.token for candidate in batch}
+    unfinished = dict(tokens)
+    try:
+        with _Renewal(tokens, owner, stage.lease_seconds) as renewal:
+            for outcome in stage.process(batch):
+                name = outcome.candidate_id
+                renewal.done(name)
+                if isinstance(outcome, PutOff):
+                    put_off[name] = tokens[name]
+                else:
+                    committed += _commit(stage, outcome, tokens[name])
+                unfinished.pop(name, None)
+        if unfinished:
+            raise MissingOutcome(f"{stage.name} said nothing of {', '.join(unfinished)}")
+    except Exception as error:
+        _give_up(stage, unfinished, error)
+        raise
     return committed
 
 
@@ -177,6 +207,14 @@ def _give_up(stage: Stage, unfinished: dict[str, int], error: Exception) -> None
         candidate_records.abandon(unfinished, words, agent=stage.agent)
     except PyMongoError as failure:  # the leases end by themselves; the first error matters more
         log.error("%s could not give up its leases: %s", stage.name, failure)
+def _give_back(stage: Stage, put_off: dict[str, int]) -> None:
+    try:
+        for name, token in put_off.items():
+            candidate_records.release(name, token)
+    except PyMongoError as failure:  # the leases end by themselves
+        log.error("%s could not give its leases back: %s", stage.name, failure)
+
+
 
 
 def _commit(stage: Stage, outcome: Outcome, token: int) -> int:

@@ -3,17 +3,12 @@
 One candidate is compared with *every* crystal of its formula, so that all matches are recorded and
 the first is truly the closest; `agents.screen.duplicates_bulk` may stop at the first.
 
-In a campaign a candidate is rejected only against one that *passed* the screens: one that still
-waits may yet be rejected or fail, and then both would be lost. Where an equal candidate that was
-proposed earlier (lower ``seq``) waits in another worker, `ScreenStage` judges the later one at the
-end of its batch, by when the other is usually decided; within a batch candidates are judged in the
-order of ``seq``, each after the outcome of the one before is committed.
-
-What is left open: two workers that judge equal candidates at the same moment do not see each other,
-and both survive; and when the earlier one is still not decided at the end of the batch, the later
-one survives in its place. So no crystal is lost with both its copies, but a campaign with several
-screen workers may keep a pair of equal ones, and which of two is kept can depend on timing. A
-comparison in bulk afterwards (`agents.screen.duplicates_bulk`) finds such pairs.
+In a campaign the first of several equal candidates is kept, by order of proposal (``seq``),
+whichever worker is faster: a candidate is judged when every candidate of its formula that was
+proposed before it is through the screens or out of the campaign, and is put off until then
+(`agents.stage.PutOff`). It is rejected against those that *passed*: one that was itself rejected,
+or failed, takes no other with it. A crystal keeps its formula when it is relaxed, so that whom to
+wait for is known from the start; nothing before the screens waits for them, so the wait ends.
 """
 
 from __future__ import annotations
@@ -22,14 +17,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from agents.screen.matching import ComparedCrystal, Match, find_matches, match_crystals
+from agents.screen.matching import ComparedCrystal, Match, find_matches
 from agents.screen.references import Reference
 from agents.screen.settings import MatcherSettings
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-WAITING = "relaxed"
+WAITING = ("proposed", "evaluated", "prescreened", "relaxing", "relaxed")
 SCREENED = ("screened", "selected", "verifying", "verified")
 
 
@@ -40,7 +35,7 @@ class Sibling:
     Attributes:
         id: Candidate.
         seq: Order of proposal.
-        state: ``relaxed`` or a later one.
+        state: ``screened`` or a later one.
         structure: Relaxed crystal.
     """
 
@@ -51,7 +46,26 @@ class Sibling:
 
 
 Siblings = Callable[[str, str], Iterable[Sibling]]
-"""(campaign, reduced formula) to candidates, ``relaxed`` or later, not rejected or failed."""
+"""(campaign, reduced formula) to candidates that passed the screens and did not fail later."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A candidate that is not through the screens yet.
+
+    Attributes:
+        id: Candidate.
+        seq: Order of proposal.
+        formula: Reduced formula.
+    """
+
+    id: str
+    seq: int
+    formula: str
+
+
+WaitingOf = Callable[[str, Sequence[str]], Iterable[Waiting]]
+"""(campaign, reduced formulas) to the candidates of these formulas not through the screens."""
 
 
 @dataclass(frozen=True)
@@ -128,35 +142,23 @@ def compare_with_campaign(
     return _compare(structure, "campaign", known, tolerances, vacuum)
 
 
-def earlier_one_waits(
-    structure: Structure,
-    seq: int,
-    siblings: Sequence[Sibling],
-    tolerances: MatcherSettings,
-    vacuum: float | None = None,
-) -> bool:
-    """Say whether an equal candidate that was proposed earlier still waits for the screens.
+def database_waiting(campaign: str, formulas: Sequence[str]) -> Iterable[Waiting]:
+    """Read the candidates of some formulas that are not through the screens from the database."""
+    from db.documents import Candidate
 
-    Args:
-        structure: Relaxed crystal of the candidate.
-        seq: Its order of proposal.
-        siblings: Other candidates with its formula.
-        tolerances: When two count as the same.
-        vacuum: Å that slabs get before they are compared; None: they stay as they are.
-    """
-    waiting = [one for one in siblings if one.state == WAITING and one.seq < seq]
-    if not waiting:
-        return False
-    target = ComparedCrystal("", structure, vacuum=vacuum)
-    return any(match_crystals(target, _compared(one, vacuum), tolerances) for one in waiting)
+    found = Candidate.objects(
+        campaign=campaign, formula__in=list(formulas), state__in=list(WAITING)
+    )
+    for candidate in found.only("id", "seq", "formula"):
+        yield Waiting(str(candidate.id), candidate.seq, candidate.formula)
 
 
 def database_siblings(campaign: str, formula: str) -> Iterable[Sibling]:
-    """Read the candidates of a campaign with a formula, relaxed or later, from the database."""
+    """Read the candidates with a formula that passed the screens from the database."""
     from db.crystals import record_to_structure
     from db.documents import Candidate
 
-    found = Candidate.objects(campaign=campaign, formula=formula, state__in=[WAITING, *SCREENED])
+    found = Candidate.objects(campaign=campaign, formula=formula, state__in=list(SCREENED))
     for candidate in found.only("id", "seq", "state", "relaxation.structure").order_by("seq"):
         record = candidate.relaxation["structure"]
         yield Sibling(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from agents.screen.duplicates import (
     Comparison,
     Siblings,
+    WaitingOf,
     compare_with_campaign,
     compare_with_reference,
     database_siblings,
-    earlier_one_waits,
+    database_waiting,
 )
 from agents.screen.references import Reference
 from agents.screen.settings import ScreenSettings
@@ -79,6 +80,7 @@ class DuplicateSearch:
         training: Reference,
         references: Sequence[Reference] = (),
         siblings: Siblings = database_siblings,
+        waiting: WaitingOf = database_waiting,
     ) -> None:
         """Take what candidates are compared with.
 
@@ -87,35 +89,44 @@ class DuplicateSearch:
             training: Training crystals; what slabs get as their vacuum holds for the campaign, too.
             references: Collections of known crystals.
             siblings: Reads other candidates of the campaign with one formula.
+            waiting: Reads those that are not through the screens.
         """
         self.settings = settings
         self.training = training
         self.references = tuple(references)
         self.siblings = siblings
+        self.waiting = waiting
 
-    def find(
-        self, candidate: Candidate, structure: Structure, *, may_put_off: bool
-    ) -> Duplicates | None:
-        """Compare one candidate.
+    def blocked(self, candidates: Sequence[Candidate]) -> set[str]:
+        """Return which candidates must wait for others that were proposed before them.
 
         Args:
-            candidate: The candidate.
-            structure: Its relaxed crystal.
-            may_put_off: Whether it may be judged later.
+            candidates: Of one campaign; they are judged one after the other, so that only others
+                can block them.
 
         Returns:
-            What it was compared with; None where it is better judged later, because an equal one
-            that was proposed earlier still waits (`agents.screen.duplicates`).
+            Ids; see `agents.screen.duplicates`.
+        """
+        formulas = sorted({one.formula for one in candidates if one.formula})
+        if not formulas:
+            return set()
+        own = {one.id for one in candidates}
+        first: dict[str, int] = {}
+        for other in self.waiting(candidates[0].campaign, formulas):
+            if other.id not in own:
+                first[other.formula] = min(other.seq, first.get(other.formula, other.seq))
+        return {one.id for one in candidates if one.seq > first.get(one.formula, one.seq)}
+
+    def find(self, candidate: Candidate, structure: Structure) -> Duplicates:
+        """Compare one candidate with everything.
+
+        Args:
+            candidate: The candidate; nothing blocks it any more.
+            structure: Its relaxed crystal.
         """
         settings, vacuum = self.settings, self.training.vacuum
         read = self.siblings(candidate.campaign, structure.composition.reduced_formula)
         others = [sibling for sibling in read if sibling.id != candidate.id]
-        if (
-            may_put_off
-            and settings.reject_campaign_duplicates
-            and earlier_one_waits(structure, candidate.seq, others, settings.matcher, vacuum)
-        ):
-            return None
         return Duplicates(
             compare_with_reference(structure, self.training, settings.matcher),
             compare_with_campaign(structure, others, settings.matcher, vacuum),

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from agents.prediction import Prediction
 from agents.screen.consensus import Consensus, find_consensus
-from agents.screen.duplicates import Siblings, database_siblings
+from agents.screen.duplicates import (
+    Siblings,
+    WaitingOf,
+    database_siblings,
+    database_waiting,
+)
 from agents.screen.duplicates_search import Duplicates, DuplicateSearch
 from agents.screen.head import NAME as HEAD
 from agents.screen.head import head_predictions
@@ -21,7 +26,7 @@ from agents.screen.references import Reference, training_reference
 from agents.screen.screen import Refusal
 from agents.screen.settings import ScreenSettings
 from agents.screen.validity import Validity, judge
-from agents.stage import Outcome, Stage
+from agents.stage import Outcome, PutOff, Stage
 from agents.targets import Window
 from db.crystals import record_to_structure
 from db.documents import Candidate
@@ -111,6 +116,7 @@ class ScreenStage(Stage):
         training: Reference | None = None,
         references: Sequence[Reference] = (),
         siblings: Siblings = database_siblings,
+        waiting: WaitingOf = database_waiting,
     ) -> None:
         """Take what was loaded for the campaign; cheap, so a task may build it anew.
 
@@ -123,6 +129,7 @@ class ScreenStage(Stage):
             training: Training crystals; None takes the generator's bank.
             references: Other known crystals that every candidate is compared with.
             siblings: Reads other candidates of the campaign with one formula.
+            waiting: Reads those that are not through the screens.
         """
         self.settings = settings
         self.models = models
@@ -134,15 +141,16 @@ class ScreenStage(Stage):
             training_reference(generator) if training is None else training,
             references,
             siblings,
+            waiting,
         )
         self.batch = settings.batch
         self.lease_seconds = settings.lease_seconds
 
-    def process(self, candidates: Sequence[Candidate]) -> Iterator[Outcome]:
+    def process(self, candidates: Sequence[Candidate]) -> Iterator[Outcome | PutOff]:
         """Yield SCREENED or REJECTED in the order of proposal.
 
-        One that equals an earlier candidate still waiting in another worker comes last, when that
-        one's own outcome is known if it can be; see `agents.screen.duplicates`.
+        A candidate is put off while one of its formula that was proposed before it is not through
+        the screens; see `agents.screen.duplicates`.
 
         Reasons: ``min_distance``, ``dimensionality``, ``duplicate_training``,
         ``duplicate_reference``, ``duplicate_campaign``; with the consensus ``gate`` also
@@ -150,24 +158,25 @@ class ScreenStage(Stage):
         no counted verdict at all, ``unjudged``. A relaxed crystal that the generator cannot encode
         is not rejected: it has no relaxed codes, and the record says why.
         """
+        blocked = self.duplicates.blocked(candidates)
+        yield from (PutOff(name) for name in sorted(blocked))
         sound: list[tuple[Candidate, Structure, Validity]] = []
-        for candidate in sorted(candidates, key=lambda candidate: candidate.seq):
+        free = [candidate for candidate in candidates if candidate.id not in blocked]
+        for candidate in sorted(free, key=lambda candidate: candidate.seq):
             try:
                 structure = _relaxed_structure(candidate)
                 sound.append((candidate, structure, judge(structure, self.settings)))
             except _CRYSTAL_ERRORS as error:
                 yield _failure(candidate, "relaxed structure", error)
-        put_off = []
+        seen: set[str] = set()
         for case in self._ask_models(sound):
-            outcome = self._decide(case, may_put_off=True)
-            if outcome is None:
-                put_off.append(case)
+            formula = case.candidate.formula
+            # The one before it in this batch may have been lost to another worker meanwhile.
+            if formula in seen and self.duplicates.blocked([case.candidate]):
+                yield PutOff(case.candidate.id)
             else:
-                yield outcome
-        for case in put_off:
-            outcome = self._decide(case, may_put_off=False)
-            if outcome is not None:
-                yield outcome
+                yield self._decide(case)
+            seen.add(formula)
 
     def _ask_models(self, sound: Sequence[tuple[Candidate, Structure, Validity]]) -> list[_Case]:
         """Run the batched models once over the batch."""
@@ -181,13 +190,12 @@ class ScreenStage(Stage):
             for i, known in enumerate(sound)
         ]
 
-    def _decide(self, case: _Case, *, may_put_off: bool) -> Outcome | None:
-        """Return the outcome of one candidate, or None where it is better judged later."""
+    def _decide(self, case: _Case) -> Outcome:
         try:
-            found = self.duplicates.find(case.candidate, case.structure, may_put_off=may_put_off)
+            found = self.duplicates.find(case.candidate, case.structure)
         except _CRYSTAL_ERRORS as error:
             return _failure(case.candidate, "duplicates", error)
-        return None if found is None else self._outcome(case, found)
+        return self._outcome(case, found)
 
     def _outcome(self, case: _Case, duplicates: Duplicates) -> Outcome:
         settings, candidate, validity = self.settings, case.candidate, case.validity

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from agents.stage import MissingOutcome, Outcome, Stage, work
+from agents.stage import MissingOutcome, Outcome, PutOff, Stage, work
 from db import campaigns, candidates
 from db.connection import Session
 from db.documents import Candidate, Event
@@ -68,6 +68,26 @@ def test_a_slow_stage_keeps_its_leases(database: Session) -> None:
     assert work(stage, CAMPAIGN, "me") == 3
     assert stage.batches == [3]
     assert not Event.objects(kind="stale_write_refused")
+
+
+class EvenOnly(Evaluate):
+    """Puts candidates of odd numbers off."""
+
+    def process(self, leased: Sequence[Candidate]) -> Iterator[Outcome | PutOff]:
+        for outcome, candidate in zip(super().process(leased), leased):
+            yield PutOff(candidate.id) if candidate.codes["n"] % 2 else outcome
+
+
+def test_what_is_put_off_is_given_back_at_the_end_and_was_leased_once(database: Session) -> None:
+    ids = propose(10)
+    stage = EvenOnly()
+    assert work(stage, CAMPAIGN, "me") == 5
+    assert sum(stage.batches) == 10
+    left = [candidates.load(name) for name in ids[1::2]]
+    assert {(one.state, one.lease, one.attempts, one.token) for one in left} == {
+        ("proposed", None, 0, 1)
+    }
+    assert work(Evaluate(), CAMPAIGN, "me") == 5  # in whole batches: nothing was their fault
 
 
 def test_a_late_result_is_refused_and_recorded(database: Session) -> None:

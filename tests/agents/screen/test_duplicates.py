@@ -18,7 +18,6 @@ from agents.screen.duplicates import (
     Sibling,
     compare_with_campaign,
     compare_with_reference,
-    earlier_one_waits,
 )
 from agents.screen.matching import match_distance
 from agents.screen.references import BankReference, CatalogueReference, training_reference
@@ -138,24 +137,17 @@ def test_table_without_structures_is_refused(tmp_path: Path) -> None:
         CatalogueReference.from_table(path)
 
 
-@pytest.mark.parametrize(
-    ("state", "other_seq", "duplicate", "waits"),
-    [
-        ("relaxed", 1, False, True),  # may yet be rejected: not lost against it, but put off
-        ("relaxed", 9, False, False),  # was proposed later: its own turn comes
-        ("screened", 9, True, False),  # has passed already
-        ("verifying", 1, True, False),
-        ("verified", 9, True, False),
-    ],
-)
-def test_who_has_priority(state: str, other_seq: int, duplicate: bool, waits: bool) -> None:
-    sibling = Sibling("other", other_seq, state, disguised(perovskite(), 2, 0.02))
+@pytest.mark.parametrize("state", ["screened", "selected", "verifying", "verified"])
+def test_a_candidate_that_passed_the_screens_is_matched(state: str) -> None:
+    sibling = Sibling("other", 1, state, disguised(perovskite(), 2, 0.02))
     found = compare_with_campaign(perovskite(), [sibling], TOLERANCES)
-    assert bool(found.matches) is duplicate
-    assert not duplicate or (found.matches[0].id, found.matches[0].label) == ("other", state)
-    assert earlier_one_waits(perovskite(), 5, [sibling], TOLERANCES) is waits
-    different = Sibling("other", other_seq, state, perovskite(b="Zr"))
-    assert not earlier_one_waits(perovskite(), 5, [different], TOLERANCES)
+    assert [(match.id, match.label) for match in found.matches] == [("other", state)]
+
+
+@pytest.mark.parametrize("state", ["relaxing", "relaxed", "rejected", "failed"])
+def test_one_that_did_not_pass_is_not(state: str) -> None:
+    sibling = Sibling("other", 1, state, perovskite())
+    assert not compare_with_campaign(perovskite(), [sibling], TOLERANCES).matches
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))

@@ -27,7 +27,8 @@ def perov5() -> Generator:
 def relaxed(structure: Any, seq: int) -> Any:
     """A candidate whose relaxation ended in this crystal."""
     record = {"structure": structure_to_record(structure)}
-    return SimpleNamespace(id=str(seq), seq=seq, campaign="c", relaxation=record)
+    formula = structure.composition.reduced_formula
+    return SimpleNamespace(id=str(seq), seq=seq, campaign="c", formula=formula, relaxation=record)
 
 
 def test_training_crystals_are_recognised_and_new_ones_pass(perov5: Generator) -> None:
@@ -43,7 +44,11 @@ def test_training_crystals_are_recognised_and_new_ones_pass(perov5: Generator) -
         other.replace_species({other[0].specie: "Ar"})  # no training crystal has it
         foreign.append(other)
     stage = ScreenStage(
-        ScreenSettings(), ScreenModels(), perov5, siblings=lambda campaign, formula: ()
+        ScreenSettings(),
+        ScreenModels(),
+        perov5,
+        siblings=lambda campaign, formula: (),
+        waiting=lambda campaign, formulas: (),
     )
     outcomes = list(stage.process([relaxed(s, i) for i, s in enumerate([*moved, *foreign])]))
     for row, outcome in zip(rows, outcomes):

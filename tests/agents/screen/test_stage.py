@@ -11,12 +11,12 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from agents.prediction import Prediction
-from agents.screen.duplicates import Sibling
+from agents.screen.duplicates import Sibling, Waiting
 from agents.screen.models import ScreenModels
 from agents.screen.screen import Refusal, Screen
 from agents.screen.settings import ScreenSettings
 from agents.screen.stage import PrescreenStage, ScreenStage
-from agents.stage import Outcome, work
+from agents.stage import Outcome, PutOff, work
 from agents.targets import Window
 from db import candidates as candidate_records
 from db.connection import Session
@@ -57,9 +57,20 @@ class GapScreen(Screen):
 
 def candidate(structure: Structure | None, seq: int = 1) -> Any:
     record = None if structure is None else structure_to_record(structure)
+    formula = None if structure is None else structure.composition.reduced_formula
     return SimpleNamespace(
-        id=f"c-{seq}", seq=seq, campaign="c", structure=record, relaxation={"structure": record}
+        id=f"c-{seq}",
+        seq=seq,
+        campaign="c",
+        formula=formula,
+        structure=record,
+        relaxation={"structure": record},
     )
+
+
+def nobody(*_: Any) -> tuple[()]:
+    """Nobody else is in the campaign."""
+    return ()
 
 
 def screen(
@@ -67,8 +78,8 @@ def screen(
 ) -> dict[str, Outcome]:
     settings = ScreenSettings.model_validate(changes.pop("settings", {}))
     models = changes.pop("models", ScreenModels((GapScreen(),), True, ABSENT))
-    siblings = changes.pop("siblings", lambda campaign, formula: ())
-    stage = ScreenStage(settings, models, generator, siblings=siblings, **changes)
+    changes = {"siblings": nobody, "waiting": nobody, **changes}
+    stage = ScreenStage(settings, models, generator, **changes)
     given = [candidate(structure, seq) for seq, structure in enumerate(structures)]
     return {outcome.candidate_id: outcome for outcome in stage.process(given)}
 
@@ -158,7 +169,7 @@ def test_campaign_duplicate_is_rejected(generator: Any) -> None:
 
     def siblings(campaign: str, formula: str) -> list[Sibling]:
         asked.append((campaign, formula))
-        itself = Sibling("c-0", 0, "relaxed", SRZRO3)
+        itself = Sibling("c-0", 0, "screened", SRZRO3)
         return [itself, Sibling("earlier", 8, "screened", perovskite(4.2, ["Sr", "Zr", "O"]))]
 
     [outcome] = screen(generator, [SRZRO3], siblings=siblings).values()
@@ -171,30 +182,30 @@ def test_campaign_duplicate_is_rejected(generator: Any) -> None:
     assert kept["c-0"].to == State.SCREENED
 
 
-@pytest.mark.parametrize(
-    ("fate", "expected"), [("screened", State.REJECTED), ("rejected", State.SCREENED)]
-)
-def test_a_later_twin_is_judged_after_the_outcome_of_an_earlier_one_that_waits_elsewhere(
-    generator: Any, fate: str, expected: State
-) -> None:
-    states = {"elsewhere": "relaxed"}
+def test_a_candidate_waits_for_every_earlier_one_of_its_formula(generator: Any) -> None:
+    asked: list[tuple[str, list[str]]] = []
 
-    def siblings(campaign: str, formula: str) -> list[Sibling]:
-        twin = Sibling("elsewhere", 3, states["elsewhere"], perovskite(4.2, ["Sr", "Zr", "O"]))
-        return [twin] if formula == "SrZrO3" and twin.state != "rejected" else []
+    def waiting(campaign: str, formulas: Sequence[str]) -> list[Waiting]:
+        asked.append((campaign, list(formulas)))
+        earlier, later = Waiting("earlier", 3, "SrZrO3"), Waiting("later", 9, "NaCl")
+        return [earlier, later, Waiting("c-8", 8, "NaCl")]
 
-    stage = ScreenStage(ScreenSettings(), ScreenModels(), generator, siblings=siblings)
-    stream = stage.process([candidate(SRZRO3, 7), candidate(NACL, 8)])
-    assert next(stream).candidate_id == "c-8"
-    states["elsewhere"] = fate  # the other worker commits meanwhile
-    [late] = stream
-    assert (late.candidate_id, late.to) == ("c-7", expected)
+    stage = ScreenStage(
+        ScreenSettings(), ScreenModels(), generator, siblings=nobody, waiting=waiting
+    )
+    put_off, judged = stage.process([candidate(SRZRO3, 7), candidate(NACL, 8)])
+    assert put_off == PutOff("c-7")
+    assert (judged.candidate_id, judged.to) == ("c-8", State.SCREENED)
+    assert asked == [("c", ["NaCl", "SrZrO3"])]
 
 
-def test_a_twin_that_still_waits_at_the_end_of_the_batch_costs_nobody(generator: Any) -> None:
-    twin = Sibling("elsewhere", -1, "relaxed", SRZRO3)
-    [outcome] = screen(generator, [SRZRO3], siblings=lambda campaign, formula: [twin]).values()
-    assert outcome.to == State.SCREENED
+def test_one_whose_earlier_twin_was_lost_to_another_worker_waits_for_it(generator: Any) -> None:
+    lost = Waiting("c-0", 0, "SrZrO3")  # its outcome was refused, so it is still relaxed
+    outcomes = screen(
+        generator, [SRZRO3, SRZRO3], waiting=lambda campaign, formulas: [lost] if formulas else []
+    )
+    assert outcomes["c-0"].to == State.SCREENED
+    assert outcomes["c-1"] == PutOff("c-1")
 
 
 def test_gate_rejects_and_rank_records(generator: Any) -> None:
@@ -319,3 +330,43 @@ def test_screen_through_the_database_keeps_the_first_of_two_equal_crystals(
     assert found[3].relaxed_codes == generator.codes(2).record()
     assert [p["value"] for p in found[3].predictions] == [1.0, -2.0, -4.0]
     assert found[3].history[-1]["inputs"]["gaps"] == "7"
+
+
+def relaxed_pair(database: Session) -> list[str]:
+    """Two equal crystals: the first still to be relaxed, the second waiting for the screens."""
+    ids = propose([SRZRO3, SRZRO3])
+    for place, candidate_id in enumerate(ids):
+        path = (State.PROPOSED, State.EVALUATED, State.PRESCREENED, State.RELAXING, State.RELAXED)
+        for source, to in pairwise(path[: 4 + place]):
+            candidate_records.transition(candidate_id, source=source, to=to, token=0, agent="t")
+        database.database["candidates"].update_one(
+            {"_id": candidate_id}, {"$set": {"relaxation.structure": structure_to_record(SRZRO3)}}
+        )
+    return ids
+
+
+@pytest.mark.parametrize("fate", ["screened", "rejected"])
+def test_which_of_two_equal_crystals_is_kept_does_not_depend_on_who_is_relaxed_first(
+    database: Session, generator: Any, fate: str
+) -> None:
+    first, second = relaxed_pair(database)
+    stage = ScreenStage(ScreenSettings(), ScreenModels(), generator)
+    assert work(stage, "c", "worker") == 0  # the second is put off
+    waiting = candidate_records.load(second)
+    assert (waiting.state, waiting.lease, waiting.attempts) == ("relaxed", None, 0)
+    if fate == "screened":
+        advance(first, State.RELAXING, State.RELAXED)
+        assert work(stage, "c", "worker") == 2
+    else:
+        [leased] = candidate_records.lease("c", State.RELAXING, "test", 1, 60)
+        candidate_records.transition(
+            first,
+            source=State.RELAXING,
+            to=State.REJECTED,
+            token=leased.token,
+            agent="relax",
+            reason="forces",
+        )
+        assert work(stage, "c", "worker") == 1
+    kept = {"screened": (first, second), "rejected": (second, first)}[fate]
+    assert [candidate_records.load(one).state for one in kept] == ["screened", "rejected"]
