@@ -54,8 +54,6 @@ class Outcome:
     inputs: dict[str, Any] = field(default_factory=dict)
 
 
-class MissingOutcome(RuntimeError):
-    """A stage ended without an outcome for every candidate that it was given."""
 @dataclass(frozen=True)
 class PutOff:
     """A candidate that cannot be judged yet, because another one has to be judged first.
@@ -69,6 +67,8 @@ class PutOff:
     candidate_id: str
 
 
+class MissingOutcome(RuntimeError):
+    """A stage ended without an outcome for every candidate that it was given."""
 
 
 class Stage(ABC):
@@ -100,7 +100,8 @@ class Stage(ABC):
         Called by `work` with leased candidates. It may read the database but never writes: `work`
         commits what it yields. It yields an outcome as soon as one is known, one for each
         candidate; a crystal that cannot be computed is an outcome too (REJECTED or FAILED), never
-        an exception.
+        an exception. Where the outcome must not depend on which worker was faster, a candidate may
+        be put off until others have theirs.
         """
 
 
@@ -200,13 +201,6 @@ def _work_through(
     return committed
 
 
-def _give_up(stage: Stage, unfinished: dict[str, int], error: Exception) -> None:
-    words = f"{type(error).__name__}: {error}"
-    log.error("%s gives up %d candidates: %s", stage.name, len(unfinished), words)
-    try:
-        candidate_records.abandon(unfinished, words, agent=stage.agent)
-    except PyMongoError as failure:  # the leases end by themselves; the first error matters more
-        log.error("%s could not give up its leases: %s", stage.name, failure)
 def _give_back(stage: Stage, put_off: dict[str, int]) -> None:
     try:
         for name, token in put_off.items():
@@ -215,6 +209,13 @@ def _give_back(stage: Stage, put_off: dict[str, int]) -> None:
         log.error("%s could not give its leases back: %s", stage.name, failure)
 
 
+def _give_up(stage: Stage, unfinished: dict[str, int], error: Exception) -> None:
+    words = f"{type(error).__name__}: {error}"
+    log.error("%s gives up %d candidates: %s", stage.name, len(unfinished), words)
+    try:
+        candidate_records.abandon(unfinished, words, agent=stage.agent)
+    except PyMongoError as failure:  # the leases end by themselves; the first error matters more
+        log.error("%s could not give up its leases: %s", stage.name, failure)
 
 
 def _commit(stage: Stage, outcome: Outcome, token: int) -> int:
