@@ -10,6 +10,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model.data.announced import require_columns
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -34,8 +36,6 @@ def read_frames(path: Path) -> list[Atoms]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what matters is refused; the rest is ASE's opinion
             frames: list[Atoms] = read(path, index=":", format="extxyz")
-    except DamagedFrames:
-        raise
     except (*FAULTS, OSError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise DamagedFrames(f"{reason:.300}") from error
@@ -53,7 +53,8 @@ def _require_whole(path: Path) -> None:
                 continue
             if not (count.isascii() and count.isdigit()):
                 raise DamagedFrames(f"frame {number} begins with {count:.40!r}, no number of atoms")
-            announced, found = int(count[:20]) + 1, 0
+            announced, found = int(count[:20]) + 1, 1
+            require_columns(stream.readline())
             while found < announced and stream.readline():
                 found += 1
             if found < announced:

@@ -12,6 +12,7 @@ leased one by one, so that the one that raises again and again ends as ``failed`
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import math
 import threading
@@ -23,6 +24,8 @@ from typing import Any
 
 from pymongo.errors import PyMongoError
 
+from agents.log_context import log_context
+from agents.stop import StopRequested, shielded
 from db import candidates as candidate_records
 from db.candidates import StaleLease
 from db.documents import Candidate
@@ -114,7 +117,10 @@ class _Renewal:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lease-renewal", daemon=True)
+        here = contextvars.copy_context()  # threads begin without the ids of the log
+        self._thread = threading.Thread(
+            target=here.run, args=(self._run,), name="lease-renewal", daemon=True
+        )
 
     def __enter__(self) -> _Renewal:
         self._thread.start()
@@ -135,7 +141,8 @@ class _Renewal:
             if leased:
                 held = candidate_records.renew(leased, self._owner, self._seconds)
                 for lost in set(leased) - held:
-                    log.warning("lost the lease of %s; its result will be refused", lost)
+                    with log_context(candidate=lost):
+                        log.warning("lost the lease of %s; its result will be refused", lost)
                     self.done(lost)
 
 
@@ -154,35 +161,54 @@ def work(stage: Stage, campaign: str, owner: str, *, deadline: float = math.inf)
     Raises:
         MissingOutcome: The stage ended without an outcome for every candidate.
         Exception: Whatever the stage or a commit raised; the leases have been given up.
+        StopRequested: This process shall end; the leases have been given back unused.
     """
     committed = 0
+    held: dict[str, int] = {}  # leased, without an outcome
     put_off: dict[str, int] = {}  # kept until the end, so that they are not leased again at once
     try:
         while time.monotonic() < deadline:
-            batch = candidate_records.lease(
-                campaign,
-                stage.takes,
-                owner,
-                stage.batch,
-                stage.lease_seconds,
-                lacks=stage.lacks,
-                has=stage.has,
-            )
+            with shielded():  # a lease that nobody remembers would last until it expires
+                batch = candidate_records.lease(
+                    campaign,
+                    stage.takes,
+                    owner,
+                    stage.batch,
+                    stage.lease_seconds,
+                    lacks=stage.lacks,
+                    has=stage.has,
+                )
+                held = {candidate.id: candidate.token for candidate in batch}
             if not batch:
                 break
-            committed += _work_through(stage, batch, owner, put_off)
+            committed += _work_through(stage, batch, owner, put_off, held)
+    except StopRequested:
+        log.info("%s was asked to stop: %d candidates are given back", stage.name, len(held))
+        _give_back(stage, held)
+        raise
     finally:
         _give_back(stage, put_off)
     return committed
 
 
 def _work_through(
-    stage: Stage, batch: Sequence[Candidate], owner: str, put_off: dict[str, int]
+    stage: Stage,
+    batch: Sequence[Candidate],
+    owner: str,
+    put_off: dict[str, int],
+    unfinished: dict[str, int],
 ) -> int:
-    """Commit the outcomes of one leased batch; those put off are added to the others."""
+    """Commit the outcomes of one leased batch; those put off are added to the others.
+
+    Args:
+        stage: The stage.
+        batch: The candidates.
+        owner: Name of this worker.
+        put_off: Takes those that are put off, with their tokens.
+        unfinished: All of them with their tokens; who has an outcome is taken out.
+    """
     committed = 0
-    tokens = {candidate.id: candidate.token for candidate in batch}
-    unfinished = dict(tokens)
+    tokens = dict(unfinished)
     try:
         with _Renewal(tokens, owner, stage.lease_seconds) as renewal:
             for outcome in stage.process(batch):
@@ -235,4 +261,5 @@ def _commit(stage: Stage, outcome: Outcome, token: int) -> int:
     except StaleLease as error:
         log.warning("%s: %s", stage.name, error)
         return 0
+    log.info("%s: %s%s", stage.name, outcome.to, f" ({outcome.reason})" if outcome.reason else "")
     return 1

@@ -6,15 +6,29 @@ database by leases, so a lost, doubled or late message changes nothing.
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from celery import Celery
-from celery.signals import worker_process_init
+from billiard.process import active_children
+from celery import Celery, Task
+from celery.signals import setup_logging, worker_process_init, worker_shutting_down
 
+from agents import stop
+from agents.log_context import identify_process
 from db.paths import home_directory
+from discovery.limits import HARD_SECONDS, MOST_TASKS, SOFT_SECONDS, VISIBILITY_SECONDS
+from discovery.logs import configure_logs
 from discovery.processes import QUEUES, die_with_parent
+
+
+log = logging.getLogger(__name__)
+
+STOP_SIGNAL = signal.SIGUSR2
+"""From a worker to its pool processes: give back what you hold."""
 
 
 def transport(broker: str | None = None) -> dict[str, Any]:
@@ -26,7 +40,15 @@ def transport(broker: str | None = None) -> dict[str, Any]:
     """
     url = broker or os.environ.get("DISCOVERY_BROKER")
     if url:
-        return {"broker_url": url, "broker_transport_options": {"visibility_timeout": 3600}}
+        options: dict[str, Any] = {}
+        if url.startswith(("redis", "sentinel", "socket")):
+            options = {
+                "visibility_timeout": VISIBILITY_SECONDS,
+                "socket_connect_timeout": 5,
+                "socket_timeout": 30,
+                "socket_keepalive": True,
+            }
+        return {"broker_url": url, "broker_transport_options": options}
     folder = Path(home_directory()).absolute() / "broker"
     for name in ("messages", "control"):
         (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -41,16 +63,32 @@ def transport(broker: str | None = None) -> dict[str, Any]:
     }
 
 
-app = Celery("discovery", include=["discovery.tasks"])
+class StoppableTask(Task):  # type: ignore[misc]  # celery has no types
+    """A task that ends at once, and as done, when its process shall stop."""
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Run the task."""
+        try:
+            with stop.stoppable():
+                return self.run(*arguments, **named)
+        except stop.StopRequested:
+            log.info("%s was stopped: what it held is free", self.name)
+            return None
+
+
+app = Celery("discovery", include=["discovery.tasks"], task_cls=StoppableTask)
 app.conf.update(
     **transport(),
     task_serializer="json",
     result_serializer="json",
     accept_content=["json"],
     task_ignore_result=True,
-    task_time_limit=3600,  # a crystal on which a library hangs: the pool process is replaced
+    task_soft_time_limit=SOFT_SECONDS,  # a crystal on which a library hangs
+    task_time_limit=HARD_SECONDS,
     task_acks_late=True,
     worker_prefetch_multiplier=1,
+    worker_max_tasks_per_child=MOST_TASKS,
+    broker_connection_max_retries=None,  # a broker that is away for an hour is waited for
     worker_hijack_root_logger=False,
     worker_enable_remote_control=False,
     worker_send_task_events=False,
@@ -60,10 +98,38 @@ app.conf.update(
 )
 
 
+@setup_logging.connect
+def _write_logs(loglevel: int | None = None, **_: object) -> None:
+    """Write logs as every process of a campaign does, in place of Celery's own format."""
+    identify_process(worker=f"{os.uname().nodename}:{os.getpid()}")
+    configure_logs(level=loglevel or logging.INFO)
+
+
 @worker_process_init.connect
 def _prepare_child(**_: object) -> None:
     """Tie a pool process to its worker and keep it to one thread; models load later, once."""
+    signal.signal(STOP_SIGNAL, stop.request)
     die_with_parent()
+    identify_process(worker=f"{os.uname().nodename}:{os.getpid()}")
     import torch
 
     torch.set_num_threads(1)
+
+
+@worker_shutting_down.connect
+def _stop_children(**_: object) -> None:
+    """Ask the pool processes to give back what they hold; Celery itself would wait for them."""
+    for child in active_children():
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, STOP_SIGNAL)
+
+
+def unheard(queue: str) -> int:
+    """Count the messages of a queue that no worker has taken.
+
+    Raises:
+        OSError: The broker is away (or ``KombuError``).
+    """
+    with app.connection_or_acquire() as connection:
+        declared = connection.default_channel.queue_declare(queue=queue, durable=True)
+    return int(declared.message_count)

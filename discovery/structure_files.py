@@ -120,7 +120,9 @@ def _read(path: Path) -> Iterator[Structure | StructureFileError]:
     """Yield the crystals of a file, and an error for each that is none or for the rest of it."""
     from pymatgen.core import Structure
 
+    from model.data.announced import require_atoms
     from model.data.formats import BAD_ENTRY
+    from model.gzip_files import unpack
 
     if not path.is_file():
         yield StructureFileError(f"there is no file {path}")
@@ -138,6 +140,9 @@ def _read(path: Path) -> Iterator[Structure | StructureFileError]:
         else:
             from pymatgen.io.vasp import Poscar
 
+            content = path.read_bytes()
+            text = unpack(content) if path.suffix == ".gz" else content
+            require_atoms(text.decode("utf-8"))
             yield Structure.from_sites(Poscar.from_file(path).structure.sites)
     except BAD_ENTRY as error:
         reason = str(error).strip().partition("\n")[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from agents.log_context import log_context
 from db.campaigns import NAME
 from discovery.celery_app import app
 
@@ -51,13 +52,14 @@ def work_queue(queue: str, campaign: str) -> int:
     from agents.stage import work
     from discovery.runtime import runtime
 
-    here = runtime(campaign_of(campaign))
-    deadline = time.monotonic() + TURN_SECONDS
-    names = [name for name in STAGES[queue] if here.has(name)]
-    committed = sum(
-        work(here.stage(name), campaign, here.owner, deadline=deadline) for name in names
-    )
-    log.info("%s of %s: %d outcomes", queue, campaign, committed)
+    with log_context(campaign=campaign_of(campaign), queue=queue):
+        here = runtime(campaign)
+        deadline = time.monotonic() + TURN_SECONDS
+        names = [name for name in STAGES[queue] if here.has(name)]
+        committed = sum(
+            work(here.stage(name), campaign, here.owner, deadline=deadline) for name in names
+        )
+        log.info("%s of %s: %d outcomes", queue, campaign, committed)
     return committed
 
 
@@ -85,9 +87,10 @@ def learn(campaign: str) -> str:
     from agents.learn.event import learn as learning_event
     from discovery.runtime import runtime
 
-    here = runtime(campaign_of(campaign))
-    report = learning_event(campaign, here.generator, here.config.learn, here.config.seed)
-    log.info("learning event of %s: %s (%s)", campaign, report.decision, report.reason)
+    with log_context(campaign=campaign_of(campaign), queue="learn"):
+        here = runtime(campaign)
+        report = learning_event(campaign, here.generator, here.config.learn, here.config.seed)
+        log.info("learning event of %s: %s (%s)", campaign, report.decision, report.reason)
     return report.decision
 
 

@@ -160,7 +160,7 @@ def read_checkpoint(folder: Path) -> tuple[ALIGNNNetwork, TrainingSet, ModelCard
     if missing:
         raise MissingModel(f"ALIGNN's checkpoint {folder} has no {', '.join(missing)}")
     try:
-        card = ModelCard.model_validate_json((folder / _CARD).read_text(encoding="utf-8"))
+        card = ModelCard.model_validate_json((folder / _CARD).read_bytes())
     except ValidationError as error:
         fault = error.errors()[0]
         key = ".".join(map(str, fault["loc"]))

@@ -32,6 +32,8 @@ TARGETS = {
 """JARVIS' name of a property to ours and the level of theory."""
 
 LARGEST_CONFIG = 1 << 20
+MOST_LAYERS = 100
+MOST_FEATURES = 4_096
 LARGEST_WEIGHTS = 1 << 30
 """Bytes; the official models have 16 to 60 MB."""
 
@@ -77,7 +79,7 @@ def read_jarvis_model(path: Path) -> JarvisModel:
         strategy = config.get("neighbor_strategy", "k-nearest")
         if strategy not in _STRATEGIES:
             raise ValueError(f"neighbor_strategy {strategy!r} is none of {', '.join(_STRATEGIES)}")
-        network = _build(model)
+        network = _build(model, len(weights))
         content = read_weights(BytesIO(weights))
         network.load_state_dict(content.get("model", content), strict=True)
     except (
@@ -131,8 +133,20 @@ def _choose(path: Path, names: Sequence[str]) -> tuple[str, str]:
     return configs[0], max(weights, key=rank)
 
 
-def _build(model: dict[str, Any]) -> ALIGNNAtomWisePure:
-    """Build the package's pure-torch network for a model of either generation."""
+def _build(model: dict[str, Any], weight_bytes: int) -> ALIGNNAtomWisePure:
+    """Build the package's pure-torch network for a model of either generation.
+
+    Args:
+        model: Its part of the configuration.
+        weight_bytes: Size of the file of weights: a network that is larger cannot be its.
+
+    Raises:
+        ValueError: It is of another kind, or of a size that no such file describes.
+    """
+    for name, value in model.items():
+        most = MOST_LAYERS if name.endswith("_layers") else MOST_FEATURES
+        if isinstance(value, int | float) and not 0 <= value <= most:
+            raise ValueError(f"{name} is {value:g}, not between 0 and {most}")
     kind = model.pop("name")
     if kind not in ("alignn", "alignn_atomwise", "alignn_atomwise_pure"):
         raise ValueError(f"model {kind!r}")
@@ -149,7 +163,12 @@ def _build(model: dict[str, Any]) -> ALIGNNAtomWisePure:
     if kind == "alignn":  # the defaults of this generation
         defaults = {"alignn_layers": 4, "gcn_layers": 4, "hidden_features": 256}
         settings = {**defaults, "atom_input_features": 92, **settings}
-    network = ALIGNNAtomWisePure(ALIGNNAtomWisePureConfig(**settings))
+    config = ALIGNNAtomWisePureConfig(**settings)
+    convolutions = 2 * config.alignn_layers + config.gcn_layers
+    least = 5 * convolutions * config.hidden_features**2  # each has five square matrices
+    if 2 * least > weight_bytes:  # half precision at least
+        raise ValueError(f"more than {least} parameters, but the file has {weight_bytes} bytes")
+    network = ALIGNNAtomWisePure(config)
     if network.config.output_features != 1:
         raise ValueError(f"{network.config.output_features} outputs instead of one")
     if kind == "alignn":

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import logging
 import os
 import resource
 import signal
@@ -26,6 +27,7 @@ from typing import Any, NoReturn
 from fireworks import FiretaskBase, FWAction
 from fireworks.core import rocket
 
+from agents.log_context import log_context
 from agents.verify import workflow_lock
 from agents.verify.backend import load_backend
 from agents.verify.ladder import CURABLE
@@ -47,6 +49,8 @@ LARGEST_ANSWER = 14 * 2**20
 PR_SET_PDEATHSIG = 1
 SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _libc = ctypes.CDLL(None, use_errno=True)
+
+log = logging.getLogger(__name__)
 
 stop = threading.Event()
 """Set by a launcher that has been asked to stop; the running calculation is then given back."""
@@ -80,6 +84,11 @@ class RunDFT(FiretaskBase):
         Raises:
             Interrupted: The launcher was asked to stop.
         """
+        with log_context(calculation=fw_spec.get("hash"), firework=getattr(self, "fw_id", None)):
+            return self._run(fw_spec)
+
+    def _run(self, fw_spec: dict[str, Any]) -> FWAction:
+        """Run it; every line of the log names the calculation."""
         if "ping_seconds" in fw_spec:
             rocket.PING_TIME_SECS = float(fw_spec["ping_seconds"])  # read at every ping
         folder = Path.cwd()
@@ -94,6 +103,8 @@ class RunDFT(FiretaskBase):
             answer, attempts = climb(fw_spec, document, folder, self._cancelled)
         except SystemExit as error:  # how FireWorks' own launchers take SIGINT
             self._leave(error)
+        said = "a result" if "result" in answer else f"an error ({answer['error']['kind']})"
+        log.info("calculation ended with %s after %d attempts", said, len(attempts))
         kept = keep(folder, restart=bool(fw_spec.get("restart")) and "result" in answer)
         outputs = {"folder": str(folder), "attempt": Path(attempts[-1]["folder"]).name, **kept}
         return FWAction(stored_data={**stored, "attempts": attempts, "outputs": outputs, **answer})

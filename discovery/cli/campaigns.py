@@ -57,6 +57,7 @@ def run(
     """
     from rich.console import Console
 
+    from agents.log_context import log_context
     from discovery.config import load_campaign
     from discovery.launch import RunOptions, log_folder, run_campaign
     from discovery.logs import configure_logs, log_format
@@ -74,7 +75,7 @@ def run(
         console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
 
     try:
-        with LiveView(config.name, console) as view:
+        with LiveView(config.name, console) as view, log_context(campaign=config.name):
             outcome = run_campaign(
                 config,
                 options,

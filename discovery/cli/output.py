@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,19 +44,3 @@ def console_for_tables() -> Console:
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 180)
-
-
-def log_to_file(path: Path) -> None:
-    """Send logs and warnings of this process to a file, so that the live view stays whole."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    logging.basicConfig(
-        filename=path, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.captureWarnings(True)
-
-
-def log_to_stderr(level: int = logging.INFO) -> None:
-    """Send the logs of this process to stderr."""
-    logging.basicConfig(
-        stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )

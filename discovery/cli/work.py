@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from discovery.cli.output import UsageError, log_to_stderr
+from discovery.cli.output import UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -33,8 +33,12 @@ def worker(
 
     Example: `discovery worker --queue relax --device cuda:0`
     """
+    from agents.log_context import identify_process
     from db.connection import connect
+    from discovery.logs import configure_logs, log_format
     from discovery.processes import QUEUES, worker_command
+
+    log_format()  # a wrong one is told before anything is started
 
     queues = [name.strip() for name in queue.split(",") if name.strip()]
     unknown = sorted(set(queues) - {*QUEUES, "dft"})
@@ -50,7 +54,8 @@ def worker(
         if queues == ["dft"]:
             from agents.verify.launchpad import launch_until_stopped
 
-            log_to_stderr()
+            identify_process(worker=f"{os.uname().nodename}:{os.getpid()}")
+            configure_logs()
             chosen = [name.strip() for name in (category or "").split(",") if name.strip()]
             launch_until_stopped(session, category=chosen or "")
             return

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from model.data.announced import require_atoms, require_columns
 from model.data.canonical import Crystal, check_crystal, crystal_from_structure
 from model.data.table import Entry
 
@@ -160,6 +161,7 @@ def read_poscar(text: str, name: str) -> Iterator[Entry]:
 
     try:
         with _quiet(name):
+            require_atoms(text)
             poscar = Poscar.from_str(text, read_velocities=False)
         if not poscar.true_names:
             raise ValueError("the POSCAR does not name its elements")
@@ -207,6 +209,7 @@ def _read_frame(frame: str, name: str) -> Entry:
         raise ValueError(f"{count!r} is not a number of atoms; nothing after it can be read")
     if len(rest) < int(count) + 1:
         raise ValueError(f"{count.strip()} atoms announced, {max(len(rest) - 1, 0)} lines follow")
+    require_columns(rest[0])
     atoms_lines = [_ISOTOPE.sub(r"\1H", line) for line in rest[1:]]
     content = io.StringIO("\n".join([count, rest[0], *atoms_lines, ""]))
     (atoms,) = read_extxyz(content, index=slice(None))
