@@ -24,7 +24,6 @@ from discovery.limits import HARD_SECONDS, MOST_TASKS, SOFT_SECONDS, VISIBILITY_
 from discovery.logs import configure_logs
 from discovery.processes import QUEUES, die_with_parent
 
-
 log = logging.getLogger(__name__)
 
 STOP_SIGNAL = signal.SIGUSR2
@@ -63,7 +62,7 @@ def transport(broker: str | None = None) -> dict[str, Any]:
     }
 
 
-class StoppableTask(Task):  # type: ignore[misc]  # celery has no types
+class StoppableTask(Task):
     """A task that ends at once, and as done, when its process shall stop."""
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:

@@ -19,6 +19,7 @@ from agents.screen.settings import ScreenSettings
 from agents.slab import DFT_VACUUM
 from agents.targets import Window
 from agents.verify.settings import VerifySettings
+from discovery.limits import LONGEST_LEASE_SECONDS, VISIBILITY_SECONDS
 from discovery.paper import Name as PaperFunnelName
 from model.yaml_files import UnreadableYAML, read_yaml, read_yaml_file
 
@@ -143,6 +144,20 @@ class CampaignConfig(BaseModel):
                 "follow_up.hull is on, but the hull is one of energies at zero pressure and "
                 f"relax.pressure is {self.relax.pressure:g} GPa: set follow_up.hull to false"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_leases_longer_than_tasks(self) -> Self:
+        for key, seconds in {
+            "relax.lease_seconds": self.relax.lease_seconds,
+            "screen.lease_seconds": self.screen.lease_seconds,
+        }.items():
+            if seconds > LONGEST_LEASE_SECONDS:
+                raise ValueError(
+                    f"{key} is {seconds}, but no task lasts longer than {LONGEST_LEASE_SECONDS} s "
+                    f"and its message is delivered again after {VISIBILITY_SECONDS} s: leases are "
+                    "renewed while a worker lives, so make it shorter"
+                )
         return self
 
     def record(self) -> dict[str, Any]:

@@ -191,7 +191,7 @@ class CampaignLoop:
         everything = last and verification.done
         learning_done = self._learn(tick, last=everything)
         if everything and learning_done and followed.done:
-            tick.out_of_time = verification.out_of_time
+            tick.out_of_time = verification.out_of_time or followed.postponed > 0
             if not tick.out_of_time:
                 tick.finished = self._reason(tick, enough, verification)
         return tick
@@ -279,6 +279,7 @@ class CampaignLoop:
         """Tell workers that a queue has work; a broker that is away is told again later."""
         from kombu.exceptions import KombuError
 
+        from discovery.celery_app import unheard
         from discovery.tasks import TASKS
 
         now = time.monotonic()
@@ -286,7 +287,8 @@ class CampaignLoop:
             return
         self._hinted[queue] = now
         try:
-            for _ in range(min(workers, self.parallel)):
+            # Where nobody listens, messages would pile up: three a second fill a broker's memory.
+            for _ in range(min(workers, self.parallel - unheard(queue))):
                 TASKS[queue].apply_async(args=[self.name], expires=HINT_EXPIRES)
         except (KombuError, OSError) as error:
             log.warning("the broker does not take messages: %s", error)

@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
+from discovery.limits import HARD_SECONDS, MOST_TASKS, SOFT_SECONDS, memory_per_process
+
 log = logging.getLogger(__name__)
 
 QUEUES = ("evaluate", "relax", "screen", "learn")
@@ -153,14 +155,28 @@ class Children:
         child.starts.append(time.monotonic())
 
 
-def worker_command(queues: Sequence[str], concurrency: int, name: str) -> list[str]:
+def worker_command(
+    queues: Sequence[str],
+    concurrency: int,
+    name: str,
+    *,
+    memory_gb: float | None = None,
+    most_tasks: int = MOST_TASKS,
+    task_seconds: float = HARD_SECONDS,
+) -> list[str]:
     """Return the command of one Celery worker.
 
     Args:
         queues: Names of the queues it listens to.
         concurrency: Number of pool processes.
         name: Node name, unique on this machine.
+        memory_gb: A pool process that has held more memory is replaced after its task; None: as
+            `discovery.limits.memory_per_process` says.
+        most_tasks: A pool process is replaced after so many tasks.
+        task_seconds: A task that lasts so long is killed; a little earlier it is asked to end.
     """
+    memory = memory_per_process(concurrency) if memory_gb is None else memory_gb
+    soft = task_seconds * SOFT_SECONDS / HARD_SECONDS
     return [
         sys.executable,
         "-m",
@@ -170,6 +186,10 @@ def worker_command(queues: Sequence[str], concurrency: int, name: str) -> list[s
         f"--queues={','.join(queues)}",
         f"--concurrency={concurrency}",
         f"--hostname={name}@%h",
+        f"--max-memory-per-child={round(memory * 1e6)}",  # kB
+        f"--max-tasks-per-child={most_tasks}",
+        f"--soft-time-limit={soft:g}",
+        f"--time-limit={task_seconds:g}",
         "--pool=prefork",
         "--loglevel=INFO",
         "--without-gossip",

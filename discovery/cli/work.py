@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from discovery.cli.output import UsageError
+from discovery.limits import HARD_SECONDS, MOST_TASKS
 
 
 def register(app: typer.Typer) -> None:
@@ -24,6 +25,16 @@ def worker(
     device: Annotated[
         str | None, typer.Option(help="torch device of the potential, for instance cuda:0.")
     ] = None,
+    max_memory: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Replace a pool process that held more memory (GB)."),
+    ] = None,
+    max_tasks: Annotated[
+        int, typer.Option(min=1, help="Replace a pool process after so many tasks.")
+    ] = MOST_TASKS,
+    task_seconds: Annotated[
+        float, typer.Option(min=1, help="Kill a task that lasts longer (s).")
+    ] = HARD_SECONDS,
     category: Annotated[
         str | None,
         typer.Option(help="Only these DFT calculations: dft-static,dft-gap. With --queue dft."),
@@ -65,5 +76,12 @@ def worker(
         os.environ["DISCOVERY_DB_NAME"] = session.database_name
         if device:
             os.environ["DISCOVERY_DEVICE"] = device
-        command = worker_command(queues, concurrency, f"{queues[0]}-{os.getpid()}")
+        command = worker_command(
+            queues,
+            concurrency,
+            f"{queues[0]}-{os.getpid()}",
+            memory_gb=max_memory,
+            most_tasks=max_tasks,
+            task_seconds=task_seconds,
+        )
         celery.start(command[command.index("worker") :])
