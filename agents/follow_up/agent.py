@@ -47,22 +47,25 @@ class FollowUpProgress:
         chosen: Hits that are followed up.
         potential: Those whose stability is still to be asked.
         dft: Those whose calculations are not finished.
-        done: Nothing is left to do for the hits there are.
+        postponed: Those among them whose calculations are too long for this run.
+        done: Nothing is left that this run can do for the hits there are.
     """
 
     chosen: int = 0
     potential: int = 0
     dft: int = 0
+    postponed: int = 0
 
     @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
-        return self.potential == 0 and self.dft == 0
+        return self.potential == 0 and self.dft == self.postponed
 
     @property
     def waiting_for(self) -> str:
         """What it waits for, in words; empty when done."""
-        return "" if self.done else f"follow-up: {self.potential} potential, {self.dft} dft"
+        queued = self.dft - self.postponed
+        return "" if self.done else f"follow-up: {self.potential} potential, {queued} dft"
 
 
 class FollowUpAgent:
@@ -87,6 +90,8 @@ class FollowUpAgent:
         self.windows = tuple(windows)
         self.seed = seed
         self.enabled = settings.max_hits > 0 and verification.enabled
+        self.longest = verification.longest_core_seconds
+        self._postponed: set[str] = set()  # a cache: this process's run allows no more later
         if self.enabled:
             self.verify = verification.settings.model_copy(
                 update={"timeout_seconds": settings.timeout_seconds}
@@ -155,6 +160,7 @@ class FollowUpAgent:
             chosen=len(followed),
             potential=sum("stability" not in one.follow_up for one in followed),
             dft=sum("gaps" not in one.follow_up for one in followed),
+            postponed=sum(one.id in self._postponed for one in followed),
         )
 
     def _followed(self) -> list[Candidate]:
@@ -174,10 +180,10 @@ class FollowUpAgent:
             reason = candidate.history[-1].get("reason", f"gave up after {MAX_ATTEMPTS} attempts")
             given_up = {"failed": reason, "verdict": "undecided"}
             self._write(candidate, {"follow_up.stability": given_up}, {})
-        elif "dft" not in record:
+        elif "dft" not in record and candidate.id not in self._postponed:
             if "stability" in record or not self.settings.hull:  # which names the phases of a hull
                 self._queue(candidate)
-        elif "gaps" not in record:
+        elif "dft" in record and "gaps" not in record:
             self._conclude(candidate)
 
     def _queue(self, candidate: Candidate) -> None:
@@ -201,6 +207,9 @@ class FollowUpAgent:
                     "refused": {"reason": "incomplete", "detail": "the phases were not chosen"}
                 }
                 plan_phases(plan, competing, submission.backend, submission.dft, self.verify, limit)
+            if plan.longest > self.longest:  # a longer run asks, and is refused nothing by this one
+                self._postponed.add(candidate.id)
+                return
             hashes = {
                 str(task): submission.queue(spec, candidate.id) for task, spec in plan.specs.items()
             }

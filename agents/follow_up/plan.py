@@ -33,12 +33,14 @@ class Plan:
         phases: Crystals of the competing phases by id, as records.
         refused: Why a question is not asked, by task or ``hull``.
         core_seconds: Estimated cost of what is planned and not paid for yet.
+        longest: That of the longest calculation among it.
     """
 
     specs: dict[str, dict[str, Any]] = field(default_factory=dict)
     phases: dict[str, dict[str, Any]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     core_seconds: float = 0.0
+    longest: float = 0.0
 
 
 def plan_calculations(
@@ -131,7 +133,8 @@ def _wanted(settings: FollowUpSettings, elements: set[str]) -> list[Task]:
 
 def _add(plan: Plan, name: str, specs: list[dict[str, Any]], limit: float) -> None:
     """Count the cost of calculations, or refuse them."""
-    seconds = sum(_cost(spec) for spec in specs)
+    costs = [_cost(spec) for spec in specs]
+    seconds = sum(costs)
     if math.isinf(seconds):
         unable = next(spec for spec in specs if math.isinf(_cost(spec)))
         plan.refused[name] = (
@@ -144,6 +147,7 @@ def _add(plan: Plan, name: str, specs: list[dict[str, Any]], limit: float) -> No
         )
     else:
         plan.core_seconds += seconds
+        plan.longest = max([plan.longest, *costs])
 
 
 def _cost(spec: dict[str, Any]) -> float:

@@ -240,6 +240,11 @@ class VerifyAgent:
                 )
         return Progress(**counts, done=False, waiting_for="dft: screened candidates")
 
+    @property
+    def longest_core_seconds(self) -> float:
+        """Core-seconds that a calculation may be estimated to take in this run."""
+        return math.inf if self.choosing is self.settings else self.choosing.affordable_core_seconds
+
     def core_time(self) -> CoreTime:
         """Return what the campaign spent on DFT, and what is left."""
         return core_time(self.campaign, self.settings.max_core_hours)

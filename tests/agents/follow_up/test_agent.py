@@ -143,6 +143,25 @@ def stable(name: str, **more: Any) -> None:
     )
 
 
+def test_a_short_run_leaves_long_questions_to_a_longer_one(
+    verification: VerifyAgent,
+    verify: Callable[..., list[str]],
+    follow: Callable[..., FollowUpAgent],
+) -> None:
+    (salt,) = verify(cubic("Na Cl", 3.0))
+    verification.choosing = verification.settings.no_longer_than(0.01)
+    short = follow()
+    short.step()
+    stable(salt)
+    progress = short.step()
+    assert (progress.dft, progress.postponed, progress.done) == (1, 1, True)
+    assert "dft" not in candidates.load(salt).follow_up
+    verification.choosing = verification.settings
+    assert follow().step().postponed == 0
+    asked = candidates.load(salt).follow_up["dft"]
+    assert (set(asked["calculations"]), asked["refused"]) == ({"bands"}, {})
+
+
 def test_hits_are_asked_up_to_the_limit_and_paid_for_once(
     verify: Callable[..., list[str]], follow: Callable[..., FollowUpAgent]
 ) -> None:
