@@ -10,6 +10,7 @@
   spawn key of its random numbers;
 - ``parents``: candidates whose codes it inherits, where the proposer knows them;
 - ``models``: every model that gave a number, see `discovery.lineage_models`;
+- ``known``: beside every closest match its crystal, see `discovery.duplicate_view`;
 - ``calculations``: what each first-principles calculation is for, by its hash; the calculations
   themselves are in ``verification.records`` and ``follow_up.records``.
 """
@@ -25,6 +26,7 @@ from db.connection import current_database
 from db.documents import Campaign
 from db.plain import without_times
 from db.retry import idempotent
+from discovery.duplicate_view import link_known
 from discovery.export import full_record
 from discovery.lineage_models import models
 
@@ -46,6 +48,7 @@ def trace(candidate_id: str) -> Record:
         "proposer": _proposer(record, campaign),
         "parents": _parents(record),
         "models": models(record, campaign),
+        "known": link_known(record, campaign.resolved["generator"]),
         "calculations": purposes(record),
     }
     return record

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from discovery.duplicate_view import lines
 from discovery.export import best_structure
 from discovery.follow_up_view import follow_up_lines
 from discovery.lineage import purposes
@@ -48,8 +49,8 @@ def describe(record: Record, console: Console) -> None:
         "follow-up": follow_up_lines(record.get("follow_up")),
         "history": _history(record),
     }
-    for heading, lines in sections.items():
-        written = [part for line in lines for part in _wrapped(line, width)]
+    for heading, section in sections.items():
+        written = [part for line in section for part in _wrapped(line, width)]
         if written:
             console.print(Text(f"\n{heading}", style="bold"))
             for part in written:
@@ -208,15 +209,21 @@ def _models(record: Record) -> Iterator[str]:
 
 
 def _duplicates(record: Record) -> Iterator[str]:
-    for name, found in (record.get("duplicates") or {}).items():
-        if not isinstance(found, Mapping) or "matches" not in found:
-            continue
-        limits = ", ".join(f"{key} {value:g}" for key, value in found["tolerances"].items())
-        yield _line(name, f"{found['reference']}: {found['compared']} compared ({limits})")
-        if found.get("missing"):
-            yield _line("", str(found["missing"]))
-        for match in found["matches"]:
-            yield _line("", f"equals {match['id']}, rms {match['rms']:.4f}")
+    found = record.get("duplicates") or {}
+    named = [(name, found[name]) for name in ("training", "campaign") if name in found]
+    named += [("known", one) for one in found.get("references", [])]
+    linked = {one["reference"]: one for one in (record.get("lineage") or {}).get("known", [])}
+    for name, one in named:
+        limits = ", ".join(f"{key} {value:g}" for key, value in one["tolerances"].items())
+        version = f" {one['version']}" if one.get("version") else ""
+        yield _line(name, f"{one['reference']}{version}: {one['compared']} compared ({limits})")
+        if one.get("rediscovered"):
+            yield _line("", "rediscovered: the generator was not trained on it")
+        if one["reference"] in linked:
+            yield from (_line("", text) for text in lines(linked[one["reference"]]))
+        else:
+            for match in one["matches"]:
+                yield _line("", f"equals {match['id']}, RMS {match['rms']:.4f}")
 
 
 def _hull(record: Record) -> Iterator[str]:
