@@ -109,7 +109,7 @@ def coverage(session: Session, inputs: int, seed: int) -> None:
     words.write_text("".join(_word(one) for one in session.target.tokens))
     options = [
         *(f"-runs={inputs}", f"-seed={seed}", f"-max_len={session.target.largest}"),
-        *("-timeout=0", "-rss_limit_mb=0", f"-dict={words}", "-print_final_stats=0"),
+        *("-timeout=0", "-rss_limit_mb=0", f"-dict={words}", "-len_control=0"),
         *("-detect_leaks=0", f"-artifact_prefix={session.out}/", str(corpus)),
     ]
     atheris.Setup([sys.argv[0], *options], session.one)
