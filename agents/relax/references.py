@@ -90,7 +90,7 @@ class ElementalReferences:
             ReferenceMismatch: the table was computed with another potential or version.
         """
         level = potential if isinstance(potential, str) else potential.level
-        path = path or _find(level)
+        path = path or table_path(level)
         content = path.read_bytes()
         table = json.loads(content)
         found = f"{table['header']['potential']}-{table['header']['version']}"
@@ -149,7 +149,15 @@ class ElementalReferences:
         return float((energy - reference) / sum(amounts.values()))
 
 
-def _find(level: str) -> Path:
+def table_path(level: str) -> Path:
+    """Find the table of a potential: the one shipped with the product, else a computed one.
+
+    Args:
+        level: of the potential.
+
+    Raises:
+        MissingReference: there is none.
+    """
     shipped = DATA / f"{level}.json"
     if shipped.is_file():
         return shipped

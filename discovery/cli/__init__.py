@@ -9,6 +9,7 @@ import warnings
 import typer
 
 from discovery.cli import (
+    archive,
     campaigns,
     data,
     dedup,
@@ -44,6 +45,7 @@ app = typer.Typer(
 campaigns.register(app)
 funnel.register(app)
 query.register(app)
+archive.register(app)
 serve.register(app)
 generator.register(app)
 train_screen.register(app)

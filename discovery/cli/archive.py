@@ -1,0 +1,141 @@
+"""``export`` and ``redo``: candidates in archives from which their numbers can be redone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from discovery.cli.campaigns import Database, Json
+from discovery.cli.output import UsageError, print_json, print_progress
+
+if TYPE_CHECKING:
+    from discovery.archive.redo import Redone
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(export)
+    app.command()(redo)
+
+
+def export(
+    candidates: Annotated[
+        list[str] | None, typer.Argument(help="Ids of candidates.", metavar="[ID]...")
+    ] = None,
+    hits: Annotated[
+        str | None, typer.Option("--hits", help="All hits of this campaign.", metavar="CAMPAIGN")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The archive to write, for instance hit.zip.")] = Path(
+        "candidates.zip"
+    ),
+    without_weights: Annotated[
+        bool,
+        typer.Option(
+            "--without-weights",
+            help="Leave out weights of other people (MEGNet); names and sha256 stay.",
+        ),
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the archive.")] = False,
+    db: Database = None,
+    json: Json = False,
+) -> None:
+    """Write candidates with everything that is needed to defend and to redo them into one archive.
+
+    Example: `discovery export quickstart-1f0c2a9b7d3e --out hit.zip`
+    """
+    from db.connection import connect
+    from discovery.archive.export import export as write
+    from discovery.export import choose, records
+    from discovery.formats import Format
+
+    ids = list(candidates or [])
+    if not ids and hits is None:
+        raise UsageError("name candidates by their ids, or all hits of a campaign by --hits NAME")
+    with connect(db, create=False):
+        if hits is not None:
+            chosen = choose(hits, Format.TABLE, fields=["id"], hits=True)
+            ids += [record["id"] for record in records(chosen)]
+        left_out = write(
+            ids, out, weights=not without_weights, overwrite=overwrite, progress=print_progress
+        )
+    names = list(dict.fromkeys(ids))
+    if json:
+        print_json({"archive": str(out), "candidates": names, "left_out": left_out})
+        return
+    for sentence in left_out:
+        print_progress(sentence)
+    size = out.stat().st_size / 2**20
+    print(f"{len(names)} candidates in {out} ({size:.1f} MiB); `discovery redo {out}` checks it")
+
+
+def redo(
+    archive: Annotated[
+        Path, typer.Argument(help="Archive of `export`, or the folder it was unpacked into.")
+    ],
+    relax: Annotated[
+        bool, typer.Option("--relax", help="Relax the decoded crystals again, too.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Compute the numbers of an archive again, from the archive alone, and compare them.
+
+    Fails where a number differs by more than the archive states, and where one could not be
+    computed. Example: `discovery redo hit.zip`
+    """
+    from discovery.archive.redo import redo as compute
+
+    found = compute(archive, relax=relax, progress=print_progress)
+    bound = [one for one in found if one.binding]
+    agree = all(one.agrees for one in bound if one.redone is not None)
+    complete = bool(bound) and all(one.redone is not None for one in bound)
+    if json:
+        print_json(
+            {
+                "archive": str(archive),
+                "agree": agree,
+                "complete": complete,
+                "values": [one.record() for one in found],
+            }
+        )
+    else:
+        _print(found)
+        print(_verdict(agree, complete))
+    if not (agree and complete):
+        raise typer.Exit(1)
+
+
+def _verdict(agree: bool, complete: bool) -> str:
+    if not agree:
+        return "numbers differ: something here is not what it was when they were computed"
+    if not complete:
+        return "what was computed agrees, but not everything could be"
+    return "all numbers agree"
+
+
+def _print(found: Sequence[Redone]) -> None:
+    """Print a line for each model and property, and one for each number that is another."""
+    groups: dict[tuple[str, ...], list[Redone]] = {}
+    for one in found:
+        value = one.value
+        level = value.level or value.version
+        groups.setdefault((value.kind, level, value.property, value.on), []).append(one)
+    for (kind, level, name, on), members in groups.items():
+        unit, limit = members[0].value.unit, members[0].value.tolerance
+        known = [one.difference for one in members if one.difference is not None]
+        text = f"{len(known)} of {len(members)}"
+        if known:
+            text += f", differ by {max(known):.1e} {unit} at most, allowed {limit:.0e}"
+        print(f"{kind} ({level}), {name} of {on}:\n    {text}")
+        for reason in dict.fromkeys(one.reason for one in members if one.reason):
+            print(f"    not redone: {reason}")
+    for one in found:
+        if one.agrees is False:
+            value = one.value
+            what = "another minimum" if not one.binding else "DIFFERS"
+            print(
+                f"{what}: {value.candidate} {value.model} {value.property} {value.on}: stored "
+                f"{value.value:.6f}, now {one.redone:.6f} {value.unit}"
+            )
