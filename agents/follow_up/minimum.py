@@ -107,7 +107,13 @@ def check_minimum(
     if not before.converged:
         return MinimumCheck(None, "not_converged", math.nan, None, None, seed, before, before)
     moved = distance(structure, before.structure)
-    pushed = rattled(before.structure, settings.rattle, seed, cell=relaxation.relax_cell)
+    pushed = rattled(
+        before.structure,
+        settings.rattle,
+        seed,
+        cell=relaxation.relax_cell,
+        in_plane=relaxation.in_plane,
+    )
     after = relax(pushed, potential, tight)
     change = (_enthalpy(after, tight) - _enthalpy(before, tight)) / len(structure)
     if not after.converged:
@@ -121,7 +127,9 @@ def check_minimum(
     return MinimumCheck(reason is None, reason, change, rms, moved, seed, before, after)
 
 
-def rattled(structure: Structure, amount: float, seed: int, *, cell: bool = True) -> Structure:
+def rattled(
+    structure: Structure, amount: float, seed: int, *, cell: bool = True, in_plane: bool = False
+) -> Structure:
     """Move every atom, and the cell, by a given distance in random directions.
 
     Args:
@@ -130,6 +138,7 @@ def rattled(structure: Structure, amount: float, seed: int, *, cell: bool = True
             lattice vector so far that it moves most.
         seed: Of the random directions.
         cell: Whether the cell is strained.
+        in_plane: Only in the xy plane, in which the first two lattice vectors of a slab lie.
 
     Returns:
         A new crystal.
@@ -143,6 +152,8 @@ def rattled(structure: Structure, amount: float, seed: int, *, cell: bool = True
     if cell:
         strain = generator.normal(size=(3, 3))
         strain = (strain + strain.T) / 2
+        if in_plane:
+            strain[2, :] = strain[:, 2] = 0.0
         strain *= amount / np.linalg.norm(matrix @ strain, axis=1).max()
         matrix = matrix @ (np.eye(3) + strain)
     positions = structure.frac_coords @ matrix + amount * directions

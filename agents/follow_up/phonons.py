@@ -126,7 +126,7 @@ def agreed(found: Sequence[Phonons], tolerance: float) -> Stability:
 
 
 def compute_phonons(
-    structure: Structure, potential: Potential, settings: FollowUpSettings
+    structure: Structure, potential: Potential, settings: FollowUpSettings, *, flat: bool = False
 ) -> tuple[tuple[int, int, int], list[Phonons]]:
     """Compute the phonons of a crystal, once for every size of displacement.
 
@@ -134,6 +134,7 @@ def compute_phonons(
         structure: A relaxed, symmetrised primitive cell; left unchanged.
         potential: Gives the forces.
         settings: Supercell, displacements and mesh.
+        flat: The crystal is a slab with its vacuum along c: repeated and sampled in its plane only.
 
     Returns:
         Repetitions of the cell in the supercell, and the phonons for each displacement.
@@ -143,9 +144,12 @@ def compute_phonons(
         UnsupportedElements: The potential does not know an element.
         RuntimeError: The potential failed on the crystal.
     """
-    repeats = choose_supercell(structure, settings.supercell_length, settings.supercell_atoms)
+    repeats = choose_supercell(
+        structure, settings.supercell_length, settings.supercell_atoms, flat=flat
+    )
+    mesh = (settings.mesh, settings.mesh, 1 if flat else settings.mesh)
     found = [
-        _phonons(structure, potential, repeats, displacement, settings.mesh)
+        _phonons(structure, potential, repeats, displacement, mesh, flat)
         for displacement in settings.displacements
     ]
     return repeats, found
@@ -156,7 +160,8 @@ def _phonons(
     potential: Potential,
     repeats: tuple[int, int, int],
     displacement: float,
-    mesh: int,
+    mesh: tuple[int, int, int],
+    flat: bool,
 ) -> Phonons:
     calculation = _prepare(structure, repeats)
     # Both directions always: what is left of the forces without a displacement cancels.
@@ -169,15 +174,16 @@ def _phonons(
     optical = _optical(calculation)
     found = [(gamma, optical), *((q, _frequencies(calculation, q)) for q in others)]
     found = [(q, frequencies) for q, frequencies in found if len(frequencies)]
-    calculation.run_mesh([mesh] * 3, is_gamma_center=True)
+    calculation.run_mesh(mesh, is_gamma_center=True)
     dense = calculation.get_mesh_dict()
     where = int(np.argmin(dense["frequencies"].min(axis=1)))
+    names = labels(structure, [q for q, _ in found], flat=flat)
     return Phonons(
         displacement=displacement,
         n_displacements=len(calculation.supercells_with_displacements),
         points=tuple(
             Mode(_triple(point), label, float(modes.min()))
-            for label, (point, modes) in zip(labels(structure, [q for q, _ in found]), found)
+            for label, (point, modes) in zip(names, found)
         ),
         interpolated=Mode(
             _triple(dense["qpoints"][where]), None, float(dense["frequencies"][where].min())

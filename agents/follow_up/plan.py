@@ -66,12 +66,20 @@ def plan_calculations(
     """
     plan = Plan()
     structure = record_to_structure(compound.structure)
+    vacuum = compound.options.get("vacuum")
+    options = None if vacuum is None else {"vacuum": vacuum}
     for task in _wanted(settings, {site.specie.symbol for site in structure}):
         if task is Task.HYBRID and is_metal:
             plan.refused[task] = "the crystal is a metal at this level"
             continue
         spec = calculation_spec(
-            backend, structure, dft, kind="compound", task=task, parent=str(compound.hash)
+            backend,
+            structure,
+            dft,
+            kind="compound",
+            task=task,
+            parent=str(compound.hash),
+            options=options,
         )
         _add(plan, task, [spec], limit)
         if task not in plan.refused:

@@ -12,6 +12,7 @@ from agents.follow_up.minimum import check_minimum, seed_of
 from agents.follow_up.phonons import Stability, agreed, compute_phonons
 from agents.follow_up.supercell import SupercellTooLarge
 from agents.relax.batch import CRYSTAL_ERRORS
+from agents.slab import MATCHING_VACUUM
 from agents.stage import Outcome, Stage
 from agents.verify.symmetry import symmetrise
 from db.crystals import record_to_structure, structure_to_record
@@ -125,7 +126,8 @@ def stability(
         found["structure"] = structure_to_record(check.before.structure)
         relaxed = check.before.structure if check.before.converged else None
     if settings.phonons:
-        found["phonons"] = _phonons(relaxed, potential, settings)
+        vacuum = MATCHING_VACUUM if relaxation.in_plane else None
+        found["phonons"] = _phonons(relaxed, potential, settings, vacuum)
     found["verdict"] = str(verdict(found))
     return {**found, "seconds": time.monotonic() - started}
 
@@ -147,13 +149,17 @@ def verdict(found: dict[str, Any]) -> Stability:
 
 
 def _phonons(
-    relaxed: Structure | None, potential: Potential, settings: FollowUpSettings
+    relaxed: Structure | None,
+    potential: Potential,
+    settings: FollowUpSettings,
+    vacuum: float | None,
 ) -> dict[str, Any]:
     if relaxed is None:
         return {"failed": "the crystal was not relaxed", "verdict": str(Stability.UNDECIDED)}
     try:
-        ideal = symmetrise(relaxed, SYMPREC, MAX_DISPLACEMENT)
-        repeats, found = compute_phonons(ideal.structure, potential, settings)
+        ideal = symmetrise(relaxed, SYMPREC, MAX_DISPLACEMENT, vacuum)
+        flat = vacuum is not None
+        repeats, found = compute_phonons(ideal.structure, potential, settings, flat=flat)
     except (SupercellTooLarge, *CRYSTAL_ERRORS) as error:
         return {"failed": _describe(error), "verdict": str(Stability.UNDECIDED)}
     return {
@@ -162,6 +168,7 @@ def _phonons(
         "lowest": min((one.lowest for one in found), key=lambda mode: mode.frequency).record(),
         "supercell": list(repeats),
         "n_atoms": len(ideal.structure) * repeats[0] * repeats[1] * repeats[2],
+        "dimensionality": 3 if vacuum is None else 2,
         "space_group": ideal.space_group,
         "cell": structure_to_record(ideal.structure),
         "tolerance": settings.imaginary_tolerance,

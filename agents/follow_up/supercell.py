@@ -19,7 +19,9 @@ class SupercellTooLarge(ValueError):
     """Not even the primitive cell has few enough atoms."""
 
 
-def choose_supercell(structure: Structure, length: float, max_atoms: int) -> tuple[int, int, int]:
+def choose_supercell(
+    structure: Structure, length: float, max_atoms: int, *, flat: bool = False
+) -> tuple[int, int, int]:
     """Choose how often the cell is repeated in each direction.
 
     Repetitions are even, because an even supercell holds the zone boundary: the frequencies there
@@ -31,6 +33,7 @@ def choose_supercell(structure: Structure, length: float, max_atoms: int) -> tup
         structure: The primitive cell.
         length: Wanted distance between opposite faces, Å.
         max_atoms: Atoms at most.
+        flat: The crystal is a slab, whose third lattice vector is not repeated.
 
     Returns:
         Repetitions along the three lattice vectors.
@@ -47,6 +50,8 @@ def choose_supercell(structure: Structure, length: float, max_atoms: int) -> tup
         for width in np.arange(length, 0, -STEP):
             even = np.maximum(2, 2 * np.ceil(width / (2 * heights) - 1e-6).astype(int))
             repeats = np.where(heights + 1e-6 >= width, least, even)
+            if flat:
+                repeats[2] = 1
             if len(structure) * repeats.prod() <= max_atoms:
                 return int(repeats[0]), int(repeats[1]), int(repeats[2])
     return 1, 1, 1
@@ -82,7 +87,9 @@ def irreducible(structure: Structure, points: NDArray[np.float64]) -> NDArray[np
     return np.array(kept)
 
 
-def labels(structure: Structure, points: Sequence[NDArray[np.float64]]) -> list[str | None]:
+def labels(
+    structure: Structure, points: Sequence[NDArray[np.float64]], *, flat: bool = False
+) -> list[str | None]:
     """Name q-points by the special points of the lattice.
 
     The names are those of Setyawan and Curtarolo (doi 10.1016/j.commatsci.2010.05.010), as ASE
@@ -91,6 +98,7 @@ def labels(structure: Structure, points: Sequence[NDArray[np.float64]]) -> list[
     Args:
         structure: The cell whose reciprocal vectors the points refer to.
         points: Each of shape (3,).
+        flat: The crystal is a slab, whose lattice is that in the plane.
 
     Returns:
         A name for each point that is a special one, or is equal to one by symmetry; else None.
@@ -98,7 +106,7 @@ def labels(structure: Structure, points: Sequence[NDArray[np.float64]]) -> list[
     from agents.relax.calculator import atoms_from_structure
 
     cell = atoms_from_structure(structure).cell
-    special = cell.bandpath(npoints=0).special_points
+    special = cell.bandpath(npoints=0, pbc=(True, True, not flat)).special_points
     rotations = _rotations(structure)
     stars = {name: np.asarray(point) @ rotations for name, point in special.items()}
     return [

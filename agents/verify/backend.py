@@ -77,6 +77,8 @@ class DFTBackend(ABC, Generic[S]):
     """
 
     name: str
+    computes_slabs: ClassVar[bool] = False
+    """Whether it obeys the option ``vacuum`` (`agents.verify.tasks`); campaigns of slabs ask."""
     settings_type: ClassVar[type[BaseModel]] = DFTSettings
     """Class of its settings."""
 
@@ -197,6 +199,11 @@ def resolve_backend(settings: VerifySettings) -> dict[str, Any]:
         raise BackendUnavailable(
             f"verify.backend is {settings.backend}, but {available.reason}; to go on without DFT, "
             'set verify.backend to "none"'
+        )
+    if settings.slab_vacuum is not None and not chosen.computes_slabs:
+        raise BackendUnavailable(
+            f"the campaign's candidates are slabs, which {chosen.name} would compute as bulk "
+            'crystals: set verify.backend to gpaw, vasp or "none"'
         )
     dft = chosen.settings(settings.preset)
     return {

@@ -64,16 +64,17 @@ class KPath:
         return None
 
 
-def high_symmetry_path(structure: Structure, density: float) -> KPath:
+def high_symmetry_path(structure: Structure, density: float, *, flat: bool = False) -> KPath:
     """Choose the path of a primitive cell.
 
     Args:
         structure: The cell that is computed.
         density: Points per Å^-1 (2π included).
+        flat: A slab with its vacuum along c: the path is that of the lattice in the plane.
     """
     from ase.cell import Cell
 
-    found = Cell(structure.lattice.matrix).bandpath(density=density)
+    found = Cell(structure.lattice.matrix).bandpath(density=density, pbc=(True, True, not flat))
     special = {
         label: (float(x), float(y), float(z)) for label, (x, y, z) in found.special_points.items()
     }

@@ -49,10 +49,11 @@ def estimate(
         Seconds; infinite where the cell is broken.
     """
     complete = options_of(task, options)
-    if is_in_vacuum(structure):
+    vacuum = complete.get("vacuum")
+    if vacuum is None and is_in_vacuum(structure):
         return SECONDS_START + ITERATIONS * _step(structure, settings, electrons, 1, spins=2)
     try:
-        ideal = symmetrise(structure, settings.symprec, settings.max_displacement)
+        ideal = symmetrise(structure, settings.symprec, settings.max_displacement, vacuum)
     except ValueError:
         return math.inf
     cell = ideal.structure
@@ -62,7 +63,7 @@ def estimate(
     if spins == 2:
         iterations = ITERATIONS_MAGNETIC
     scf_points, gap_points = (
-        irreducible(cell, mesh(cell, density), ideal.symprec)
+        irreducible(cell, mesh(cell, density, flat=vacuum is not None), ideal.symprec)
         for density in settings.k_densities(len(cell.composition))
     )
     if task is Task.RELAX:

@@ -50,8 +50,10 @@ def estimate_follow_up(
     Returns:
         Seconds; infinite where the cell is broken.
     """
+    vacuum = options.get("vacuum")
+    flat = vacuum is not None
     try:
-        ideal = symmetrise(structure, settings.symprec, settings.max_displacement)
+        ideal = symmetrise(structure, settings.symprec, settings.max_displacement, vacuum)
     except ValueError:
         return math.inf
     cell = ideal.structure
@@ -66,12 +68,12 @@ def estimate_follow_up(
 
     scf_density, gap_density = settings.k_densities(len(cell.composition))
     if task is Task.BANDS:
-        points = len(high_symmetry_path(cell, float(options["density"])).points)
+        points = len(high_symmetry_path(cell, float(options["density"]), flat=flat).points)
         return SECONDS_START + solving(points, 0, ITERATIONS_BANDS)
     if task is Task.SPIN_ORBIT:
-        points = irreducible(cell, mesh(cell, gap_density), ideal.symprec)
+        points = irreducible(cell, mesh(cell, gap_density, flat=flat), ideal.symprec)
         return SECONDS_START + solving(points, SPIN_ORBIT_BANDS, ITERATIONS_SPIN_ORBIT)
-    size = mesh(cell, float(options["k_density"] or scf_density))
+    size = mesh(cell, float(options["k_density"] or scf_density), flat=flat)
     points = irreducible(cell, size, ideal.symprec)
     pairs = spins * EDGE_POINTS * EDGE_BANDS * math.prod(size) * electrons / 2
     exchange = pairs * (SECONDS_PER_PAIR + SECONDS_PER_PAIR_AND_WAVE * waves)

@@ -31,6 +31,7 @@ class GPAWBackend(DFTBackend):
     """GPAW with the PAW data sets of the ``gpaw-data`` package."""
 
     name = "gpaw"
+    computes_slabs = True
 
     @property
     def version(self) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agents.verify.band_path import KPath, band_edges, high_symmetry_path
-from agents.verify.gpaw_ground_state import DENSITY, ground_state
+from agents.verify.gpaw_ground_state import DENSITY, ground_state, is_flat
 from agents.verify.tasks import TaskInput
 from db.crystals import structure_to_record
 
@@ -73,7 +73,7 @@ def bands(task: TaskInput) -> dict[str, Any]:
         NotConverged: The density was gone and could not be computed again.
     """
     calculator, cell, record = starting_density(task)
-    path = high_symmetry_path(cell, float(task.options["density"]))
+    path = high_symmetry_path(cell, float(task.options["density"]), flat=is_flat(task))
     highest = math.ceil(record["valence_electrons"] / (1 if record["spin_polarised"] else 2))
     solved = calculator.fixed_density(
         kpts=path.points,

@@ -22,7 +22,9 @@ class NotConverged(RuntimeError):
     """Self-consistency, or the end of a relaxation, was not reached."""
 
 
-def atoms_of(cell: Structure, settings: DFTSettings, molecule: bool) -> tuple[Atoms, bool]:
+def atoms_of(
+    cell: Structure, settings: DFTSettings, molecule: bool, *, flat: bool = False
+) -> tuple[Atoms, bool]:
     """Build the atoms with their initial magnetic moments.
 
     Moments of the sites (site property ``magmom``) count before those of the elements, which order
@@ -32,6 +34,7 @@ def atoms_of(cell: Structure, settings: DFTSettings, molecule: bool) -> tuple[At
         cell: The cell to compute.
         settings: The level of theory.
         molecule: A molecule in its box; O2 is a triplet, the others have closed shells.
+        flat: A slab, not periodic along c.
 
     Returns:
         The atoms, and whether they are treated spin-polarised.
@@ -53,7 +56,7 @@ def atoms_of(cell: Structure, settings: DFTSettings, molecule: bool) -> tuple[At
         symbols,
         cell=cell.lattice.matrix,
         scaled_positions=cell.frac_coords,
-        pbc=True,
+        pbc=(True, True, not flat),
         magmoms=moments if spin else None,
     )
     return atoms, spin
@@ -67,6 +70,7 @@ def parameters(
     spin: bool,
     molecule: bool = False,
     cutoff: float | None = None,
+    polar: bool | None = None,
 ) -> dict[str, Any]:
     """Translate the settings into GPAW's keywords.
 
@@ -77,10 +81,12 @@ def parameters(
         spin: Treat both spins.
         molecule: Keep the moment of an open-shell molecule.
         cutoff: eV; that of the settings where None.
+        polar: The crystal is a slab across which there may be a dipole: its field is corrected.
     """
     occupations: dict[str, Any] = {"name": "fermi-dirac", "width": settings.smearing}
     if molecule and spin:
         occupations["fixmagmom"] = True
+    dipole = {"poissonsolver": {"dipolelayer": "xy"}} if polar else {}
     hubbard = settings.hubbard_of(atoms.get_chemical_symbols())
     return {
         "mode": {"name": "pw", "ecut": cutoff or settings.cutoff},
@@ -99,6 +105,7 @@ def parameters(
             "eigenstates": settings.eigenstates_tolerance,
         },
         "maxiter": settings.max_iterations,
+        **dipole,
     }
 
 

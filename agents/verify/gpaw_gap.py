@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agents.verify.gap import BandGap, Occupations, band_gap, check_occupations
-from agents.verify.gpaw_ground_state import DENSITY, ground_state
-from agents.verify.presets import DFTSettings
+from agents.verify.gpaw_ground_state import DENSITY, ground_state, is_flat
 from agents.verify.symmetry import mesh
 from agents.verify.tasks import TaskInput
 from db.crystals import structure_to_record
@@ -34,7 +33,7 @@ def static(task: TaskInput) -> dict[str, Any]:
     calculator, cell, result = ground_state(task)
     if task.molecule or not task.options["gap"]:
         return result
-    return result | gaps(calculator, cell, task.settings)
+    return result | gaps(calculator, cell, task)
 
 
 def gap(task: TaskInput) -> dict[str, Any]:
@@ -51,7 +50,7 @@ def gap(task: TaskInput) -> dict[str, Any]:
     folder = None if task.parent is None else task.parent.folder
     if folder is None or not (folder / DENSITY).is_file():
         calculator, cell, state = ground_state(task)
-        return {**state, "density": "computed again", **gaps(calculator, cell, task.settings)}
+        return {**state, "density": "computed again", **gaps(calculator, cell, task)}
     from gpaw import GPAW
 
     calculator = GPAW(folder / DENSITY, txt=None)
@@ -60,11 +59,11 @@ def gap(task: TaskInput) -> dict[str, Any]:
         "formula": task.structure.composition.reduced_formula,
         "structure": structure_to_record(task.structure),
         "density": "parent",
-        **gaps(calculator, task.structure, task.settings),
+        **gaps(calculator, task.structure, task),
     }
 
 
-def gaps(calculator: Any, cell: Structure, settings: DFTSettings) -> dict[str, Any]:
+def gaps(calculator: Any, cell: Structure, task: TaskInput) -> dict[str, Any]:
     """Measure the gap on the SCF mesh, and again on a denser one where there seems to be one.
 
     A mesh only ever overestimates the gap, so bands that overlap on the first mesh are a metal.
@@ -72,19 +71,20 @@ def gaps(calculator: Any, cell: Structure, settings: DFTSettings) -> dict[str, A
     Args:
         calculator: GPAW's, converged or read from a file.
         cell: The crystal it computed.
-        settings: The level of theory.
+        task: Its level of theory and options count.
 
     Returns:
         Plain JSON values, eV. ``gap_confirmed``: the denser mesh was run; ``gap_consistent``: the
         occupations give the same gap and hold all electrons (`agents.verify.gap.Occupations`).
     """
+    settings = task.settings
     scf, occupations = _gap_of(calculator)
     record: dict[str, Any] = {"band_gap_scf": scf.gap, "gap_k_points": None, "band_gap_dense": None}
     lowest = scf
     if scf.gap > 0:
         started = time.monotonic()
         _, density = settings.k_densities(len(cell.composition))
-        size = mesh(cell, density)
+        size = mesh(cell, density, flat=is_flat(task))
         dense_calculator = calculator.fixed_density(
             kpts={"size": size, "gamma": True},
             nbands=-settings.empty_bands,

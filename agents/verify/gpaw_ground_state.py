@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from agents.verify.gpaw_calculator import atoms_of, converge, parameters
+from agents.verify.slab_symmetry import slab_record
 from agents.verify.symmetry import mesh, symmetrise
 from agents.verify.tasks import TaskInput
 from db.crystals import structure_to_record
@@ -33,8 +35,11 @@ def ground_state(task: TaskInput) -> tuple[Any, Structure, dict[str, Any]]:
     started = time.monotonic()
     cell, size, symmetry = prepared_cell(task)
     settings = task.settings
-    atoms, spin = atoms_of(cell, settings, task.molecule)
-    keywords = parameters(atoms, settings, size, spin=spin, molecule=task.molecule)
+    flat = is_flat(task)
+    atoms, spin = atoms_of(cell, settings, task.molecule, flat=flat)
+    keywords = parameters(
+        atoms, settings, size, spin=spin, molecule=task.molecule, polar=symmetry.get("polar")
+    )
     calculator, how = converge(atoms, keywords, task.changes)
     energy = float(atoms.get_potential_energy(force_consistent=False))
     result: dict[str, Any] = {
@@ -44,6 +49,7 @@ def ground_state(task: TaskInput) -> tuple[Any, Structure, dict[str, Any]]:
         "formula": cell.composition.reduced_formula,
         "structure": structure_to_record(cell),
         "symmetry": symmetry,
+        **(slab_fields(task, cell, symmetry) if flat else {}),
         "max_force": float(np.linalg.norm(atoms.get_forces(), axis=1).max()),
         "cutoff": settings.cutoff,
         "hubbard_u": settings.hubbard_of(atoms.get_chemical_symbols()),
@@ -69,15 +75,25 @@ def prepared_cell(
     if task.molecule:
         return task.structure, (1, 1, 1), {}
     settings = task.settings
-    ideal = symmetrise(task.structure, settings.symprec, settings.max_displacement)
+    ideal = symmetrise(
+        task.structure,
+        settings.symprec,
+        settings.max_displacement,
+        task.options.get("vacuum"),
+    )
     cell = ideal.structure
-    symmetry = {
-        "space_group": ideal.space_group,
-        "symprec": ideal.symprec,
-        "max_displacement": ideal.max_displacement,
-    }
     density, _ = settings.k_densities(len(cell.composition))
-    return cell, mesh(cell, density), symmetry
+    return cell, mesh(cell, density, flat=is_flat(task)), ideal.record()
+
+
+def slab_fields(task: TaskInput, cell: Structure, symmetry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a result says of a slab beside the fields of every crystal."""
+    return {"slab": slab_record(task.options["vacuum"], cell, polar=bool(symmetry["polar"]))}
+
+
+def is_flat(task: TaskInput) -> bool:
+    """Say whether a task computes a slab."""
+    return task.options.get("vacuum") is not None
 
 
 def _magnetism(calculator: Any, atoms: Any, spin: bool) -> dict[str, Any]:

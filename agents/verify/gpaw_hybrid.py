@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from agents.verify.band_path import BandEdges, edges_between
 from agents.verify.gap import occupied_bands
 from agents.verify.gpaw_bands import starting_density
+from agents.verify.gpaw_ground_state import is_flat
 from agents.verify.symmetry import mesh
 from agents.verify.tasks import TaskInput
 
@@ -41,7 +42,7 @@ def hybrid(task: TaskInput) -> dict[str, Any]:
     calculator, cell, record = starting_density(task)
     settings = task.settings
     density = task.options["k_density"] or settings.k_densities(len(cell.composition))[0]
-    size = mesh(cell, float(density))
+    size = mesh(cell, float(density), flat=is_flat(task))
     record |= {"functional": FUNCTIONAL, "k_size": list(size)}
     solved = calculator.fixed_density(
         kpts={"size": size, "gamma": True},

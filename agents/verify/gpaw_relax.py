@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from agents.slab import LAYER_SPACE
 from agents.verify.gpaw_calculator import NotConverged, atoms_of, converge, parameters
-from agents.verify.gpaw_ground_state import prepared_cell
+from agents.verify.gpaw_ground_state import is_flat, prepared_cell, slab_fields
 from agents.verify.tasks import TaskInput
 from db.crystals import structure_to_record
 
 GPA = 160.21766208  # eV/Å^3 in GPa
 MAX_STEP = 0.1  # Å
+IN_PLANE = np.array([1, 1, 0, 0, 0, 1])  # Voigt components xx, yy, xy
 
 
 class NotRelaxed(RuntimeError):
@@ -26,9 +28,10 @@ class NotRelaxed(RuntimeError):
 
 
 def relax(task: TaskInput) -> dict[str, Any]:
-    """Relax positions and cell within the crystal's symmetry.
+    """Relax positions and cell within the crystal's symmetry; the cell of a slab in its plane only.
 
     BFGS over the cell's logarithm (ASE's FrechetCellFilter) with forces and stress made symmetric.
+    The stress of a slab is that in its plane, per volume of the layer (`agents.slab.layer_volume`).
 
     Args:
         task: What to relax.
@@ -51,16 +54,20 @@ def relax(task: TaskInput) -> dict[str, Any]:
         raise ValueError("molecules in boxes are not relaxed: their bond lengths are given")
     settings = task.settings
     cell, size, symmetry = prepared_cell(task)
-    atoms, spin = atoms_of(cell, settings, molecule=False)
+    flat = is_flat(task)
+    atoms, spin = atoms_of(cell, settings, molecule=False, flat=flat)
     cutoff = max(settings.relax_cutoff, settings.cutoff)
-    keywords = parameters(atoms, settings, size, spin=spin, cutoff=cutoff)
+    keywords = parameters(
+        atoms, settings, size, spin=spin, cutoff=cutoff, polar=symmetry.get("polar")
+    )
     calculator, how = converge(atoms, keywords, task.changes)
     atoms.set_constraint(FixSymmetry(atoms, symprec=symmetry["symprec"]))
-    optimiser = BFGS(FrechetCellFilter(atoms), logfile="relax.txt", maxstep=MAX_STEP)
+    moving = FrechetCellFilter(atoms, mask=IN_PLANE if flat else None)
+    optimiser = BFGS(moving, logfile="relax.txt", maxstep=MAX_STEP)
     steps: list[dict[str, float]] = []
     try:
         for _ in optimiser.irun(fmax=0.0, steps=settings.relax_steps):
-            steps.append(_step(atoms))
+            steps.append(_step(atoms, flat))
             if _is_relaxed(steps[-1], task):
                 break
     except KohnShamConvergenceError as error:
@@ -80,6 +87,7 @@ def relax(task: TaskInput) -> dict[str, Any]:
         "structure": structure_to_record(relaxed),
         "initial_structure": structure_to_record(cell),
         "symmetry": symmetry,
+        **(slab_fields(task, relaxed, symmetry) if flat else {}),
         "cutoff": cutoff,
         "k_points": list(size),
         "irreducible_k_points": len(calculator.get_ibz_k_points()),
@@ -94,8 +102,13 @@ def relax(task: TaskInput) -> dict[str, Any]:
     }
 
 
-def _step(atoms: Any) -> dict[str, float]:
+def _step(atoms: Any, flat: bool) -> dict[str, float]:
     stress = np.asarray(atoms.get_stress())
+    if flat:
+        layer = np.linalg.norm(np.cross(*atoms.cell[:2])) * (
+            np.ptp(atoms.positions[:, 2]) + LAYER_SPACE
+        )
+        stress = stress * IN_PLANE * atoms.get_volume() / layer
     return {
         "energy": float(atoms.get_potential_energy(force_consistent=False)),
         "max_force": float(np.linalg.norm(atoms.get_forces(), axis=1).max()),

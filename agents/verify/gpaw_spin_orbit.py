@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from agents.verify.band_path import BandEdges, band_edges, edges_between
 from agents.verify.gpaw_bands import starting_density
+from agents.verify.gpaw_ground_state import is_flat
 from agents.verify.symmetry import mesh
 from agents.verify.tasks import TaskInput
 
@@ -38,7 +39,7 @@ def spin_orbit(task: TaskInput) -> dict[str, Any]:
     calculator, cell, record = starting_density(task)
     settings = task.settings
     _, density = settings.k_densities(len(cell.composition))
-    size = mesh(cell, density)
+    size = mesh(cell, density, flat=is_flat(task))
     solved = calculator.fixed_density(
         kpts={"size": size, "gamma": True},
         nbands=-(settings.empty_bands + EXTRA_BANDS),

@@ -114,7 +114,9 @@ def calculation_hash(
     else:
         cell = structure
         if not molecule:
-            cell = symmetrise(structure, settings.symprec, settings.max_displacement).structure
+            cell = symmetrise(
+                structure, settings.symprec, settings.max_displacement, complete.get("vacuum")
+            ).structure
         identity["cell"] = rounded_cell(cell)
     if (task, parent, complete) != (Task.STATIC, None, DEFAULTS[Task.STATIC]):
         identity |= {"task": str(task), "options": complete}  # else as hashed before tasks existed
@@ -164,11 +166,11 @@ def find_equal(spec: dict[str, Any]) -> str | None:
     if spec["info"]["molecule"] or spec["parent"] is not None:
         return None
     matcher = StructureMatcher(**MATCHER)
-    cell = _primitive(spec["structure"], spec["settings"])
+    cell = _primitive(spec["structure"], spec)
     for calculation in recorded:
         if calculation.info.get("molecule"):
             continue
-        if matcher.fit(cell, _primitive(calculation.structure, spec["settings"])):
+        if matcher.fit(cell, _primitive(calculation.structure, spec)):
             return str(calculation.hash)
     return None
 
@@ -182,10 +184,11 @@ def _same_task(recorded: Calculation, spec: dict[str, Any]) -> bool:
     return recorded.task == spec["task"] and recorded.options in wanted
 
 
-def _primitive(record: dict[str, Any], settings: Mapping[str, Any]) -> Structure:
+def _primitive(record: dict[str, Any], spec: Mapping[str, Any]) -> Structure:
     """Return the cell that is computed, its moments as spins of the species."""
-    structure = record_to_structure(record)
-    cell = symmetrise(structure, settings["symprec"], settings["max_displacement"]).structure
+    structure, settings = record_to_structure(record), spec["settings"]
+    tolerances = (settings["symprec"], settings["max_displacement"])
+    cell = symmetrise(structure, *tolerances, spec["options"].get("vacuum")).structure
     if has_moments(cell):  # the matcher tells species apart, not site properties
         cell.add_spin_by_site(cell.site_properties["magmom"])
     return cell

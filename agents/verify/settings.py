@@ -118,8 +118,8 @@ class VerifySettings(BaseModel):
     )
     counted_out_of_domain: tuple[OutOfDomain, ...] = Field(
         default=(),
-        description="reasons out of domain that do not silence a prediction in the choice; those of "
-        "the screen where a campaign does not say",
+        description="reasons out of domain that do not silence a prediction in the choice; where a "
+        "campaign does not say, those of its screen",
     )
     max_core_seconds: float | None = Field(
         default=None,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from agents.slab import with_vacuum
+from agents.verify.slab_symmetry import idealise
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -26,15 +29,28 @@ class SymmetrisedCell:
         space_group: International number.
         symprec: Tolerance that was used, Å.
         max_displacement: How far symmetrising moved an atom, Å.
+        polar: Of a slab: whether symmetry allows a dipole across it; None for bulk crystals.
     """
 
     structure: Structure
     space_group: int
     symprec: float
     max_displacement: float
+    polar: bool | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return what symmetrising did, as plain JSON values."""
+        found = {
+            "space_group": self.space_group,
+            "symprec": self.symprec,
+            "max_displacement": self.max_displacement,
+        }
+        return found if self.polar is None else {**found, "polar": self.polar}
 
 
-def symmetrise(structure: Structure, symprec: float, max_displacement: float) -> SymmetrisedCell:
+def symmetrise(
+    structure: Structure, symprec: float, max_displacement: float, vacuum: float | None = None
+) -> SymmetrisedCell:
     """Idealise a crystal to the highest symmetry that leaves every atom near its place.
 
     Relaxed crystals carry noise of a few 0.01 Å, which costs a factor of five in k-points; the
@@ -45,21 +61,26 @@ def symmetrise(structure: Structure, symprec: float, max_displacement: float) ->
         structure: Any cell of the crystal; a site property ``magmom`` (μB) is kept.
         symprec: First tolerance of the symmetry search (spglib), Å.
         max_displacement: Largest movement of an atom that is accepted, Å.
+        vacuum: The crystal is a slab and gets so much vacuum along c, Å; None: it is a bulk crystal
+            (`agents.verify.slab_symmetry`).
 
     Returns:
         The primitive cell, its space group, and the tolerance and movement to be recorded.
 
     Raises:
-        ValueError: No tolerance down to 1e-5 Å gives a cell of the same crystal.
+        ValueError: No tolerance down to 1e-5 Å gives a cell of the same crystal; or a slab has no
+            vacuum along c.
     """
+    if vacuum is not None:
+        structure = with_vacuum(structure, vacuum)
     tolerance = symprec
     while tolerance >= 1e-5:
-        found = _primitive(structure, tolerance)
+        found = _primitive(structure, tolerance, vacuum)
         if found is not None:
-            cell, number = found
+            cell, number, polar = found
             moved = displacement(structure, cell)
             if moved is not None and moved <= max_displacement:
-                return SymmetrisedCell(cell, number, tolerance, moved)
+                return SymmetrisedCell(cell, number, tolerance, moved, polar)
         tolerance /= 10
     raise ValueError(
         f"no symmetrised cell of {structure.composition.reduced_formula} keeps every atom within "
@@ -67,7 +88,11 @@ def symmetrise(structure: Structure, symprec: float, max_displacement: float) ->
     )
 
 
-def _primitive(structure: Structure, symprec: float) -> tuple[Structure, int] | None:
+def _primitive(
+    structure: Structure, symprec: float, vacuum: float | None
+) -> tuple[Structure, int, bool | None] | None:
+    if vacuum is not None:
+        return _flat_primitive(structure, symprec, vacuum)
     import spglib
     from pymatgen.core import Structure
 
@@ -92,7 +117,21 @@ def _primitive(structure: Structure, symprec: float) -> tuple[Structure, int] | 
     )
     if not all(MIN_ANGLE < angle < 180.0 - MIN_ANGLE for angle in primitive.lattice.angles):
         primitive = primitive.get_reduced_structure("niggli")
-    return primitive, int(dataset.number)
+    return primitive, int(dataset.number), None
+
+
+def _flat_primitive(
+    structure: Structure, symprec: float, vacuum: float
+) -> tuple[Structure, int, bool] | None:
+    kinds = _kinds(structure)
+    numbers = [kinds.index(kind) + 1 for kind in _labels(structure)]
+    found = idealise(structure, numbers, symprec, vacuum)
+    if found is None:
+        return None
+    cell, kept, number, polar = found
+    if has_moments(structure):
+        cell.add_site_property("magmom", [kinds[numbers[index] - 1][1] for index in kept])
+    return cell, number, polar
 
 
 def has_moments(structure: Structure) -> bool:
@@ -143,12 +182,13 @@ def displacement(structure: Structure, other: Structure) -> float | None:
     return float(distances[1] * (structure.volume / len(structure)) ** (1 / 3))
 
 
-def mesh(structure: Structure, density: float) -> tuple[int, int, int]:
+def mesh(structure: Structure, density: float, *, flat: bool = False) -> tuple[int, int, int]:
     """Choose a k-point mesh around Γ that holds the zone boundary, too.
 
     Args:
         structure: The cell.
         density: Points per Å^-1 (2π included), at least.
+        flat: The cell is a slab with its vacuum along c, where one point is enough.
 
     Returns:
         Even numbers of points along the three reciprocal vectors. Where different ones break the
@@ -157,6 +197,8 @@ def mesh(structure: Structure, density: float) -> tuple[int, int, int]:
     """
     lengths = structure.lattice.reciprocal_lattice.abc
     n = [max(2, 2 * int(np.ceil(density * length / 2 - 1e-6))) for length in lengths]
+    if flat:
+        return _flat_mesh(structure, n[0], n[1])
     plain = (n[0], n[1], n[2])
     folded = irreducible(structure, (max(n),) * 3, MESH_SYMPREC)
     if len(set(n)) == 1 or irreducible(structure, plain, MESH_SYMPREC) <= folded:
@@ -164,6 +206,14 @@ def mesh(structure: Structure, density: float) -> tuple[int, int, int]:
     shortest = min(structure.lattice.get_niggli_reduced_lattice().abc)
     enough = max(2, 2 * int(np.ceil(np.pi * density / shortest - 1e-6)))
     return enough, enough, enough
+
+
+def _flat_mesh(structure: Structure, n: int, m: int) -> tuple[int, int, int]:
+    """Make both numbers of points the larger one where different ones break the symmetry."""
+    folded = irreducible(structure, (max(n, m), max(n, m), 1), MESH_SYMPREC)
+    if n == m or irreducible(structure, (n, m, 1), MESH_SYMPREC) <= folded:
+        return n, m, 1
+    return max(n, m), max(n, m), 1
 
 
 def irreducible(structure: Structure, size: tuple[int, int, int], symprec: float) -> int:

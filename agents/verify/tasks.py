@@ -47,7 +47,10 @@ DEFAULTS: dict[Task, dict[str, Any]] = {
     Task.BANDS: {"density": 10.0},  # points per Å^-1 of path
     Task.HYBRID: {"k_density": None},  # points per Å^-1 of the mesh; None: the level's own
 }
-"""Options of a task where a calculation does not say; records without a task mean the same."""
+"""Options of a task where a calculation does not say; records without a task mean the same.
+
+``vacuum`` (Å), which has no default, says of any task that the crystal is a slab, computed with so
+much vacuum along c; without it the crystal is bulk."""
 
 RELATIVE_COST: dict[Task, float] = {
     Task.RELAX: 8.0,  # steps, each from the density of the one before

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from agents.verify.backend import Availability, BackendUnavailable, DFTBackend
 from agents.verify.references import reference_structure
-from agents.verify.tasks import FOLLOW_UP, Task
+from agents.verify.tasks import FOLLOW_UP, Task, relative_cost
 from agents.verify.vasp_cost import estimate
 from agents.verify.vasp_potcar import MissingPotcar, library, potcars
 from agents.verify.vasp_settings import VASPSettings, preset
@@ -29,6 +29,7 @@ class VASPBackend(DFTBackend[VASPSettings]):
     """A person's own VASP and POTCARs; `docs/vasp.md` says what has to be set."""
 
     name = "vasp"
+    computes_slabs = True
     settings_type: ClassVar[type[BaseModel]] = VASPSettings
 
     @property
@@ -91,12 +92,7 @@ class VASPBackend(DFTBackend[VASPSettings]):
 
     def estimate_core_seconds(self, structure: Structure, settings: VASPSettings) -> float:
         """Estimate the cost from plane waves, bands, k-points and spin, s (`vasp_cost`)."""
-        symbols = [site.specie.symbol for site in structure]
-        try:
-            found = potcars(symbols, settings)
-        except MissingPotcar:
-            return math.inf
-        return estimate(structure, settings, sum(found[symbol].electrons for symbol in symbols))
+        return self._seconds(structure, settings)
 
     def estimate_task(
         self, structure: Structure, settings: VASPSettings, task: Task, options: Mapping[str, Any]
@@ -104,7 +100,20 @@ class VASPBackend(DFTBackend[VASPSettings]):
         """Estimate the cost of a task, s; infinite for those that only other codes do here."""
         if task in FOLLOW_UP:
             return math.inf
-        return super().estimate_task(structure, settings, task, options)
+        return self._seconds(structure, settings, options.get("vacuum")) * relative_cost(
+            task, options
+        )
+
+    def _seconds(
+        self, structure: Structure, settings: VASPSettings, vacuum: float | None = None
+    ) -> float:
+        symbols = [site.specie.symbol for site in structure]
+        try:
+            found = potcars(symbols, settings)
+        except MissingPotcar:
+            return math.inf
+        electrons = sum(found[symbol].electrons for symbol in symbols)
+        return estimate(structure, settings, electrons, vacuum)
 
     def reference(self, element: str) -> Structure:
         """Return the element's ground state, or its molecule in a box."""
@@ -116,7 +125,9 @@ class VASPBackend(DFTBackend[VASPSettings]):
         from agents.verify.vasp_runner import VASPTask
 
         task = VASPTask.read(document)
-        inputs = input_set(task.cell, task.settings, task.task, molecule=task.molecule)
+        inputs = input_set(
+            task.cell, task.settings, task.task, molecule=task.molecule, polar=task.polar
+        )
         write_for_inspection(inputs, folder)
 
     def command(self, input_file: Path, output_file: Path) -> list[str]:

@@ -23,21 +23,24 @@ SPINS = 2
 EMPTY_SHARE = 0.2  # bands above the occupied ones
 
 
-def estimate(structure: Structure, settings: VASPSettings, electrons: float) -> float:
+def estimate(
+    structure: Structure, settings: VASPSettings, electrons: float, vacuum: float | None = None
+) -> float:
     """Estimate the seconds of energy and gap on one core.
 
     Args:
         structure: Crystal, or molecule in a box (recognised by its empty volume).
         settings: The level of theory.
         electrons: Valence electrons in the given cell.
+        vacuum: The crystal is a slab, computed with so much vacuum along c, Å.
 
     Returns:
         Seconds; infinite where the cell is broken.
     """
-    if is_in_vacuum(structure):
+    if vacuum is None and is_in_vacuum(structure):
         return SECONDS_START + ITERATIONS * _step(structure, settings, electrons)
     try:
-        cell = symmetrise(structure, settings.symprec, settings.max_displacement).structure
+        cell = symmetrise(structure, settings.symprec, settings.max_displacement, vacuum).structure
     except ValueError:
         return math.inf
     step = _step(cell, settings, electrons * len(cell) / len(structure))
@@ -46,17 +49,24 @@ def estimate(structure: Structure, settings: VASPSettings, electrons: float) -> 
         (settings.k_points, ITERATIONS),
         (settings.gap_k_points, GAP_ITERATIONS),
     ):
-        steps += iterations * irreducible(cell, mesh(cell, points), settings.symprec)
+        steps += iterations * irreducible(
+            cell, mesh(cell, points, flat=vacuum is not None), settings.symprec
+        )
     return SECONDS_START + steps * step
 
 
-def mesh(cell: Structure, k_points: dict[str, float]) -> tuple[int, int, int]:
+def mesh(
+    cell: Structure, k_points: dict[str, float], *, flat: bool = False
+) -> tuple[int, int, int]:
     """Return the mesh that pymatgen or VASP will make.
 
     Args:
         cell: The cell that is computed.
         k_points: ``reciprocal_density`` or ``KSPACING``, see `VASPSettings`.
+        flat: The cell is a slab: as dense in its plane, one point along c.
     """
+    if flat:
+        return (*mesh(cell, k_points)[:2], 1)
     if "KSPACING" in k_points:
         spacing = k_points["KSPACING"]
         a, b, c = cell.lattice.reciprocal_lattice.abc  # 2π included, as VASP counts

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents.verify.tasks import Task
+from agents.verify.vasp_cost import mesh
 from agents.verify.vasp_settings import VASPSettings, input_sets
 
 if TYPE_CHECKING:
@@ -20,7 +21,12 @@ TRIPLET: dict[str, Any] = {"NUPDOWN": 2, "MAGMOM": {"O": 1.0}}  # O2
 
 
 def input_set(
-    cell: Structure, settings: VASPSettings, task: Task, *, molecule: bool = False
+    cell: Structure,
+    settings: VASPSettings,
+    task: Task,
+    *,
+    molecule: bool = False,
+    polar: bool | None = None,
 ) -> VaspInputSet:
     """Return pymatgen's input set of a calculation.
 
@@ -29,6 +35,8 @@ def input_set(
         settings: The level of theory.
         task: ``relax``, ``static``, or ``gap``: the static set on the mesh that confirms a gap.
         molecule: Γ only, narrow smearing, O2 as a triplet.
+        polar: The cell is a slab, and whether it may have a dipole across it (IDIPOL 3): one
+            k-point along c, and a relaxation keeps the cell, because VASP cannot keep c alone.
 
     Raises:
         ValueError: VASP does not do this task here.
@@ -36,6 +44,8 @@ def input_set(
     sets = input_sets(settings.input_set, settings.xc)
     if molecule:
         return sets.static(cell, **sets.options, **_of_molecule(cell))
+    if polar is not None:
+        return _of_slab(cell, settings, task, polar)
     if task == Task.RELAX:
         return sets.relax(cell, **sets.options)
     if task == Task.STATIC:
@@ -78,6 +88,25 @@ def _mesh(k_points: dict[str, float]) -> dict[str, Any]:
     if "KSPACING" in k_points:
         return {"user_incar_settings": dict(k_points)}
     return {"reciprocal_density": k_points["reciprocal_density"]}
+
+
+def _of_slab(cell: Structure, settings: VASPSettings, task: Task, polar: bool) -> VaspInputSet:
+    from pymatgen.io.vasp.inputs import Kpoints
+
+    sets = input_sets(settings.input_set, settings.xc)
+    points = settings.gap_k_points if task == Task.GAP else settings.k_points
+    incar: dict[str, Any] = {"KSPACING": None}  # a mesh of our own
+    if polar:
+        incar |= {"LDIPOL": True, "IDIPOL": 3, "DIPOL": [0.5, 0.5, 0.5]}
+    if task == Task.RELAX:
+        incar["ISIF"] = 2
+    chosen = sets.relax if task == Task.RELAX else sets.static
+    return chosen(
+        cell,
+        **sets.options,
+        user_incar_settings=incar,
+        user_kpoints_settings=Kpoints.gamma_automatic(mesh(cell, points, flat=True)),
+    )
 
 
 def _of_molecule(cell: Structure) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agents.verify.slab_symmetry import slab_record
 from agents.verify.symmetry import symmetrise
 from agents.verify.tasks import Task, options_of, write_atomically
 from agents.verify.vasp_execution import VASPFailed, VASPUnavailable, run, vasp_command
@@ -83,13 +84,13 @@ class VASPTask:
         structure = record_to_structure(parent["result"].get("structure", document["structure"]))
         symmetry: dict[str, Any] = {}
         if not molecule:
-            ideal = symmetrise(structure, settings.symprec, settings.max_displacement)
-            structure = ideal.structure
-            symmetry = {
-                "space_group": ideal.space_group,
-                "symprec": ideal.symprec,
-                "max_displacement": ideal.max_displacement,
-            }
+            ideal = symmetrise(
+                structure,
+                settings.symprec,
+                settings.max_displacement,
+                (document.get("options") or {}).get("vacuum"),
+            )
+            structure, symmetry = ideal.structure, ideal.record()
         density = Path(parent["folder"]) / DENSITY if parent["folder"] else None
         return cls(
             task=task,
@@ -100,6 +101,11 @@ class VASPTask:
             density=density if density is not None and density.is_file() else None,
             options=options_of(task, document.get("options")),
         )
+
+    @property
+    def polar(self) -> bool | None:
+        """Whether a slab may have a dipole across it; None for bulk crystals."""
+        return self.symmetry.get("polar")
 
 
 def calculate(task: VASPTask, folder: Path) -> dict[str, Any]:
@@ -124,6 +130,8 @@ def calculate(task: VASPTask, folder: Path) -> dict[str, Any]:
     start_from = task.density if task.task == Task.GAP else None
     vasprun, result = _run(task, task.task, folder, command, start_from)
     result |= {"task": str(task.task), "symmetry": task.symmetry}
+    if task.polar is not None:
+        result["slab"] = slab_record(task.options["vacuum"], task.cell, polar=task.polar)
     if not task.molecule and task.task != Task.RELAX and task.options.get("gap", True):
         result |= _gaps(task, vasprun, result, folder, command)
     cores = result["vasp"]["cores"] or 1
@@ -143,7 +151,7 @@ def _run(
     """Run VASP once, under custodian, and read its answer."""
     chosen = potcars([site.specie.symbol for site in task.cell], task.settings)
     _check_potcars(task.settings, {element: one.record() for element, one in chosen.items()})
-    inputs = input_set(task.cell, task.settings, what, molecule=task.molecule)
+    inputs = input_set(task.cell, task.settings, what, molecule=task.molecule, polar=task.polar)
     write_inputs(inputs, folder, start_from=start_from)
     try:
         corrections = run(folder, command)

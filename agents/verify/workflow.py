@@ -40,13 +40,17 @@ class Step:
 
 def steps(settings: VerifySettings) -> tuple[Step, ...]:
     """Return the calculations of a candidate, each of which starts from the one before."""
+    flat = {} if settings.slab_vacuum is None else {"vacuum": settings.slab_vacuum}
     chosen = []
     if settings.relax:
-        chosen.append(Step("relax", Task.RELAX))
+        chosen.append(Step("relax", Task.RELAX, flat))
     if settings.has_separate_gap:
-        chosen += [Step(COMPOUND, Task.STATIC, {"gap": False}), Step("gap", Task.GAP)]
+        chosen += [
+            Step(COMPOUND, Task.STATIC, {"gap": False} | flat),
+            Step("gap", Task.GAP, flat),
+        ]
     else:
-        chosen.append(Step(COMPOUND, Task.STATIC, {"gap": True}))
+        chosen.append(Step(COMPOUND, Task.STATIC, {"gap": True} | flat))
     return tuple(chosen)
 
 
