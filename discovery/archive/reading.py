@@ -102,7 +102,7 @@ class Archive:
                 pass
 
     def extract(self, folder: Path, names: Iterable[str] | None = None) -> None:
-        """Write files below a folder, under their own names.
+        """Write files below a folder, under their own names: all of them, or none.
 
         Args:
             folder: Where to; must not exist, or be empty.
@@ -120,11 +120,15 @@ class Archive:
         needed = sum(self._entry(name).size for name in chosen)
         if needed > shutil.disk_usage(folder).free:
             raise ArchiveError(f"{folder} has no room for {needed / 2**20:.0f} MiB")
-        for name in chosen:
-            self.extract_file(name, folder / name)
-        if names is None:
-            with self._named(), self._source.open(MANIFEST) as stream:
-                (folder / MANIFEST).write_bytes(stream.read(self._limits.memory_bytes))
+        try:
+            for name in chosen:
+                self.extract_file(name, folder / name)
+            if names is None:
+                with self._named(), self._source.open(MANIFEST) as stream:
+                    (folder / MANIFEST).write_bytes(stream.read(self._limits.memory_bytes))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def extract_file(self, name: str, target: Path) -> None:
         """Write one file, which must not exist.

@@ -17,7 +17,7 @@ from discovery.archive.manifest import ArchiveError, check_names
 #: What Python's zipfile raises for files that are damaged or made to do damage.
 DAMAGE = (
     *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error),
-    *(EOFError, NotImplementedError, ValueError, OverflowError),
+    *(EOFError, NotImplementedError, ValueError, OverflowError, OSError),
 )
 
 
