@@ -1,0 +1,86 @@
+"""Fixtures of the production topology: servers with passwords, processes with addresses of them."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cluster import PLUGIN, Zygote
+from production import Site
+from servers import Mongo, Redis7
+
+CAMPAIGN = Path(__file__).with_name("campaign.yaml")
+
+
+@pytest.fixture(scope="session")
+def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongo]:
+    """mongod with authentication; a test that kills it starts it again."""
+    server = Mongo(tmp_path_factory.mktemp("mongo"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis7]:
+    """Redis with a password."""
+    server = Redis7(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``DISCOVERY_MODELS`` with the elemental references of the deterministic potential."""
+    folder = tmp_path_factory.mktemp("models")
+    target = folder / "references" / "lennard-jones-1.json"
+    target.parent.mkdir()
+    program = "import json, chaos_physics; print(json.dumps(chaos_physics.reference_table()))"
+    environment = {**Zygote.kept(), "PYTHONPATH": str(PLUGIN)}
+    command = [sys.executable, "-c", program]
+    printed = subprocess.run(command, env=environment, check=True, capture_output=True)
+    target.write_bytes(printed.stdout)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def zygote(models: Path) -> Iterator[Zygote]:
+    """What every process is forked from."""
+    started = Zygote(models, "perov5")
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def make_site(
+    mongo: Mongo, redis: Redis7, zygote: Zygote, tmp_path: Path
+) -> Iterator[Callable[..., Site]]:
+    """Found a site with a database and a user of its own; the broker is emptied before."""
+    founded: list[Site] = []
+    numbers = itertools.count(1)
+
+    def make(uri: str | None = None, broker: str | None = None, **environment: str) -> Site:
+        number = next(numbers)
+        name = f"{tmp_path.name}_{number}".replace("-", "_")[-60:]
+        own = uri or mongo.add_user(name, "readWrite", name)
+        with redis.client() as client:
+            client.flushall()
+        variables = {"MONGODB_URI": own, "DISCOVERY_BROKER": broker or redis.url, **environment}
+        made = Site(zygote, tmp_path / f"site{number}", own, "topology", CAMPAIGN, variables)
+        founded.append(made)
+        return made
+
+    yield make
+    for made in founded:
+        made.stop()
+
+
+@pytest.fixture
+def site(make_site: Callable[..., Site]) -> Site:
+    """One site."""
+    return make_site()

@@ -1,0 +1,32 @@
+"""A campaign as in production: authenticated MongoDB, Redis, workers and a launcher of their own."""
+
+from __future__ import annotations
+
+import pytest
+from history import read, report, violations
+from production import Site
+from pymongo import MongoClient
+from servers import Mongo, Redis7
+
+pytestmark = [pytest.mark.campaign, pytest.mark.timeout(240)]
+
+
+def test_it_ends_and_its_history_is_clean(site: Site, mongo: Mongo, redis: Redis7) -> None:
+    for queues in ("evaluate,relax", "relax,screen", "screen,learn"):
+        site.worker(queues)
+    site.launcher()
+    loop = site.loop()
+    assert site.wait(loop, 200) == 0, site.log("run")
+    records = read(site.database, "topology")
+    found = violations(records)
+    assert not found, report(found)
+    assert records.campaign["state"] == "complete"
+    verified = [one for one in records.candidates if one["state"] == "verified"]
+    assert len(verified) >= 3
+    assert len(site.paid()) == len(set(site.paid()))
+    with redis.client() as client:
+        calls = client.info("commandstats")
+    assert calls["cmdstat_lpush"]["calls"] > 3  # the messages went by Redis
+    with MongoClient(site.uri) as client:
+        (role,) = client.admin.command("connectionStatus")["authInfo"]["authenticatedUserRoles"]
+    assert role["role"] == "readWrite"  # and no other right was needed
