@@ -18,12 +18,22 @@ AUTOMATIC_REFERENCE = "mp"
 #: What `screen.references: auto` looks for: collections of known crystals, not of training ones.
 AUTOMATIC_REFERENCES = ("mp", "c2db")
 
+WITHOUT_IT = (
+    "To do without, and have the record say so: --set screen.models=auto --set screen.min_models=1 "
+    "--set screen.classifier=if_present"
+)
+"""What a person may do whose machine lacks a screen."""
+
 #: The screen that says whether there is a gap at all.
 CLASSIFIER = "megnet"
 
 
 class NothingJudges(RuntimeError):
     """A gate without a screen that could open it."""
+
+
+class MissingScreen(RuntimeError):
+    """The files of a screen that the campaign names are not on this machine."""
 
 
 class NoHull(ValueError):
@@ -50,6 +60,7 @@ def resolve(config: CampaignConfig) -> dict[str, Any]:
     Raises:
         RuntimeError: A part that the campaign needs is missing or unsound (its own error class).
     """
+    from agents.paths import MissingFile
     from agents.propose.objectives import Objectives
     from agents.propose.own_bases import encode_bases
     from agents.screen.models import resolve_models
@@ -57,7 +68,10 @@ def resolve(config: CampaignConfig) -> dict[str, Any]:
     from discovery import __version__
     from model.generator import Generator
 
-    screens = resolve_models(config.screen)
+    try:
+        screens = resolve_models(config.screen)
+    except MissingFile as error:
+        raise MissingScreen(f"{error}. {WITHOUT_IT}") from error
     require_judges(config, screens)
     generator = Generator.load(config.generator)
     # Refuses here what no round could compute.
@@ -227,7 +241,7 @@ def require_judges(config: CampaignConfig, screens: list[dict[str, Any]]) -> Non
         raise NothingJudges(
             f"screen.consensus is gate and {wanted} models must speak, but beside the property "
             f"head there is {', '.join(judges) or 'none'} ({reasons}): provide more, lower "
-            "screen.min_models or screen.agreement, or set screen.consensus to rank"
+            f"screen.min_models or screen.agreement, or set screen.consensus to rank. {WITHOUT_IT}"
         )
     wants_a_gap = any(w.property == "band_gap" and not w.contains(0.0) for w in config.targets)
     if wants_a_gap and screen.classifier == "required" and CLASSIFIER not in judges:

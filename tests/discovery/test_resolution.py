@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from agents.propose.objectives import UnknownObjective
@@ -11,7 +14,9 @@ from db import reference_structures
 from db.connection import Session
 from db.reference_structures import OutdatedCollection, UnknownCollection
 from discovery.config import from_record, load_campaign
+from discovery.overrides import apply_overrides, parse_overrides
 from discovery.resolution import (
+    MissingScreen,
     NoHull,
     NothingJudges,
     describe,
@@ -45,6 +50,19 @@ def test_a_gate_needs_as_many_screens_beside_the_head_as_have_to_speak() -> None
         require_judges(one, [HEAD, ABSENT, ALIGNN])
     content["screen"]["classifier"] = "if_present"
     require_judges(from_record(content, source="test"), [HEAD, ABSENT, ALIGNN])
+
+
+def test_a_screen_whose_files_are_missing_is_named_with_a_way_to_do_without(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DISCOVERY_MODELS", str(tmp_path))
+    config = load_campaign("photovoltaic-3d")
+    with pytest.raises(MissingScreen, match=r"megnet-mp-2018\.6\.1 was not found") as refused:
+        resolve(config)
+    options = re.findall(r"--set (\S+)", str(refused.value))
+    freed = apply_overrides(config, parse_overrides(options))
+    assert (freed.screen.consensus, freed.screen.models) == ("gate", "auto")
+    require_judges(freed, [HEAD, ABSENT, ALIGNN])
 
 
 def test_an_objective_that_nothing_predicts_is_refused_at_the_start() -> None:
