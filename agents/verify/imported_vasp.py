@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import re
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".lzma": lzma.open}
 FUNCTIONALS = {"PAW_PBE": "PBE", "PAW": "LDA", "PAW_GGA": "PW91"}
 """Functional that a family of POTCARs was made for, by the first word of their titles."""
+
+ENCODING = re.compile(rb"encoding\s*=\s*[\"']([^\"']*)")
+ENCODINGS = (b"iso-8859-1", b"utf-8", b"us-ascii", b"ascii")
+"""In others, such as UTF-7, what is looked for below can be written with other bytes."""
 
 PROLOGUE_BYTES = 1 << 16
 CHUNK = 1 << 22
@@ -117,6 +122,9 @@ def _check_prologue(path: Path) -> None:
     prologue, found, _ = head.partition(b"<modeling")
     if not found:
         raise NotImported("it is no vasprun.xml: it does not begin with <modeling>")
+    encoding = ENCODING.search(prologue)
+    if encoding and encoding[1].lower() not in ENCODINGS:
+        raise NotImported(f"its encoding is {encoding[1][:20]!r}, which VASP never writes")
     if b"<!" in prologue.replace(b"<!--", b""):
         raise NotImported("it declares a document type, which VASP never does")
 

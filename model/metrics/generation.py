@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from model.codes import CrystalCodes
-from model.data.canonical import Crystal, crystal_from_structure
+from model.data.canonical import Crystal
 from model.data.dataset import read_split
 from model.generator import Generator
 from model.metrics.coverage import set_distances
@@ -58,20 +58,15 @@ def read_structures(path: Path) -> list[Crystal]:
     Raises:
         ValueError: if there is nothing to read, or a crystal is not ordered.
     """
-    from ase.io import read
-    from pymatgen.core import Structure
-    from pymatgen.io.ase import AseAtomsAdaptor
+    from model.data.sources import read_source
 
-    if path.is_dir():
-        structures = [Structure.from_file(file) for file in sorted(path.glob("*.cif"))]
-    elif path.is_file():
-        atoms = read(path, index=":", format="extxyz")
-        structures = [AseAtomsAdaptor.get_structure(one) for one in atoms]
-    else:
-        raise ValueError(f"there is no file or folder {path}")
-    if not structures:
+    table = read_source(path)
+    if table.skipped:
+        name, why = table.skipped[0]
+        raise ValueError(f"{len(table.skipped)} entries of {path} are no crystals: {name}: {why}")
+    if not table.crystals:
         raise ValueError(f"{path} holds no crystals")
-    return [crystal_from_structure(structure) for structure in structures]
+    return table.crystals
 
 
 def evaluate_generation(
