@@ -6,13 +6,17 @@ from typing import Annotated
 
 import typer
 
-from discovery.cli.output import console_for_tables, print_json
+from discovery.cli.output import console_for_tables, no_password, print_json
 
 Campaign = Annotated[str | None, typer.Argument(help="Name of a campaign; all if omitted.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Database = Annotated[
     str | None,
-    typer.Option("--db", help="MongoDB URI; else $MONGODB_URI; else the embedded server."),
+    typer.Option(
+        "--db",
+        help="MongoDB URI; else $MONGODB_URI; else the embedded server.",
+        callback=no_password,
+    ),
 ]
 
 

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from discovery.cli.output import UsageError, console_for_tables, print_json, print_progress
+from discovery.cli.output import (
+    UsageError,
+    console_for_tables,
+    no_password,
+    print_json,
+    print_progress,
+)
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
@@ -19,7 +25,11 @@ app = typer.Typer(help="DFT calculations: list, show, rerun, defuse.", no_args_i
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Database = Annotated[
     str | None,
-    typer.Option("--db", help="MongoDB URI; else $MONGODB_URI; else the embedded server."),
+    typer.Option(
+        "--db",
+        help="MongoDB URI; else $MONGODB_URI; else the embedded server.",
+        callback=no_password,
+    ),
 ]
 Hash = Annotated[str, typer.Argument(help="The first digits of the calculation's hash.")]
 

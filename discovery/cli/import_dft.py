@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from discovery.cli.output import UsageError, print_json, print_progress
+from discovery.cli.output import UsageError, no_password, print_json, print_progress
 
 if TYPE_CHECKING:
     from agents.verify.imported_store import ImportReport
@@ -30,7 +30,11 @@ def import_dft(
     ] = 1.5,
     db: Annotated[
         str | None,
-        typer.Option("--db", help="MongoDB URI; else $MONGODB_URI; else the embedded server."),
+        typer.Option(
+            "--db",
+            help="MongoDB URI; else $MONGODB_URI; else the embedded server.",
+            callback=no_password,
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:

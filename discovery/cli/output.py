@@ -16,6 +16,23 @@ class UsageError(ValueError):
     exit_code = 2
 
 
+def no_password(address: str | None) -> str | None:
+    """Refuse a database address with a password on the command line.
+
+    Every user of the machine sees the command lines of all processes.
+
+    Raises:
+        UsageError: The address has one.
+    """
+    credentials, at, _ = (address or "").partition("://")[2].rpartition("@")
+    if at and ":" in credentials:
+        raise UsageError(
+            "--db with a password is visible to everybody on this machine: put the address into "
+            "the variable MONGODB_URI"
+        )
+    return address
+
+
 def print_json(document: Any) -> None:
     """Print one JSON document and nothing else on stdout.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from discovery.cli.output import UsageError, print_json, print_progress
+from discovery.cli.output import UsageError, no_password, print_json, print_progress
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -44,7 +44,11 @@ def verify(
     ] = 1,
     db: Annotated[
         str | None,
-        typer.Option("--db", help="MongoDB URI; else $MONGODB_URI; else the embedded server."),
+        typer.Option(
+            "--db",
+            help="MongoDB URI; else $MONGODB_URI; else the embedded server.",
+            callback=no_password,
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write the inputs and the estimate; run nothing.")

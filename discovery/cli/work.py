@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from discovery.cli.output import UsageError
+from discovery.cli.output import UsageError, no_password
 from discovery.limits import HARD_SECONDS, MOST_TASKS
 
 
@@ -20,7 +20,9 @@ def worker(
     queue: Annotated[
         str, typer.Option(help="evaluate, relax, screen, learn (several: a,b), or dft.")
     ],
-    db: Annotated[str | None, typer.Option("--db", help="MongoDB URI.")] = None,
+    db: Annotated[
+        str | None, typer.Option("--db", help="MongoDB URI.", callback=no_password)
+    ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Pool processes.")] = 1,
     device: Annotated[
         str | None, typer.Option(help="torch device of the potential, for instance cuda:0.")
