@@ -55,6 +55,7 @@ class Thresholds:
             "min_models": screen.min_models,
             "classifier": screen.classifier,
             "ignored_levels": list(screen.gate_ignores_levels),
+            "counted_out_of_domain": list(screen.counted_out_of_domain),
             "models": None if self.models is None else list(self.models),
             "formation_energy_max": self.formation_energy_max,
             "elemental_max": self.elemental_max,
@@ -205,12 +206,22 @@ def _words(thresholds: Thresholds, property_name: str) -> Expression:
     counted = [
         {"$eq": ["$$p.property", property_name]},
         {"$eq": ["$$p.on", "relaxed"]},
-        {"$eq": ["$$p.in_domain", True]},
+        _in_domain(thresholds.screen.counted_out_of_domain),
         {"$in": ["$$p.model", asked]},
         {"$not": [{"$in": ["$$p.level", list(thresholds.screen.gate_ignores_levels)]}]},
     ]
     predictions = {"$ifNull": ["$predictions", []]}
     return {"$filter": {"input": predictions, "as": "p", "cond": {"$and": counted}}}
+
+
+def _in_domain(allowed: Sequence[str]) -> Expression:
+    """Say whether a prediction counts, as `agents.prediction.counts` does."""
+    reasons = {"$ifNull": ["$$p.out_of_domain", []]}
+    kind = {"$arrayElemAt": [{"$split": ["$$reason", ":"]}, 0]}
+    kinds = {"$map": {"input": reasons, "as": "reason", "in": kind}}
+    minded = {"$setDifference": [kinds, list(allowed)]}
+    excused = {"$and": [{"$ne": [reasons, []]}, {"$eq": [minded, []]}]}
+    return {"$or": [{"$eq": ["$$p.in_domain", True]}, excused]}
 
 
 def _agreement(window: Window, thresholds: Thresholds) -> Expression:

@@ -42,6 +42,12 @@ def funnel(
     ] = None,
     max_atoms: Annotated[int | None, typer.Option(help="Most atoms in the cell.")] = None,
     max_elements: Annotated[int | None, typer.Option(help="Most distinct elements.")] = None,
+    out_of_domain: Annotated[
+        str | None,
+        typer.Option(
+            help="Reasons out of domain that silence no model: elements, size, vacuum, composition."
+        ),
+    ] = None,
     formation_energy_max: Annotated[
         float | None, typer.Option(help="Of the potential, eV/atom, for compounds.")
     ] = None,
@@ -49,6 +55,10 @@ def funnel(
     order: Annotated[
         str, typer.Option(help="campaign (cheap conditions first) or paper.")
     ] = "campaign",
+    paper: Annotated[
+        str | None,
+        typer.Option(help="Rows of the paper's campaign, beside its numbers: photovoltaic-3d, ..."),
+    ] = None,
     db: Database = None,
     json: Json = False,
 ) -> None:
@@ -56,10 +66,18 @@ def funnel(
 
     What is not given is the campaign's own. Example:
     `discovery funnel quickstart --window band_gap:1.0:2.0 --min-p-gap 0.7`
+
+    Beside the paper's numbers, with a stricter classifier:
+    `discovery funnel quickstart --paper photovoltaic-3d --min-p-gap 0.7`
     """
+    from db import campaigns
     from db.connection import connect
     from discovery import funnel as counting
+    from discovery import paper_funnel
+    from discovery.paper import FUNNELS
 
+    if paper is not None and paper not in FUNNELS:
+        raise UsageError(f"--paper is {' or '.join(FUNNELS)}, not {paper!r}")
     if order not in ("campaign", "paper"):
         raise UsageError(f"--order is campaign or paper, not {order!r}")
     limits = {"formation_energy_max": formation_energy_max, "max_force": max_force}
@@ -78,13 +96,21 @@ def funnel(
                 exclude=None if exclude is None else names(exclude),
                 max_atoms=max_atoms,
                 max_elements=max_elements,
+                counted_out_of_domain=None if out_of_domain is None else names(out_of_domain),
             ),
             models=names(models) if models else None,
             **{key: value for key, value in limits.items() if value is not None},
         )
-        found = counting.funnel(campaign, thresholds, order=order)  # type: ignore[arg-type]
+        if paper is None:
+            found = counting.funnel(campaign, thresholds, order=order)  # type: ignore[arg-type]
+        else:
+            found = paper_funnel.paper_funnel(campaign, thresholds, name=paper) or {}
+        generator = campaigns.load(campaign).config["generator"]
     if json:
         print_json(found)
+        return
+    if paper is not None:
+        print("\n".join(paper_funnel.describe(found, generator)))
         return
     from rich.table import Table
 

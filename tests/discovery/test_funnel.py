@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from agents.prediction import Prediction
+from agents.prediction import Prediction, counts
 from agents.screen.consensus import find_consensus
 from agents.screen.settings import ScreenSettings
 from agents.targets import UNITS, Window
@@ -19,10 +19,18 @@ from db.connection import Session
 from discovery.cli import app
 from discovery.config import load_campaign
 from discovery.funnel import Thresholds, funnel, own_thresholds
+from discovery.paper_funnel import paper_funnel
 
 ENERGY = Window(property="formation_energy_per_atom", max=-0.5)
 GAP = Window(property="band_gap", min=0.5, max=2.5)
 POOL = ["Sr", "Ti", "O", "La", "U", "Pb", "Te", "Na", "Cl"]
+REASONS = (
+    ("composition: far",),
+    ("vacuum: 9 Å",),
+    ("composition: far", "vacuum: 9 Å"),
+    ("elements: U", "composition: far"),
+    ("unproven: new",),
+)
 FIELDS = set(Prediction.__dataclass_fields__)
 
 
@@ -86,7 +94,9 @@ def document(number: int, random: np.random.Generator) -> dict[str, Any]:
 
 
 def _prediction(name: str, value: float, model: str, level: str, inside: bool) -> dict[str, Any]:
-    return Prediction(name, value, UNITS[name], model, "1", level, inside).record()
+    reasons = () if inside else REASONS[int(abs(value) * 1e6) % len(REASONS)]
+    given = Prediction(name, value, UNITS[name], model, "1", level, inside, out_of_domain=reasons)
+    return given.record()
 
 
 def brute_force(record: dict[str, Any], thresholds: Thresholds, order: str) -> list[bool | None]:
@@ -128,7 +138,12 @@ def brute_force(record: dict[str, Any], thresholds: Thresholds, order: str) -> l
     for name in dict.fromkeys(consensus.properties):
         verdict = None if name in consensus.unjudged else True
         verdict = False if name in consensus.outside else verdict
-        silent = not [w for w in words if w.property == "p_gap" and w.in_domain]
+        minded = screen.counted_out_of_domain
+        silent = not [
+            w
+            for w in words
+            if w.property == "p_gap" and counts(w.in_domain, w.out_of_domain, minded)
+        ]
         if name == "p_gap" and screen.classifier == "if_present" and silent:
             verdict = True if "models" in record.get("screening", {}) else None
         found["models"].append(verdict)
@@ -167,6 +182,10 @@ CUTS = [
     Thresholds((ENERGY, GAP), ScreenSettings()),
     Thresholds((ENERGY, GAP), ScreenSettings(agreement=2, classifier="required", min_p_gap=0.7)),
     Thresholds((ENERGY, GAP), ScreenSettings(min_models=2, classifier="required")),
+    Thresholds(
+        (ENERGY, GAP),
+        ScreenSettings(min_models=2, counted_out_of_domain=("composition", "vacuum")),
+    ),
     Thresholds((GAP, ENERGY), ScreenSettings(agreement=1, classifier="off", smact="off")),
     Thresholds(
         (Window(property="band_gap", max=0.1),),
@@ -245,7 +264,25 @@ def test_the_command_changes_only_what_is_given(campaign: str, database: Session
     assert ask(*options, "--max-force", "0.02", "--order", "paper") == json.loads(
         json.dumps(funnel(campaign, other, order="paper"))
     )
+    laxer = replace(
+        own,
+        screen=own.screen.model_copy(update={"counted_out_of_domain": ("composition", "vacuum")}),
+    )
+    assert ask("--out-of-domain", "composition, vacuum") == json.loads(
+        json.dumps(funnel(campaign, laxer))
+    )
+    beside = ask("--paper", "photovoltaic-3d", "--max-force", "0.02")
+    cut = replace(own, max_force=0.02)
+    assert beside == json.loads(json.dumps(paper_funnel(campaign, cut, name="photovoltaic-3d")))
+    lines = run(app, ["funnel", campaign, "--db", database.uri, "--paper", "photovoltaic-3d"])
+    assert "not in the training set" in lines.stdout
+    assert "20183" in lines.stdout
     table = run(app, ["funnel", campaign, "--db", database.uri])
     assert "models: 0.5 <= band_gap <= 2.5 eV" in table.stdout
-    for wrong, said in (("--order=best", "campaign or paper"), ("--smact=both", "smact")):
+    for wrong, said in (
+        ("--order=best", "campaign or paper"),
+        ("--smact=both", "smact"),
+        ("--paper=3d", "photovoltaic-3d or c2db-2d"),
+        ("--out-of-domain=weather", "counted_out_of_domain"),
+    ):
         assert said in str(run(app, ["funnel", campaign, "--db", database.uri, wrong]).exception)
