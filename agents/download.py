@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import sleep
 
 BLOCK = 1 << 20
 TIMEOUT_SECONDS = 60
@@ -35,7 +35,7 @@ def download(
     sha256: str | None,
     progress: Callable[[int, int | None], None] = lambda *_: None,
     largest: int = LARGEST,
-    pause: Callable[[float], None] = time.sleep,
+    pause: Callable[[float], None] = lambda seconds: sleep(seconds),
 ) -> Path:
     """Download a file from the first of several sources that delivers it.
 

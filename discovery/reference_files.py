@@ -86,7 +86,7 @@ class TableRows(Rows):
         """Yield the rows below the heading."""
         csv.field_size_limit(LARGEST_CELL)
         with self._text() as stream:
-            table = csv.DictReader(stream)
+            table = csv.DictReader(stream, strict=True)
             columns = table.fieldnames or ()
             lacking = [" or ".join(one) for one in (IDS, CRYSTALS) if not set(one) & set(columns)]
             if lacking:

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from agents.screen.duplicates_fingerprint import VERSION as FINGERPRINT_VERSION
 from db import reference_structures
-from discovery.processes import die_with_parent
+from discovery.ordered_pool import in_order
 from discovery.reference_files import Rows, UnreadableFile, open_rows
 from discovery.reference_rows import BadRow, Batch, BatchResult, read_batch
-from discovery.reference_sources import ROLES, SOURCES, Located, locate
+from discovery.reference_sources import ROLES, SOURCES, Located, described, locate, locate_fetched
 
 #: Rows between two writes; what a kill can cost at most, once for each process.
 BATCH = 500
-#: Batches that wait for each process.
-AHEAD = 3
 #: Compressed bytes above which starting processes pays.
 LARGE = 500_000
 PROCESSES = min(2, os.cpu_count() or 1)
@@ -101,7 +95,7 @@ def ensure_imported(
             file by an older version.
         MissingFile: A table of a known collection is in no searched folder.
     """
-    if name not in SOURCES:
+    if name not in SOURCES and locate_fetched(name) is None:
         found = reference_structures.load(name)
         if found["fingerprint_version"] != FINGERPRINT_VERSION:
             files = ", ".join(one["file"] for one in found["files"])
@@ -154,7 +148,9 @@ def import_reference(
     elif Path(name_or_file).exists():
         path = Path(name_or_file)
         chosen = name or re.sub(r"(\.[a-z]+(\.gz)?)?$", "", path.resolve().name.lower())
-        located = Located(((path, role),), "", path.resolve().name)
+        located = described(((path, role),), "", path.resolve().name)
+    elif NAME.fullmatch(name_or_file) and (fetched := locate_fetched(name_or_file)):
+        chosen, located = name or name_or_file, fetched
     else:
         raise ImportRefused(
             f"there is no reference collection or file {name_or_file!r}: known are "
@@ -229,7 +225,7 @@ class _Import:
             self.began_at += rows.size
         else:
             processes = self.processes if rows.size > LARGE else 1
-            for result in _read_all(self._batches(rows, role, count), processes):
+            for result in in_order(read_batch, self._batches(rows, role, count), processes):
                 wrong = [*result.bad, *_store(result)]
                 bad, n_bad = (
                     [*bad, *wrong][: reference_structures.BAD_ROWS_KEPT],
@@ -299,27 +295,3 @@ def _store(result: BatchResult) -> list[BadRow]:
         BadRow(result.crystals[name][0], name, f"row {row} of {file} has the same id")
         for name, (file, row) in refused.items()
     ]
-
-
-def _read_all(batches: Iterable[Batch], processes: int) -> Iterator[BatchResult]:
-    """Read batches, in their order."""
-    if processes == 1:
-        yield from map(read_batch, batches)
-        return
-    with ProcessPoolExecutor(processes, get_context("spawn"), _start_reader) as pool:
-        try:
-            waiting: deque[Future[BatchResult]] = deque()
-            for batch in batches:
-                waiting.append(pool.submit(read_batch, batch))
-                if len(waiting) > AHEAD * processes:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _start_reader() -> None:
-    """Prepare a process that reads: it ends with its parent, which alone hears Ctrl-C."""
-    die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -131,12 +131,26 @@ def locate(name: str) -> Located:
             tables = ()
         if not tables:
             raise MissingFile(f"{error}, or run `discovery data fetch {name}`") from None
+    return described(tables, source.version, source.source)
+
+
+def locate_fetched(name: str) -> Located | None:
+    """Find a table that ``discovery data fetch`` made under a name of the user's; None: none."""
+    try:
+        table = data_path(f"{name}.csv.gz")
+    except MissingFile:
+        return None
+    known = fetched_card(table) is not None
+    return described(((table, "known"),), "", "OPTIMADE") if known else None
+
+
+def described(tables: tuple[tuple[Path, str], ...], version: str, source: str) -> Located:
+    """Describe tables, by their card where they were fetched."""
     card = fetched_card(tables[0][0])
     if card is None:
-        return Located(tables, source.version, source.source)
-    return Located(
-        tables, card["version"], source.source, f"{card['retrieved']} from {card['address']}"
-    )
+        return Located(tables, version, source)
+    retrieved = f"{card['retrieved']} from {card['address']}"
+    return Located(tables, card["version"], source, retrieved)
 
 
 def _found(tables: tuple[Table, ...]) -> tuple[tuple[Path, str], ...]:
@@ -158,15 +172,29 @@ def fetched_card(table: Path) -> dict[str, Any] | None:
 
 
 def known_sources() -> list[dict[str, Any]]:
-    """List the collections known by name, and whether their tables are found."""
+    """List the collections known by name, and whether their tables are found.
+
+    Returns:
+        ``name``, ``title``, ``version``, ``licence``, ``citation``, ``files`` (paths), their
+        ``folder`` (None: not found) and a ``note`` in words.
+    """
     listed = []
     for name, source in SOURCES.items():
+        found: dict[str, Any] = {"version": source.version, "files": [], "folder": None}
+        fields = {"title": source.title, "licence": source.licence, "citation": source.citation}
         try:
             located = locate(name)
         except MissingFile as error:
-            files, version, note = [], source.version, str(error)
+            found: dict[str, Any] = {
+                "version": source.version,
+                "files": [],
+                "folder": None,
+                "note": str(error),
+            }
         else:
-            files, version = [str(path) for path, _ in located.tables], located.version
-            note = f"found in {located.tables[0][0].parent}"
-        listed.append({"name": name, "version": version, "files": files, "note": note})
+            folder = str(located.tables[0][0].parent)
+            files = [str(path) for path, _ in located.tables]
+            found |= {"version": located.version, "files": files, "folder": folder}
+            found["note"] = f"found in {folder}"
+        listed.append({"name": name, **fields, **found})
     return listed

@@ -1,20 +1,33 @@
-"""``data``: reference collections, imported into the database."""
+"""``data``: reference collections, fetched from their sources and imported into the database."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from discovery.cli.output import print_json, print_progress
+from discovery.cli.output import (
+    UsageError,
+    console_for_tables,
+    no_password,
+    print_json,
+    print_progress,
+)
+
+if TYPE_CHECKING:
+    from discovery.fetch.source import FetchReport
 
 app = typer.Typer(help="Reference collections of known crystals.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Database = Annotated[
     str | None,
-    typer.Option("--db", help="MongoDB URI; else $MONGODB_URI; else the embedded server."),
+    typer.Option(
+        "--db",
+        help="MongoDB URI; else $MONGODB_URI; else the embedded server.",
+        callback=no_password,
+    ),
 ]
 #: Bad rows that are printed; --json gives more.
 SHOWN = 5
@@ -22,7 +35,7 @@ SHOWN = 5
 
 @app.command("list")
 def list_data(db: Database = None, json: Json = False) -> None:
-    """List what can be imported and what has been.
+    """List the collections: where their tables are, and what the database has of them.
 
     Example: `discovery data list`
     """
@@ -41,19 +54,69 @@ def list_data(db: Database = None, json: Json = False) -> None:
     if json:
         print_json({"sources": sources, "imported": imported})
         return
+    _print_table(sources, imported)
+
+
+def _print_table(sources: list[dict[str, Any]], imported: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    there = {one["name"]: one for one in imported}
+    table = Table("Collection", "What", "Tables", "In the database", "Licence and citation")
     for source in sources:
-        print(f"{source['name']:12} {source['version']:28} {source['note']}")
-    for one in imported:
-        state = "imported" if one["complete"] else "import not finished"
-        print(f"{one['name']:12} {one['version'] or '':28} {state}: {one['n']} crystals")
+        known = there.pop(source["name"], None)
+        version = (known or source)["version"]
+        where = source["folder"] or f"discovery data fetch {source['name']}"
+        table.add_row(
+            source["name"],
+            f"{source['title']}, {version}",
+            where,
+            _state(source["name"], known),
+            f"{source['licence']}; {source['citation']}",
+        )
+    for name, known in there.items():
+        files = ", ".join(one["file"] for one in known["files"])
+        table.add_row(name, f"{known['source']}, {known['version']}", files, _state(name, known))
+    console_for_tables().print(table)
+
+
+def _state(name: str, known: dict[str, Any] | None) -> str:
+    from agents.screen.duplicates_fingerprint import VERSION
+    from discovery.reference_sources import ROLES
+
+    if known is None:
+        return f"discovery data import {name}"
+    if not known["complete"]:
+        return f"{known['n']:,} crystals so far: import again to continue"
+    roles: dict[str, int] = {}
+    for one in known["files"]:
+        role = one.get("role", "known")
+        roles[role] = roles.get(role, 0) + one["read"] - one.get("n_bad", len(one["bad"]))
+    split = " / ".join(f"{roles[role]:,} {role}" for role in ROLES if role in roles)
+    bad = sum(one.get("n_bad", len(one["bad"])) for one in known["files"])
+    lines = [f"{known['n']:,} crystals"]
+    lines += [split] if len(roles) > 1 else []
+    lines += [f"{bad:,} rows left out"] if bad else []
+    if known["fingerprint_version"] != VERSION:
+        lines.append("of an older version: import again to bring it up to date")
+    return "\n".join(lines)
 
 
 @app.command("import")
 def import_data(
-    name: Annotated[str, typer.Argument(help="mp, or the path of a csv.gz.", metavar="NAME|FILE")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="mp, mp20, perov5, carbon24, c2db, what was fetched under another name, or the "
+            "path of a csv, JSON, CIF, extended xyz, POSCAR or ase db file, or of a folder.",
+            metavar="NAME|FILE",
+        ),
+    ],
     as_name: Annotated[
         str | None, typer.Option("--name", help="Name of the collection in the database.")
     ] = None,
+    role: Annotated[
+        str, typer.Option(help="What a file's crystals are: train, val, test or known.")
+    ] = "known",
     db: Database = None,
     json: Json = False,
 ) -> None:
@@ -62,14 +125,11 @@ def import_data(
     Example: `discovery data import mp`
     """
     from db.connection import connect
-    from discovery.reference_import import ImportProgress, import_reference
+    from discovery.cli.bars import import_bar
+    from discovery.reference_import import import_reference
 
-    def tell(progress: ImportProgress) -> None:
-        if progress.rows % 5000 < 500:
-            print_progress(f"{progress.file}: {progress.rows} rows")
-
-    with connect(db):
-        report = import_reference(name, name=as_name, progress=tell)
+    with connect(db), import_bar() as tell:
+        report = import_reference(name, name=as_name, role=role, progress=tell)
     if json:
         print_json(asdict(report))
         return
@@ -79,3 +139,74 @@ def import_data(
     )
     for one in report.bad[:SHOWN]:
         print_progress(f"  row {one.row} ({one.id}): {one.reason}")
+    if report.n_bad > SHOWN:
+        print_progress(f"  and {report.n_bad - SHOWN} more (--json)")
+
+
+@app.command("fetch")
+def fetch_data(
+    name: Annotated[
+        str, typer.Argument(help="mp, mp20, perov5, carbon24, c2db, or optimade.", metavar="NAME")
+    ],
+    provider: Annotated[
+        str | None, typer.Option(help="optimade: the provider's base URL.", metavar="URL")
+    ] = None,
+    filter: Annotated[
+        str, typer.Option("--filter", help="optimade: which structures; default: all.")
+    ] = "",
+    as_name: Annotated[
+        str | None, typer.Option("--name", help="optimade: what to call the collection.")
+    ] = None,
+    field: Annotated[
+        list[str] | None, typer.Option(help="optimade: a property to keep; repeatable.")
+    ] = None,
+    most: Annotated[
+        int, typer.Option("--max", min=0, help="optimade: stop after so many; 0: all.")
+    ] = 0,
+    address: Annotated[
+        str | None, typer.Option(help="Another base address than the official one.", metavar="URL")
+    ] = None,
+    sha256: Annotated[
+        list[str] | None,
+        typer.Option(help="Expected checksum of a file; repeatable.", metavar="FILE=HEX"),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Fetch again what is there.")] = False,
+    json: Json = False,
+) -> None:
+    """Fetch a collection from its official address into the data folder; continues if interrupted.
+
+    The Materials Project (mp) needs your own key in MP_API_KEY.
+
+    Example: `discovery data fetch mp20`
+    """
+    from discovery.cli.bars import fetch_bar
+    from discovery.fetch.collection import fetch, parse_pins
+
+    options: dict[str, Any] = {"address": address}
+    chosen = name
+    if name == "optimade":
+        if not provider or not as_name:
+            raise UsageError("optimade needs --provider URL and --name, what to call its crystals")
+        options = {"address": provider, "filter": filter, "fields": field or [], "most": most}
+        chosen = as_name
+    elif provider or filter or as_name or field or most:
+        raise UsageError("--provider, --filter, --name, --field and --max are for optimade")
+    with fetch_bar() as tell:
+        report = fetch(chosen, pins=parse_pins(sha256 or []), force=force, progress=tell, **options)
+    if json:
+        print_json({**asdict(report), "tables": [str(path) for path in report.tables]})
+        return
+    _print_fetched(report)
+
+
+def _print_fetched(report: FetchReport) -> None:
+    if report.already:
+        again = "; --force fetches it again" if report.cards else ""
+        print(f"{report.name} is there: {', '.join(map(str, report.tables))}{again}")
+        return
+    for path, card in zip(report.tables, report.cards, strict=True):
+        print(f"{path}: {card.rows} crystals, {card.n_left_out} left out")
+        print_progress(f"  from {card.address}, sha256 {card.sha256} ({card.trusted})")
+        for name, reason in list(card.left_out)[:SHOWN]:
+            print_progress(f"  {name}: {reason}")
+    print_progress(f"now: discovery data import {report.name}")

@@ -134,6 +134,7 @@ def test_the_commands(
     mongo_session: Session, database: Session, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DISCOVERY_DATA", str(table.parent))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(table.parent))
     runner = CliRunner()
     uri = f"{mongo_session.uri}"
     done = runner.invoke(app, ["data", "import", str(table), "--db", uri, "--json"])
@@ -144,7 +145,8 @@ def test_the_commands(
     assert [one["name"] for one in report["imported"]] == ["cells"]
     assert [one["name"] for one in report["sources"]] == list(SOURCES)
     text = runner.invoke(app, ["data", "list", "--db", uri])
-    assert "imported: 10 crystals" in text.stdout
+    assert "10 crystals" in text.stdout
+    assert "discovery data fetch c2db" in text.stdout
 
 
 def test_a_known_collection_is_imported_on_first_use(

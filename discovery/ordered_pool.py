@@ -1,0 +1,53 @@
+"""Work in several processes whose results come back in the order of the work."""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import TypeVar
+
+from discovery.processes import die_with_parent
+
+#: Items that wait for each process.
+AHEAD = 3
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], processes: int
+) -> Iterator[Result]:
+    """Apply a function to items, taking only a few of them in advance.
+
+    Args:
+        function: Of a module, so that other processes find it.
+        items: Read as results are taken.
+        processes: 1: this process alone.
+
+    Yields:
+        The results in the order of the items.
+    """
+    if processes == 1:
+        yield from map(function, items)
+        return
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start) as pool:
+        try:
+            waiting: deque[Future[Result]] = deque()
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > AHEAD * processes:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _start() -> None:
+    """Prepare a process: it ends with its parent, which alone hears Ctrl-C."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
