@@ -13,8 +13,6 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner, Result
 
-from agents.paths import data_path
-from agents.tables import read_rows
 from db import campaigns
 from db.connection import Session
 from db.crystals import structure_to_record
@@ -292,24 +290,3 @@ def test_slabs_are_compared_with_one_vacuum(tmp_path: Path) -> None:
     slabs = _answer(mine, "--reference", known, "--slabs")
     assert (slabs["matched"], slabs["vacuum"]) == (1, 15.0)
     assert slabs["matches"][0]["rms_angstrom"] == pytest.approx(0.0, abs=1e-6)
-
-
-@pytest.mark.data
-def test_mp20_crystals_are_found_in_the_whole_reference_by_their_ids(
-    data_dir: Path, tmp_path: Path
-) -> None:
-    known = {row["material_id"] for row in read_rows(data_path("mp_ref2025_index.csv.gz"))}
-    rows = [row for _, row in zip(range(60), read_rows(data_path("mp20_test.csv.gz")))]
-    path = tmp_path / "rows.csv.gz"
-    with gzip.open(path, "wt", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
-    found = _answer(path, "--reference", "mp", "--exhaustive")
-    assert found["reference"]["crystals"] == len(known) == 154_925
-    listed = {m["id"]: {m["reference_id"], *m["others"]} for m in found["matches"]}
-    expected = {row["material_id"] for row in rows} & known
-    assert len(expected) > 50
-    same = [name for name in expected if name in listed.get(name, ())]
-    assert len(same) >= 0.95 * len(expected)  # a few were relaxed anew into another crystal
-    assert found["in_training"] + found["rediscovered"] + found["novel"] == found["n"] == 60
