@@ -25,6 +25,10 @@ class UnknownCampaign(ValueError):
     """No campaign has this name."""
 
 
+class BeingRestored(RuntimeError):
+    """A campaign is not there yet: it is being restored from a backup, or that was interrupted."""
+
+
 class AlreadyLed(RuntimeError):
     """Another loop leads the campaign.
 
@@ -92,11 +96,17 @@ def load(name: str) -> Campaign:
 
     Raises:
         UnknownCampaign: There is none of this name; the message lists those there are.
+        BeingRestored: A backup of it is being restored, or that was interrupted.
     """
     found = Campaign.objects(name=name).first()
     if found is None:
         known = ", ".join(sorted(names())) or "none yet"
         raise UnknownCampaign(f"there is no campaign {name!r} in the database; there is: {known}")
+    if found.state == CampaignState.RESTORING:
+        raise BeingRestored(
+            f"campaign {name!r} is being restored, or that was interrupted: wait, or run the same "
+            "`discovery restore` again"
+        )
     return found
 
 

@@ -33,9 +33,14 @@ def migrate(database: Database[dict[str, Any]]) -> None:
     found = schema.find_one({"_id": "candidates"})
     if found is not None and found["version"] >= VERSION:
         return
+    add_property_tables(database)
+    schema.update_one({"_id": "candidates"}, {"$max": {"version": VERSION}}, upsert=True)
+
+
+def add_property_tables(database: Database[dict[str, Any]]) -> None:
+    """Add the derived fields of `db.property_table` to the candidates that lack them."""
     while _add_property_tables(database):
         pass
-    schema.update_one({"_id": "candidates"}, {"$max": {"version": VERSION}}, upsert=True)
 
 
 @idempotent

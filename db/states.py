@@ -71,3 +71,4 @@ class CampaignState(StrEnum):
     COMPLETE = "complete"
     STOPPED = "stopped"
     FAILED = "failed"
+    RESTORING = "restoring"  # not there yet: `db.restoration` writes it

@@ -10,6 +10,7 @@ import typer
 
 from discovery.cli import (
     archive,
+    backup,
     campaigns,
     data,
     dedup,
@@ -46,6 +47,7 @@ campaigns.register(app)
 funnel.register(app)
 query.register(app)
 archive.register(app)
+backup.register(app)
 serve.register(app)
 generator.register(app)
 train_screen.register(app)

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 GUARDED = {
     *(Path("db/proposals.py"), Path("db/candidates.py"), Path("db/leases.py")),
-    Path("db/migrations.py"),
+    *(Path("db/migrations.py"), Path("db/restoration.py")),
 }
 RAW_WRITES = {
     *("update_one", "update_many", "replace_one", "find_one_and_update", "find_one_and_replace"),

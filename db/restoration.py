@@ -1,0 +1,264 @@
+"""Putting a campaign back: written beside all others, and there for them only when it is complete.
+
+A marker of the campaign's name comes first, in state ``restoring``: until `finish` puts the
+campaign's own record in its place, `db.campaigns.load` refuses the name to everybody. A restoration
+that was killed leaves its marker; the next one of that name removes what it wrote and starts again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import gridfs
+from pymongo import InsertOne
+from pymongo.errors import DuplicateKeyError
+
+from db import model_versions
+from db.connection import current_database
+from db.events import server_time
+from db.leases import from_now
+from db.migrations import VERSION, add_property_tables
+from db.owners import is_dead
+from db.states import CalculationState, CampaignState
+
+Document = dict[str, Any]
+
+SECONDS = 120
+BATCH = 500
+OWNED = ("candidates", "generations", "events", "model_versions")
+"""Collections whose documents name their campaign in the field ``campaign``."""
+
+
+class CampaignExists(ValueError):
+    """There is a campaign of this name already."""
+
+    exit_code = 2
+
+
+class RestorationLost(RuntimeError):
+    """Another process restores a campaign of this name since."""
+
+
+class Restoration:
+    """A campaign on its way into the database.
+
+    Args:
+        name: What the campaign will be called here.
+        owner: Name of this process (`db.owners.owner_name`).
+
+    Raises:
+        CampaignExists: There is a campaign of this name, or somebody restores one at this moment.
+    """
+
+    def __init__(self, name: str, owner: str) -> None:
+        self.name = name
+        self.owner = owner
+        self._token = 0  # no marker yet
+        self._begin()
+        self._remove()
+
+    def insert(self, collection: str, documents: Iterable[Document]) -> int:
+        """Insert documents of the campaign.
+
+        Args:
+            collection: One of `OWNED`, ``optuna_journal`` or ``counters``.
+            documents: With their own ``_id``, or without one.
+
+        Returns:
+            How many.
+
+        Raises:
+            RestorationLost: See there.
+        """
+        count = 0
+        for batch in _batches(documents):
+            self._renew()
+            current_database()[collection].bulk_write(
+                [InsertOne(document) for document in batch], ordered=False
+            )
+            count += len(batch)
+        return count
+
+    def insert_model(self, document: Document, payload: bytes) -> None:
+        """Insert a model version, its weights first."""
+        self._renew()
+        identifier = _bucket().upload_from_stream(document["_id"], payload)
+        current_database()["model_versions"].insert_one({**document, "payload": identifier})
+
+    def known_calculations(self, hashes: Iterable[str]) -> dict[str, str]:
+        """Return which calculations the database has already, with their states."""
+        found = current_database()["calculations"].find(
+            {"_id": {"$in": list(hashes)}}, {"state": 1}
+        )
+        return {one["_id"]: one["state"] for one in found}
+
+    def add_calculations(self, documents: Iterable[Document]) -> int:
+        """Insert calculations that the database has not; of others, note whose they are too.
+
+        A completed calculation takes the place of one that failed or is not finished here.
+
+        Returns:
+            How many are new here, or completed now.
+        """
+        calculations, changed = current_database()["calculations"], 0
+        for batch in _batches(documents):
+            self._renew()
+            for document in batch:
+                written = calculations.update_one(
+                    {"_id": document["_id"]}, {"$setOnInsert": document}, upsert=True
+                )
+                if written.upserted_id is not None:
+                    changed += 1
+                    continue
+                links = {"candidates": {"$each": document["candidates"]}}
+                calculations.update_one({"_id": document["_id"]}, {"$addToSet": links})
+                if document["state"] == CalculationState.COMPLETED:
+                    changed += self._complete(document)
+        return changed
+
+    def _complete(self, document: Document) -> int:
+        """Put a completed calculation in the place of one that is not."""
+        completed = str(CalculationState.COMPLETED)
+        linked = {"candidates": {"$setUnion": ["$candidates", document["candidates"]]}}
+        done = current_database()["calculations"].update_one(
+            {"_id": document["_id"], "state": {"$ne": completed}},
+            [{"$replaceWith": {"$mergeObjects": [{"$literal": document}, linked]}}],
+        )
+        return done.modified_count
+
+    def finish(self, document: Document, *, records: int) -> None:
+        """Put the campaign's own record in the place of the marker; from now on it is there.
+
+        Args:
+            document: The record, with the ``_id`` of this restoration.
+            records: Version of the records that were inserted (`db.migrations`).
+
+        Raises:
+            RestorationLost: See there.
+        """
+        if records < VERSION:
+            add_property_tables(current_database())
+        done = current_database()["campaigns"].replace_one(
+            {"_id": self.name, "state": str(CampaignState.RESTORING), "token": self._token},
+            {**document, "_id": self.name},
+        )
+        if not done.matched_count:
+            raise self._lost()
+
+    def abandon(self) -> None:
+        """Remove everything that was written, the marker last."""
+        self._renew()
+        self._remove()
+        current_database()["campaigns"].delete_one(
+            {"_id": self.name, "state": str(CampaignState.RESTORING), "token": self._token}
+        )
+
+    def _begin(self) -> None:
+        """Write the marker, or take it over from a process that died."""
+        campaigns, now = current_database()["campaigns"], server_time()
+        marker: Document = {
+            "_id": self.name,
+            "state": str(CampaignState.RESTORING),
+            **{"config": {}, "resolved": {}, "progress": {}, "stop_reason": None, "seed": 0},
+            **{"live_model": None, "token": 1, "created_at": now, "updated_at": now},
+        }
+        try:
+            campaigns.insert_one({**marker, "leader": {"owner": self.owner, "expires_at": now}})
+        except DuplicateKeyError:
+            self._take_over()
+            return
+        self._token = 1
+        self._renew()
+        if current_database()["candidates"].find_one({"campaign": self.name}, {"_id": 1}):
+            campaigns.delete_one({"_id": self.name, "token": 1})
+            raise CampaignExists(
+                f"there are candidates of a campaign {self.name!r}, but no record of it: restore "
+                "under another name with --as"
+            )
+
+    def _take_over(self) -> None:
+        campaigns = current_database()["campaigns"]
+        found = campaigns.find_one({"_id": self.name}) or {}
+        if found.get("state") != CampaignState.RESTORING:
+            raise CampaignExists(
+                f"there is a campaign {self.name!r} already: restore under another name with --as"
+            )
+        gone = is_dead(found["leader"]["owner"]) or found["leader"]["expires_at"] <= server_time()
+        if not gone:
+            raise CampaignExists(
+                f"campaign {self.name!r} is being restored by {found['leader']['owner']}: wait "
+                "for it, or stop it"
+            )
+        token = int(found["token"]) + 1
+        taken = campaigns.update_one(
+            {"_id": self.name, "token": found["token"], "state": found["state"]},
+            [{"$set": {"token": token, "leader": self._held()}}],
+        )
+        if not taken.matched_count:
+            raise self._lost()
+        self._token = token
+
+    def _held(self) -> Document:
+        return {"owner": {"$literal": self.owner}, "expires_at": from_now(SECONDS)}
+
+    def _renew(self) -> None:
+        done = current_database()["campaigns"].update_one(
+            {"_id": self.name, "state": str(CampaignState.RESTORING), "token": self._token},
+            [{"$set": {"leader": self._held(), "updated_at": "$$NOW"}}],
+        )
+        if not done.matched_count:
+            raise self._lost()
+
+    def _remove(self) -> None:
+        """Remove what an earlier restoration of this name left; calculations stay, they are paid.
+
+        None of them waits for anything: those that are not finished are written last.
+        """
+        database = current_database()
+        for collection in OWNED:
+            database[collection].delete_many({"campaign": self.name})
+        database["optuna_journal"].delete_many({"journal": self.name})
+        database["counters"].delete_one({"_id": counter(self.name)})
+        own = re.compile(f"^{re.escape(self.name)}-[0-9a-f]{{12}}$")
+        for file in database[f"{model_versions.BUCKET}.files"].find({"filename": own}, {"_id": 1}):
+            _bucket().delete(file["_id"])
+
+    def _lost(self) -> RestorationLost:
+        return RestorationLost(f"another process restores {self.name!r} since: this one stops")
+
+
+def counter(campaign: str) -> str:
+    """Return the name of the counter of a campaign's candidates."""
+    return f"seq/{campaign}"
+
+
+def require_free(name: str) -> None:
+    """Refuse a name that a campaign has; for a quick answer before anything is read.
+
+    Raises:
+        CampaignExists: There is one.
+    """
+    found = current_database()["campaigns"].find_one({"_id": name}, {"state": 1})
+    if found is not None and found["state"] != CampaignState.RESTORING:
+        raise CampaignExists(
+            f"there is a campaign {name!r} already: restore under another name with --as"
+        )
+
+
+def unlinked(documents: Iterable[Mapping[str, Any]]) -> Iterator[Document]:
+    """Drop the ids that the database gives, so that copies can lie beside each other."""
+    for document in documents:
+        yield {name: value for name, value in document.items() if name != "_id"}
+
+
+def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    waiting = iter(documents)
+    while batch := list(islice(waiting, BATCH)):
+        yield batch
+
+
+def _bucket() -> gridfs.GridFSBucket:
+    return gridfs.GridFSBucket(current_database(), bucket_name=model_versions.BUCKET)

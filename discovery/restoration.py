@@ -1,0 +1,259 @@
+"""``discovery restore``: a campaign from a backup, whole or not at all.
+
+The archive is read to its end and checked before the database is touched. Then everything is
+written under a marker that keeps the campaign's name from everybody (`db.restoration`): what can be
+paid for once comes last, and last of all the campaign's own record.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bson import ObjectId, json_util
+from bson.errors import BSONError
+from pydantic import ValidationError
+
+from db import events, migrations, reference_structures
+from db.campaigns import NAME
+from db.connection import home_directory
+from db.events import server_time
+from db.owners import owner_name
+from db.restoration import Restoration, require_free, unlinked
+from db.states import CalculationState, CampaignState
+from discovery.archive.manifest import ArchiveError
+from discovery.archive.reading import Archive, open_archive
+from discovery.backup import FORMAT, BackupInfo
+from discovery.renaming import Renaming
+
+Document = dict[str, Any]
+
+_OPTIONS = json_util.JSONOptions(
+    json_mode=json_util.JSONMode.CANONICAL, tz_aware=True, tzinfo=json_util.utc
+)
+_PLAIN = (str, int, float, bool, datetime, ObjectId, type(None))
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+class CannotRestore(ValueError):
+    """A backup that this program or this database cannot take."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What came out of a restoration.
+
+    Attributes:
+        campaign: Its name here.
+        info: What the backup says about itself.
+        counts: How many records were written, by collection.
+        paid_here: Calculations that the database had already.
+        missing: What the campaign needs and is not here, in sentences.
+    """
+
+    campaign: str
+    info: BackupInfo
+    counts: dict[str, int]
+    paid_here: int
+    missing: tuple[str, ...]
+
+
+def restore(
+    path: Path,
+    *,
+    name: str | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Restored:
+    """Put a campaign into the connected database.
+
+    Args:
+        path: The backup, or the folder it was unpacked into.
+        name: What the campaign is to be called here; None: as it was.
+        progress: Told what is written.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ArchiveError: It is no backup, or was changed; the database was not touched.
+        CannotRestore: It is of a newer program, or the name is none.
+        CampaignExists: There is a campaign of this name (`db.restoration`).
+    """
+    with open_archive(path, format=FORMAT) as archive:
+        info = read_info(archive)
+        new = info.campaign if name is None else name
+        if not NAME.fullmatch(new):
+            raise CannotRestore(f"{new!r} cannot name a campaign: docs/provenance.md")
+        require_free(new)
+        progress("checking the archive")
+        archive.verify()
+        _check_records(archive, info)
+        restoration = Restoration(new, owner_name())
+        try:
+            return _Restorer(archive, info, restoration).run(progress)
+        except BaseException:
+            restoration.abandon()
+            raise
+
+
+def read_info(archive: Archive) -> BackupInfo:
+    """Read what a backup says about itself.
+
+    Raises:
+        ArchiveError: It does not say it.
+        CannotRestore: It was written by a newer program.
+    """
+    try:
+        info = BackupInfo.model_validate(archive.json("backup.json"))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"]))
+        raise ArchiveError(f"{archive.path}: backup.json: {where}: {fault['msg']}") from None
+    if info.records > migrations.VERSION:
+        raise CannotRestore(
+            f"{archive.path} holds records of version {info.records}, and this program knows "
+            f"{migrations.VERSION}: use {info.code_version} or later"
+        )
+    return info
+
+
+def _check_records(archive: Archive, info: BackupInfo) -> None:
+    """Read every record once, so that a broken one is found before anything is written."""
+    for collection, count in info.counts.items():
+        found = sum(1 for _ in _records(archive, collection))
+        if found != count:
+            raise ArchiveError(f"{archive.path}: {found} {collection}, not {count}")
+    (campaign,) = _records(archive, "campaigns")
+    if campaign.get("_id") != info.campaign or not isinstance(campaign.get("config"), dict):
+        raise ArchiveError(f"{archive.path}: its campaign is not {info.campaign}")
+
+
+def _records(archive: Archive, collection: str) -> Iterator[Document]:
+    """Read the records of a collection; nothing but plain values, times and object ids."""
+    name = f"records/{collection}.jsonl"
+    for number, line in enumerate(archive.lines(name), start=1):
+        try:
+            document = json_util.loads(line, json_options=_OPTIONS)
+        except (ValueError, TypeError, RecursionError, BSONError, LookupError) as error:
+            raise ArchiveError(f"{archive.path}: line {number} of {name}: {error!s:.200}") from None
+        if not isinstance(document, dict) or not _is_plain(document):
+            raise ArchiveError(f"{archive.path}: line {number} of {name} is no record")
+        yield document
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return isinstance(value, _PLAIN)
+
+
+class _Restorer:
+    """Writes the records of one backup."""
+
+    def __init__(self, archive: Archive, info: BackupInfo, restoration: Restoration) -> None:
+        self.archive = archive
+        self.info = info
+        self.restoration = restoration
+        self.renaming = Renaming(info.campaign, restoration.name)
+        self.counts: dict[str, int] = {}
+
+    def run(self, progress: Callable[[str], None]) -> Restored:
+        progress("model_versions")
+        for document in self._records("model_versions"):
+            payload = self.archive.read(f"weights/{document['sha256']}")
+            self.restoration.insert_model(document, payload)
+        progress("candidates")
+        self._insert("candidates", map(_unleased, self._records("candidates")))
+        for collection in ("generations", "events", "optuna_journal"):
+            progress(collection)
+            self._insert(collection, unlinked(self._records(collection)))
+        self._insert("counters", self._records("counters"))
+        progress("calculations")
+        paid_here = self._calculations()
+        (campaign,) = self._records("campaigns")
+        self.restoration.finish(self._stopped(campaign), records=self.info.records)
+        events.record(
+            self.restoration.name,
+            "restored",
+            agent="restore",
+            data={
+                "from": self.info.campaign,
+                "taken_at": self.info.taken_at,
+                "code_version": self.info.code_version,
+            },
+        )
+        missing = tuple(missing_references(self.info))
+        return Restored(self.restoration.name, self.info, self.counts, paid_here, missing)
+
+    def _records(self, collection: str) -> Iterator[Document]:
+        if collection not in self.info.counts:
+            return iter(())
+        return map(self.renaming.document, _records(self.archive, collection))
+
+    def _insert(self, collection: str, documents: Iterator[Document]) -> None:
+        self.counts[collection] = self.restoration.insert(collection, documents)
+
+    def _calculations(self) -> int:
+        """Write the calculations, those to be queued last; return how many were here already."""
+        documents = list(self._records("calculations"))
+        known = self.restoration.known_calculations([one["_id"] for one in documents])
+        completed = str(CalculationState.COMPLETED)
+        folder = home_directory().absolute() / "fireworks" / f"restored-{self.restoration.name}"
+        shutil.rmtree(folder, ignore_errors=True)  # of a restoration of this name that was killed
+        for document in documents:
+            if known.get(document["_id"]) != completed:
+                self._unpack(document, folder)
+        ready = [one for one in documents if one["state"] != CalculationState.SUBMITTING]
+        waiting = [one for one in documents if one["state"] == CalculationState.SUBMITTING]
+        self.counts["calculations"] = self.restoration.add_calculations([*ready, *waiting])
+        return len(known)
+
+    def _unpack(self, document: Document, folder: Path) -> None:
+        """Put the files of a calculation on this machine, and say in its record where."""
+        outputs = document.get("outputs")
+        if not outputs or not _HASH.fullmatch(document["_id"]):
+            return
+        prefix = f"outputs/{document['_id']}/"
+        here = folder / document["_id"]
+        for name in self.archive.names(prefix):
+            self.archive.extract_file(name, here / name.removeprefix(prefix))
+        files = [one for one in outputs["files"] if self.archive.has(prefix + one["path"])]
+        document["outputs"] = {**outputs, "folder": str(here), "files": files}
+
+    def _stopped(self, campaign: Document) -> Document:
+        """Return the campaign's record, led by nobody."""
+        kept = {name: value for name, value in campaign.items() if name != "learner"}
+        kept |= {"leader": None, "updated_at": server_time()}
+        if kept["state"] == CampaignState.RUNNING:
+            kept |= {"state": str(CampaignState.STOPPED), "stop_reason": "backed up while it ran"}
+        return kept
+
+
+def _unleased(candidate: Document) -> Document:
+    """Return a candidate that nobody works on; its token stays, and grows with the next lease."""
+    return {**candidate, "lease": None}
+
+
+def missing_references(info: BackupInfo) -> Iterator[str]:
+    """Say which reference collections have to be imported before the campaign continues."""
+    for reference in info.references:
+        try:
+            found = reference_structures.load(reference.name)
+        except reference_structures.UnknownCollection:
+            found = None
+        if found is None or found["checksum"] != reference.checksum:
+            state = "is not here" if found is None else "is another one here"
+            yield (
+                f"the reference collection {reference.name} ({reference.version}, checksum "
+                f"{reference.checksum[:12]}) {state}: run `discovery data import "
+                f"{reference.name}` before the campaign continues"
+            )
