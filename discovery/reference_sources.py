@@ -185,12 +185,7 @@ def known_sources() -> list[dict[str, Any]]:
         try:
             located = locate(name)
         except MissingFile as error:
-            found: dict[str, Any] = {
-                "version": source.version,
-                "files": [],
-                "folder": None,
-                "note": str(error),
-            }
+            found["note"] = str(error)
         else:
             folder = str(located.tables[0][0].parent)
             files = [str(path) for path, _ in located.tables]
