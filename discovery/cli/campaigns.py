@@ -104,25 +104,17 @@ def campaigns(json: Json = False) -> None:
     """
     from discovery.config import load_campaign, shipped_campaigns
 
-    found = [load_campaign(name) for name in shipped_campaigns()]
-    listed = [
-        {
-            "campaign": one.name,
-            "description": one.description,
-            "expected": one.expected,
-            "generator": one.generator,
-            "targets": [str(window) for window in one.targets],
-            "paper_funnel": one.paper_funnel,
-        }
-        for one in found
-    ]
+    shipped = [load_campaign(name) for name in shipped_campaigns()]
     if json:
-        print_json(listed)
+        shown = ("description", "expected", "generator", "targets", "paper_funnel")
+        print_json(
+            [{"campaign": one.name, **{k: one.record()[k] for k in shown}} for one in shipped]
+        )
         return
-    for one in listed:
-        print(f"{one['campaign']}: {one['description']}")
-        print(f"    {', '.join(one['targets'])}; generator {one['generator']}")
-        print(f"    {one['expected']}")
+    for one in shipped:
+        print(f"{one.name}: {one.description}")
+        print(f"    {', '.join(map(str, one.targets))}; generator {one.generator}")
+        print(f"    {one.expected}")
     print("\nStart one: discovery run --campaign NAME. Yours: discovery run --campaign FILE.yaml")
 
 

@@ -51,6 +51,12 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
         (["run", "--campaign", "absent.yaml"], {}, 2, "no campaign file absent.yaml"),
         (["run"], {}, 2, "--campaign"),
         (
+            ["run", "--campaign", "quickstart", "--set", "verify.prest=fast"],
+            {},
+            2,
+            "unknown key verify.prest: did you mean preset?",
+        ),
+        (
             ["run", "--campaign", "quickstart"],
             {"MONGODB_URI": "mongodb://user:secret@127.0.0.1:9/?serverSelectionTimeoutMS=500"},
             1,
