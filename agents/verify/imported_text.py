@@ -15,7 +15,6 @@ from agents.extxyz import DamagedFrames, read_frames
 from agents.verify.backend import DFTBackend, load_backend
 from agents.verify.identity import calculation_hash
 from agents.verify.imported import (
-    MAX_BYTES,
     Foreign,
     Found,
     NotImported,
@@ -30,6 +29,8 @@ from db.crystals import record_to_structure
 from model.gzip_files import unpack
 
 LEVEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+LARGEST_RECORDS = 1 << 28
+"""Bytes of a file of records when unpacked, 256 MiB; one record has some kilobytes."""
 GAP_KEYS = ("band_gap", "bandgap", "gap")
 
 
@@ -82,7 +83,7 @@ def read_record(path: Path, source: str) -> Iterator[dict[str, Any] | tuple[str,
     digest(path)
     try:
         raw = path.read_bytes()
-        document = json.loads(unpack(raw, MAX_BYTES) if path.suffix == ".gz" else raw)
+        document = json.loads(unpack(raw, LARGEST_RECORDS) if path.suffix == ".gz" else raw)
     except (ValueError, OSError, RecursionError) as error:
         raise NotImported(f"it cannot be read as JSON: {error}") from error
     several = isinstance(document, list)

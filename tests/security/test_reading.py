@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -146,7 +147,7 @@ HARMFUL: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
     ),
     "a gzip bomb": (
         "calculation-record.gz",
-        lambda path: __import__("gzip").compress(bytes(1 << 28)) * 8,
+        lambda path: gzip.compress(bytes(1 << 25)) * 9,
         "when unpacked",
     ),
     "a zip bomb": (
