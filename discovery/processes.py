@@ -176,7 +176,7 @@ def worker_command(
         task_seconds: A task that lasts so long is killed; a little earlier it is asked to end.
     """
     memory = memory_per_process(concurrency) if memory_gb is None else memory_gb
-    soft = task_seconds * SOFT_SECONDS / HARD_SECONDS
+    soft = task_seconds - min(HARD_SECONDS - SOFT_SECONDS, task_seconds / 2)
     return [
         sys.executable,
         "-m",

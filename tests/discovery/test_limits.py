@@ -49,7 +49,7 @@ def test_pool_processes_are_replaced_before_they_fill_the_machine() -> None:
     command = worker_command(["relax"], 2, "w", memory_gb=1.5, most_tasks=7, task_seconds=120)
     assert "--max-memory-per-child=1500000" in command
     assert "--max-tasks-per-child=7" in command
-    assert "--soft-time-limit=110" in command
+    assert "--soft-time-limit=60" in command
     assert "--time-limit=120" in command
     assert limits.memory_per_process(1) > limits.memory_per_process(3)
     assert limits.memory_per_process(10_000) == limits.LEAST_MEMORY_GB

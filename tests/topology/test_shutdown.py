@@ -1,0 +1,78 @@
+"""SIGTERM: every process ends within seconds, and what it held is free at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cluster import until
+from production import Site
+
+pytestmark = [pytest.mark.campaign, pytest.mark.timeout(240)]
+
+SECONDS = 15.0
+"""For a machine that is busy with other things, too; leases here last ten minutes."""
+
+
+@pytest.fixture
+def long_leases(tmp_path: Path) -> Path:
+    """The campaign with leases that no test could wait for."""
+    text = Path(__file__).with_name("campaign.yaml").read_text()
+    file = tmp_path / "campaign.yaml"
+    file.write_text(text.replace("lease_seconds: 4", "lease_seconds: 600"))
+    return file
+
+
+def terminated(site: Site, pid: int) -> int:
+    """Ask a process to stop; returns its exit code."""
+    started = time.monotonic()
+    os.kill(pid, signal.SIGTERM)
+    code = site.wait(pid, SECONDS)
+    print(f"ended {time.monotonic() - started:.1f} s after SIGTERM")
+    return code
+
+
+def leased(site: Site) -> list[str]:
+    return [one["_id"] for one in site.candidates() if one["lease"]]
+
+
+def test_a_worker_gives_back_what_it_holds_and_another_takes_over(
+    make_site: Callable[..., Site], long_leases: Path
+) -> None:
+    site = make_site()
+    site.file = long_leases
+    site.loop()
+    busy = site.worker("evaluate", CHAOS_EVALUATION_SECONDS="5")  # the gate, too
+    held = until(lambda: leased(site), 120)
+    (pool,) = site.pool(busy)
+    assert terminated(site, busy) == 0, site.log("worker")
+    assert not Path(f"/proc/{pool}").exists()
+    free = [one for one in site.candidates() if one["_id"] in held]
+    fates = {(one["state"], one["lease"], one["attempts"]) for one in free}
+    assert fates == {("proposed", None, 0)}  # torn out of its work, and nobody's fault
+    site.worker("evaluate")
+    until(lambda: all(one["state"] != "proposed" for one in site.candidates()), 60)
+
+
+def test_the_loop_and_the_launcher_end_and_the_campaign_goes_on_afterwards(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site()
+    worker, launcher, loop = site.worker(), site.launcher(CHAOS_DFT_SECONDS="60"), site.loop()
+    until(lambda: site.database["launches"].find_one({"state": "RUNNING"}), 120)
+    assert terminated(site, launcher) == 0, site.log("worker")
+    assert terminated(site, loop) == 130, site.log("run")
+    assert terminated(site, worker) == 0, site.log("worker")
+    assert site.record()["state"] == "stopped"
+    assert site.record()["leader"] is None
+    assert site.left_over() == {}  # no DFT process lives on
+    assert site.paid() == []
+    site.worker()
+    site.launcher()
+    assert site.wait(site.loop(), 120) == 0, site.log("run")
+    assert site.record()["state"] == "complete"
+    assert len(site.paid()) == len(set(site.paid())) > 0
