@@ -16,6 +16,24 @@ def home_directory() -> Path:
     return Path(os.environ.get("DISCOVERY_HOME") or ".discovery").absolute()
 
 
+def private_folder(path: Path) -> Path:
+    """Make a folder, and those above it that are missing, for their owner alone.
+
+    `Path.mkdir` gives its mode to the last folder only. Folders that exist keep theirs: whoever
+    made them chose it.
+
+    Args:
+        path: Of the folder.
+
+    Returns:
+        The path.
+    """
+    for folder in (*reversed(path.parents), path):
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
 @dataclass(frozen=True)
 class HomeFiles:
     """The files of the embedded database below one home directory.
@@ -67,4 +85,4 @@ class HomeFiles:
     def create(self) -> None:
         """Create the folders, readable by their owner only."""
         for folder in (self.home, self.data, self.run):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(folder)

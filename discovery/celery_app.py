@@ -19,7 +19,7 @@ from celery.signals import setup_logging, worker_process_init, worker_shutting_d
 
 from agents import stop
 from agents.log_context import identify_process
-from db.paths import home_directory
+from db.paths import home_directory, private_folder
 from discovery.limits import HARD_SECONDS, MOST_TASKS, SOFT_SECONDS, VISIBILITY_SECONDS
 from discovery.logs import configure_logs
 from discovery.processes import QUEUES, die_with_parent
@@ -50,7 +50,7 @@ def transport(broker: str | None = None) -> dict[str, Any]:
         return {"broker_url": url, "broker_transport_options": options}
     folder = Path(home_directory()).absolute() / "broker"
     for name in ("messages", "control"):
-        (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(folder / name)
     return {
         "broker_url": "filesystem://",
         "broker_transport_options": {

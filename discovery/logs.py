@@ -18,6 +18,7 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 from agents.log_context import current_ids
+from db.paths import private_folder
 
 FORMAT_VARIABLE = "DISCOVERY_LOG_FORMAT"
 FORMATS = ("text", "json")
@@ -126,7 +127,7 @@ def configure_logs(path: Path | None = None, *, level: int = logging.INFO) -> No
     if path is None:
         handler = logging.StreamHandler(sys.stderr)
     else:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(path.parent)
         path.touch(mode=0o600)
         handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(formatter)

@@ -20,6 +20,7 @@ from agents.verify.recovery import recover
 from agents.verify.settings import VerifySettings
 from db.connection import Session, home_directory
 from db.owners import owner_name
+from db.paths import private_folder
 
 IDLE_SECONDS = 0.5
 RECOVER_SECONDS = 10.0
@@ -188,7 +189,7 @@ def launch(
     pad = launchpad(session)
     worker = FWorker(name=owner_name(), category=category)
     root = ((home or home_directory()) / "fireworks").absolute()
-    root.mkdir(parents=True, exist_ok=True)
+    private_folder(root)
     done, idle, since_recovery = 0, 0.0, RECOVER_SECONDS
     with _linked(stop_event), _working_directory(root):
         while not stop_event.is_set():
