@@ -19,7 +19,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,9 +29,10 @@ from fireworks.core import rocket
 
 from agents.log_context import log_context
 from agents.verify import workflow_lock
-from agents.verify.backend import load_backend
+from agents.verify.backend import DFTBackend, load_backend
 from agents.verify.ladder import CURABLE
 from agents.verify.launches import parent_of
+from agents.verify.left_behind import INPUT, OUTPUT, directories, finished_attempt
 from agents.verify.outputs import keep
 from agents.verify.settings import VerifySettings
 from db.plain import plain
@@ -100,14 +101,23 @@ class RunDFT(FiretaskBase):
                 return FWAction(stored_data={**stored, "attempts": [], **found})
             document["parent"] = found
         try:
-            answer, attempts = climb(fw_spec, document, folder, self._cancelled)
+            answer, attempts = climb(
+                fw_spec, document, folder, self._cancelled, self._left_behind()
+            )
         except SystemExit as error:  # how FireWorks' own launchers take SIGINT
             self._leave(error)
         said = "a result" if "result" in answer else f"an error ({answer['error']['kind']})"
         log.info("calculation ended with %s after %d attempts", said, len(attempts))
-        kept = keep(folder, restart=bool(fw_spec.get("restart")) and "result" in answer)
-        outputs = {"folder": str(folder), "attempt": Path(attempts[-1]["folder"]).name, **kept}
+        last = Path(attempts[-1]["folder"])
+        kept = keep(last.parent, restart=bool(fw_spec.get("restart")) and "result" in answer)
+        outputs = {"folder": str(last.parent), "attempt": last.name, **kept}
         return FWAction(stored_data={**stored, "attempts": attempts, "outputs": outputs, **answer})
+
+    def _left_behind(self) -> list[Path]:
+        """Return where earlier launches ran that died before they could report."""
+        if not hasattr(self, "launchpad"):
+            return []
+        return directories(self.launchpad, self.fw_id, Path.cwd())
 
     def _leave(self, error: SystemExit) -> NoReturn:
         """Give the calculation back and end the launcher: ``rapidfire`` would go on with the next.
@@ -138,6 +148,7 @@ def climb(
     document: dict[str, Any],
     folder: Path,
     cancelled: Callable[[], str | None] = lambda: None,
+    earlier: Sequence[Path] = (),
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Run a calculation, and where it does not converge with the changes of the next rung.
 
@@ -146,6 +157,8 @@ def climb(
         document: What the runner reads, but for ``changes``.
         folder: Each attempt gets a folder of its own in it, ``attempt-1`` and so on.
         cancelled: Asked now and then; the reason why it is to be stopped, or None.
+        earlier: Launch directories in which an attempt may be finished already
+            (`agents.verify.left_behind`).
 
     Returns:
         The last attempt's answer, a result with its ``changes``; and all attempts, with the time
@@ -158,30 +171,20 @@ def climb(
     attempts: list[dict[str, Any]] = []
     answer: dict[str, Any] = {}
     for number, changes in enumerate(spec.get("ladder") or [{}], start=1):
-        place = folder / f"attempt-{number}"
-        place.mkdir()
-        source, target = place / "input.json", place / "output.json"
-        source.write_text(json.dumps({**document, "changes": changes}))
-        started, cpu = time.monotonic(), _cpu_of_children()
-        answer = run_process(
-            backend.command(source, target),
-            place,
-            target,
-            timeout=float(spec["timeout_seconds"]),
-            nice=int(spec["nice"]),
-            cancelled=cancelled,
-        )
-        wall = time.monotonic() - started
+        name, asked = f"attempt-{number}", {**document, "changes": changes}
+        taken_over = finished_attempt(list(earlier), name, asked)
+        if taken_over is not None:
+            answer, spent = taken_over
+        else:
+            answer, spent = _attempt(backend, spec, asked, folder / name, cancelled)
         error = answer.get("error")
         attempts.append(
             {
                 "changes": changes,
-                "error": error and {name: error[name] for name in ("kind", "message")},
-                "folder": str(place),
+                "error": error and {key: error[key] for key in ("kind", "message")},
                 "timeout_seconds": float(spec["timeout_seconds"]),
-                "wall_seconds": wall,
-                "cpu_seconds": _cpu_of_children() - cpu,
-                "core_seconds": wall * backend.cores,
+                **spent,
+                "core_seconds": spent["wall_seconds"] * backend.cores,
             }
         )
         if error is None:
@@ -189,6 +192,34 @@ def climb(
         if error is None or error["kind"] not in CURABLE:
             break
     return answer, attempts
+
+
+def _attempt(
+    backend: DFTBackend[Any],
+    spec: dict[str, Any],
+    asked: dict[str, Any],
+    place: Path,
+    cancelled: Callable[[], str | None],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run one attempt in a folder of its own; return its answer, and what it took."""
+    place.mkdir()
+    source, target = place / INPUT, place / OUTPUT
+    source.write_text(json.dumps(asked))
+    started, cpu = time.monotonic(), _cpu_of_children()
+    answer = run_process(
+        backend.command(source, target),
+        place,
+        target,
+        timeout=float(spec["timeout_seconds"]),
+        nice=int(spec["nice"]),
+        cancelled=cancelled,
+    )
+    wall = time.monotonic() - started
+    return answer, {
+        "folder": str(place),
+        "wall_seconds": wall,
+        "cpu_seconds": _cpu_of_children() - cpu,
+    }
 
 
 def _cpu_of_children() -> float:

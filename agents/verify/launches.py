@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents.verify.recovery import failure_of, is_unfinished, last_report, was_interrupted
@@ -55,7 +56,8 @@ def answer(
 def attempts_of(pad: LaunchPad, fw_id: int) -> list[dict[str, Any]]:
     """Return every process that was run for a Firework, the oldest first.
 
-    A launch that was lost or interrupted says nothing itself; it took as long as it reported.
+    A launch that was lost or interrupted says nothing itself; it took as long as it reported. Where
+    a later one took its answer over (`agents.verify.left_behind`), that one counts it.
 
     Returns:
         Plain JSON values: ``changes``, ``error``, ``wall_seconds``, ``core_seconds``, and what
@@ -64,8 +66,13 @@ def attempts_of(pad: LaunchPad, fw_id: int) -> list[dict[str, Any]]:
     attempts: list[dict[str, Any]] = []
     found = pad.fireworks.find_one({"fw_id": fw_id}, {"spec.cores": 1}) or {}
     cores = int(found.get("spec", {}).get("cores", 1))
-    for launch in _launches(pad, fw_id):
+    launches = _launches(pad, fw_id)
+    told = [one for launch in launches for one in _stored(launch).get("attempts", [])]
+    taken_over = {str(Path(one["folder"]).parent) for one in told if one.get("left_behind")}
+    for launch in launches:
         stored = _stored(launch)
+        if launch.get("launch_dir") in taken_over:
+            continue
         if "attempts" in stored:
             attempts += stored["attempts"]
         elif "result" not in stored and "error" not in stored:
