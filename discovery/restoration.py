@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bson import ObjectId, json_util
+from bson import Int64, ObjectId, json_util
 from bson.errors import BSONError
 from pydantic import ValidationError
 
@@ -36,7 +36,8 @@ Document = dict[str, Any]
 _OPTIONS = json_util.JSONOptions(
     json_mode=json_util.JSONMode.CANONICAL, tz_aware=True, tzinfo=json_util.utc
 )
-_PLAIN = (str, int, float, bool, datetime, ObjectId, type(None))
+#: Exactly these types: code and others of BSON are subclasses of text.
+_PLAIN = frozenset({str, int, Int64, float, bool, datetime, ObjectId, type(None)})
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -153,7 +154,7 @@ def _is_plain(value: Any) -> bool:
         return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
     if isinstance(value, list):
         return all(map(_is_plain, value))
-    return isinstance(value, _PLAIN)
+    return type(value) in _PLAIN
 
 
 class _Restorer:
