@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from typing import Any
 
-from bson import ObjectId
+from bson import ObjectId, Timestamp
 
 from db.connection import current_database
 from db.plain import plain
 from db.retry import idempotent
+
+TRANSITION = "transition"
+"""Kind of what is read from the candidates' histories."""
 
 
 @idempotent
@@ -43,7 +47,12 @@ def record(
 
 @idempotent
 def events(
-    campaign: str, *, since: datetime | None = None, limit: int | None = None
+    campaign: str,
+    *,
+    since: datetime | None = None,
+    limit: int | None = None,
+    kinds: Collection[str] | None = None,
+    candidate: str | None = None,
 ) -> list[dict[str, Any]]:
     """List what happened, oldest first.
 
@@ -53,6 +62,8 @@ def events(
         campaign: Name of the campaign.
         since: Only what happened at or after this time.
         limit: Only the newest so many.
+        kinds: Only of these kinds; ``transition`` is that of the candidates' histories.
+        candidate: Only what happened to this candidate.
 
     Returns:
         Records with ``at``, ``kind`` ("transition" or the event's), ``agent``, ``data``, and for a
@@ -60,16 +71,99 @@ def events(
     """
     database = current_database()
     window: dict[str, Any] = {"at": {"$gte": since}} if since else {}
+    if kinds is not None:
+        window["kind"] = {"$in": sorted(kinds)}
+    if candidate is not None:
+        window["data.candidate"] = candidate
     own = database["events"].find({"campaign": campaign, **window}, {"_id": 0, "campaign": 0})
-    merged = [*own, *_transitions(campaign, since)]
+    wanted = kinds is None or TRANSITION in kinds
+    merged = [*own, *(_transitions(campaign, since, candidate) if wanted else ())]
     merged.sort(key=lambda event: event["at"])
     return merged[-limit:] if limit else merged
 
 
-def _transitions(campaign: str, since: datetime | None) -> list[dict[str, Any]]:
+@idempotent
+def position() -> Timestamp:
+    """Return the place in the server's log from which `follow` goes on."""
+    answer: dict[str, Any] = current_database().command("ping")
+    last: Timestamp = answer["operationTime"]
+    return Timestamp(last.time, last.inc + 1)
+
+
+def follow(
+    campaign: str, start: Timestamp, stopped: Callable[[], bool] = lambda: False
+) -> Iterator[dict[str, Any]]:
+    """Yield what happens, as it happens.
+
+    The server tells what changed (a change stream), so nothing is asked again and again, however
+    many candidates there are.
+
+    Args:
+        campaign: Name of the campaign.
+        start: From where on, see `position`.
+        stopped: Asked about once a second; ends the iteration.
+
+    Yields:
+        Records as `events` returns them.
+    """
+    mine = [
+        {
+            "$match": {
+                "ns.coll": {"$in": ["events", "candidates"]},
+                "operationType": {"$in": ["insert", "update", "replace"]},
+                "fullDocument.campaign": campaign,
+            }
+        }
+    ]
+    with current_database().watch(
+        mine,
+        full_document="updateLookup",
+        max_await_time_ms=1000,
+        start_at_operation_time=start,
+    ) as stream:
+        while not stopped():
+            change = stream.try_next()
+            if change is not None:
+                yield from _happened(change)
+
+
+def _happened(change: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Read the events that one change of the database is."""
+    document = change["fullDocument"]
+    if change["ns"]["coll"] == "events":
+        yield {name: value for name, value in document.items() if name not in ("_id", "campaign")}
+        return
+    entries: list[dict[str, Any]] = document.get("history") or []
+    if change["operationType"] == "update":
+        fields = change["updateDescription"]["updatedFields"]
+        if "history" in fields:  # written as a whole; one entry is appended at a time
+            entries = fields["history"][-1:]
+        else:
+            entries = [value for name, value in fields.items() if name.startswith("history.")]
+    for entry in entries:
+        yield _transition(str(document["_id"]), entry)
+
+
+def _transition(candidate: str, entry: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "candidate": candidate,
+        "at": entry["at"],
+        "kind": TRANSITION,
+        "agent": entry["agent"],
+        "from": entry.get("from"),
+        "to": entry["to"],
+        "reason": entry.get("reason"),
+        "data": entry.get("inputs"),
+    }
+
+
+def _transitions(
+    campaign: str, since: datetime | None, candidate: str | None = None
+) -> list[dict[str, Any]]:
+    own = {} if candidate is None else {"_id": candidate}
     window = [{"$match": {"history.at": {"$gte": since}}}] if since else []
     steps: list[dict[str, Any]] = [
-        {"$match": {"campaign": campaign, "seq": {"$gte": 0}}},
+        {"$match": {"campaign": campaign, "seq": {"$gte": 0}, **own}},
         {"$sort": {"campaign": 1, "seq": 1}},
         {"$project": {"history": 1}},
         {"$unwind": "$history"},
@@ -79,7 +173,7 @@ def _transitions(campaign: str, since: datetime | None) -> list[dict[str, Any]]:
                 "_id": 0,
                 "candidate": "$_id",
                 "at": "$history.at",
-                "kind": {"$literal": "transition"},
+                "kind": {"$literal": TRANSITION},
                 "agent": "$history.agent",
                 "from": "$history.from",
                 "to": "$history.to",

@@ -17,6 +17,7 @@ from discovery.cli import (
     dft,
     doctor,
     evaluate,
+    events,
     funnel,
     generate,
     generator,
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 
 campaigns.register(app)
+events.register(app)
 funnel.register(app)
 query.register(app)
 archive.register(app)
