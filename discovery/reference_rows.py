@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,36 +18,69 @@ import numpy as np
 
 from agents.screen import duplicates_fingerprint
 from db import reference_structures
+from db.plain import LARGEST_INT
+from discovery.structure_json import crystal_text, pymatgen_text
+from model.data.formats import read_cif, read_poscar, read_xyz
+from model.data.table import Entry
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-FAULTS = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
+FAULTS = (ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RecursionError)
 """What a row that is no crystal raises."""
 
 IDS = ("material_id", "id")
 #: Columns that are stored under other names, or not as properties.
-NOT_PROPERTIES = frozenset({*IDS, "formula", "natoms", "structure", "cif", "source"})
+NOT_PROPERTIES = frozenset({*IDS, "formula", "natoms", "structure", "cif", "text", "source"})
 #: The project's name of a property that tables call otherwise.
 NAMES = {"e_above_hull": "energy_above_hull"}
 
 
+class Form(StrEnum):
+    """How the crystal of a row is written."""
+
+    TABLE = "table"
+    """Column ``structure``: JSON as in the data folder; else ``cif``."""
+    PYMATGEN = "pymatgen"
+    """``structure``: pymatgen's ``Structure.as_dict()``."""
+    CIF = "cif"
+    """``text``: a CIF of one block."""
+    XYZ = "xyz"
+    """``text``: one frame of an extended xyz file."""
+    POSCAR = "poscar"
+    """``text``: a POSCAR."""
+    UNREADABLE = "unreadable"
+    """``text``: why there is none."""
+
+
 @dataclass(frozen=True)
 class Row:
-    """One row of a table.
+    """One row of a table, or one crystal of another file.
 
     Attributes:
         number: Its place, from 1.
-        values: Its cells; ``structure`` is JSON as in the data folder.
+        values: Its cells, or what stands beside the crystal.
+        form: Where in `values` the crystal is.
+        name: Its id where `values` has none.
     """
 
     number: int
     values: Mapping[str, Any]
+    form: Form = Form.TABLE
+    name: str = ""
 
     @property
     def id(self) -> str:
         """Its identifier; empty where it has none."""
-        return next((str(self.values[key]) for key in IDS if self.values.get(key)), "")
+        return next((str(self.values[key]) for key in IDS if self.values.get(key)), self.name)
+
+
+_READERS: dict[Form, Callable[[str, str], Iterator[Entry]]] = {
+    Form.TABLE: read_cif,
+    Form.CIF: read_cif,
+    Form.XYZ: read_xyz,
+    Form.POSCAR: read_poscar,
+}
 
 
 @dataclass(frozen=True)
@@ -107,10 +141,12 @@ def read_batch(batch: Batch) -> BatchResult:
     for row in batch.rows:
         place = {"role": batch.role, "file": batch.file, "row": row.number}
         try:
-            if row.id in crystals:
-                raise ValueError(f"row {crystals[row.id][0]} has the same id")
-            document = reference_structures.encode(batch.collection, read_crystal(row) | place)
-            crystals[row.id] = (row.number, document)
+            crystal = read_crystal(row)
+            name = crystal["reference_id"]
+            if name in crystals:
+                raise ValueError(f"row {crystals[name][0]} has the same id")
+            document = reference_structures.encode(batch.collection, crystal | place)
+            crystals[name] = (row.number, document)
         except FAULTS as error:
             bad.append(BadRow(row.number, row.id, _reason(error)))
     return BatchResult(replace(batch, rows=()), len(batch.rows), crystals, bad)
@@ -129,27 +165,42 @@ def read_crystal(row: Row) -> dict[str, Any]:
     """
     from pymatgen.core import Structure
 
-    values = row.values
-    if not row.id:
+    name, text, values = _crystal_text(row)
+    if not name:
         raise ValueError("it has no material_id")
-    text = values["structure"]
     lattice, species, positions = _cell(text)
     formula, elements = _formula(tuple(sorted(species)))
-    if values.get("formula") and formula_of(values["formula"]) != formula:
-        raise ValueError(f"the formula is {values['formula']}, but the crystal is {formula}")
+    told = values.get("formula") if row.form is Form.TABLE else None
+    if told and formula_of(told) != formula:
+        raise ValueError(f"the formula is {told}, but the crystal is {formula}")
     record = {"lattice": lattice, "species": species, "frac_coords": positions}
     return {
-        "reference_id": row.id,
+        "reference_id": name,
         "formula": formula,
         "chemical_system": "-".join(elements),
         "elements": list(elements),
         "n_atoms": len(species),
         "structure": record,
-        "source": values.get("source") or None,
+        "source": str(values["source"]) if values.get("source") else None,
         "checksum": hashlib.sha256(text.encode()).hexdigest()[:16],
         "properties": properties(values),
         **_fingerprint(Structure(lattice, species, positions)),
     }
+
+
+def _crystal_text(row: Row) -> tuple[str, str, Mapping[str, Any]]:
+    """Return id, JSON of the data folder, and what stands beside the crystal."""
+    if row.form is Form.UNREADABLE:
+        raise ValueError(row.values["text"])
+    if row.form is Form.PYMATGEN:
+        return row.id, pymatgen_text(row.values["structure"]), row.values
+    if row.form is Form.TABLE and "structure" in row.values:
+        return row.id, row.values["structure"], row.values
+    read, text = _READERS[row.form], row.values["cif" if row.form is Form.TABLE else "text"]
+    (entry,) = read(text, row.id)
+    if isinstance(entry.crystal, str):
+        raise ValueError(entry.crystal)
+    return entry.id, crystal_text(entry.crystal), {**row.values, **entry.values}
 
 
 def _cell(text: str) -> tuple[list[list[float]], list[str], list[list[float]]]:
@@ -182,27 +233,35 @@ def _fingerprint(structure: Structure) -> dict[str, Any]:
 def properties(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what else a row says: numbers as numbers, the rest as text, nothing for empty cells.
 
-    Names are those of the table, but for `NAMES`, and with "_" for ".".
+    Lists and tables beside a crystal are not kept. Names are those of the table, but for `NAMES`,
+    and with "_" for ".".
     """
     found = {}
     for name, value in values.items():
-        if name is None or name in NOT_PROPERTIES or value is None or value == "":
+        if not isinstance(name, str) or name in NOT_PROPERTIES:
             continue
-        read = _number(value)
-        if read is not None:
-            found[NAMES.get(name, name).replace(".", "_").lstrip("$")] = read
+        kept, read = NAMES.get(name, name).replace(".", "_").lstrip("$"), _number(value)
+        if kept and read is not None:
+            found[kept] = read
     return found
 
 
-def _number(value: Any) -> int | float | str | None:
-    if not isinstance(value, str):
-        return value if not isinstance(value, float) or math.isfinite(value) else None
+def _number(value: Any) -> bool | int | float | str | None:
+    """Return a value as it is stored; None if it is not."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool) or (isinstance(value, int) and abs(value) < LARGEST_INT):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if not isinstance(value, str) or value == "":
+        return None
     for kind in (int, float):
         try:
             number = kind(value)
         except ValueError:
             continue
-        return number if math.isfinite(number) else None
+        return _number(number)
     return value
 
 

@@ -132,6 +132,11 @@ def _only(entries: Iterator[Entry]) -> Crystal:
     return found[0].crystal
 
 
+def cif_blocks(text: str) -> list[str]:
+    """Cut a CIF into its blocks that have a cell."""
+    return [block for block in _CIF_BLOCK.split(text) if _CIF_CELL.search(block)]
+
+
 def read_cif(text: str, name: str) -> Iterator[Entry]:
     """Read a CIF: the cell as it stands there, one entry a block with a cell.
 
@@ -141,7 +146,7 @@ def read_cif(text: str, name: str) -> Iterator[Entry]:
     """
     from pymatgen.io.cif import CifParser
 
-    blocks = [block for block in _CIF_BLOCK.split(text) if _CIF_CELL.search(block)]
+    blocks = cif_blocks(text)
     if not blocks:
         yield Entry(name, "there is no cell in this CIF")
     for number, block in enumerate(blocks):
@@ -177,7 +182,7 @@ def read_xyz(text: str, name: str) -> Iterator[Entry]:
     several. Its values are its info and energy, forces and the like of a calculation.
     A frame without atom count loses the frames after it, as none knows where they begin.
     """
-    frames = list(_frames(text))
+    frames = list(xyz_frames(text))
     for number, frame in enumerate(frames):
         own = name if len(frames) == 1 else f"{name}:{number}"
         try:
@@ -186,7 +191,7 @@ def read_xyz(text: str, name: str) -> Iterator[Entry]:
             yield Entry(own, reason(error))
 
 
-def _frames(text: str) -> Iterator[str]:
+def xyz_frames(text: str) -> Iterator[str]:
     """Cut an xyz file into frames; the last one may be damaged."""
     lines = text.split("\n")
     start = 0
