@@ -249,6 +249,25 @@ def update(name: str, *, token: int | None = None, **values: dict[str, Any]) -> 
     _write(name, token, {key: {"$literal": plain(value, key)} for key, value in values.items()})
 
 
+def add_figures(name: str, *, token: int, **counted: float) -> None:
+    """Add to the totals that the loop keeps of itself (``figures`` in the campaign's document).
+
+    Args:
+        name: Name of the campaign.
+        token: The lead's token.
+        counted: Since last time.
+
+    Raises:
+        LostLead: Another loop leads it since.
+        UnknownCampaign: There is none of this name.
+    """
+    added = {
+        f"figures.{key}": {"$add": [{"$ifNull": [f"$figures.{key}", 0]}, value]}
+        for key, value in counted.items()
+    }
+    _write(name, token, {**added, "figures.at": "$$NOW"})
+
+
 def swap_live_model(name: str, expected: str | None, new: str) -> bool:
     """Make another model version the live one, if the live one is the expected one.
 

@@ -106,6 +106,7 @@ class Campaign(Record):
     token = IntField(default=0)  # grows with every change of leader
     live_model = StringField(null=True)
     progress = DictField()
+    figures = DictField()  # totals of the loop, for the metrics: db.campaigns.add_figures
     created_at = DateTimeField()
     updated_at = DateTimeField()
 

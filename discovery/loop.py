@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from agents.follow_up.agent import FollowUpAgent, FollowUpProgress
@@ -69,6 +69,26 @@ class Tick:
     out_of_time: bool = False
 
 
+@dataclass
+class LoopFigures:
+    """What the loop counts between two renewals of its lead.
+
+    Attributes:
+        ticks: Number of ticks.
+        tick_seconds: Time of them together (s).
+        leases_taken_back: Leases that expired, or whose workers died.
+    """
+
+    ticks: int = 0
+    tick_seconds: float = 0.0
+    leases_taken_back: int = 0
+
+    def add_tick(self, seconds: float) -> None:
+        """Count one tick."""
+        self.ticks += 1
+        self.tick_seconds += seconds
+
+
 class CampaignLoop:
     """Leads one campaign.
 
@@ -110,6 +130,7 @@ class CampaignLoop:
         self.hull = runtime.resolved.get("hull", {}).get("used", False)
         self._token = 0  # no lead: a write with it is refused
         self._renewed = 0.0
+        self._figures = LoopFigures()
         self._hinted: dict[str, float] = {}
         self._studies: StudyRecorder | None = None
         self._tally = Tally(self.name)
@@ -135,7 +156,9 @@ class CampaignLoop:
         """
         deadline = math.inf if max_seconds is None else time.monotonic() + max_seconds
         while True:
+            began = time.monotonic()
             tick = self.tick()
+            self._figures.add_tick(time.monotonic() - began)
             on_tick(tick)
             if tick.finished:
                 self._end("complete", tick.finished)
@@ -170,7 +193,7 @@ class CampaignLoop:
     def tick(self) -> Tick:
         """Do everything that can be done now, once."""
         self._keep_the_lead()
-        candidates.reap(self.name)
+        self._figures.leases_taken_back += candidates.reap(self.name)
         tick = Tick()
         enough = self._enough_hits()
         tick.round = self._propose(tick, enough)
@@ -328,6 +351,13 @@ class CampaignLoop:
             return
         campaigns.renew_lead(self.name, self.runtime.owner, self._token, LEADER_SECONDS)
         self._renewed = time.monotonic()
+        self._write_figures()
+
+    def _write_figures(self) -> None:
+        """Add what was counted since last time to the campaign's record, for its metrics."""
+        seen, self._figures = self._figures, LoopFigures()
+        campaigns.add_figures(self.name, token=self._token, **asdict(seen))
 
     def _end(self, state: str, reason: str) -> None:
+        self._write_figures()
         campaigns.set_state(self.name, state, token=self._token, stop_reason=reason)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from discovery.cli.campaigns import Database
 from discovery.cli.output import UsageError, print_progress
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +22,10 @@ def serve(
     optimade: Annotated[
         bool, typer.Option("--optimade", help="By the OPTIMADE protocol (docs/optimade.md).")
     ] = False,
+    metrics: Annotated[
+        bool,
+        typer.Option("--metrics", help="/health, and /metrics for Prometheus."),
+    ] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Every candidate with a crystal, not the verified alone.")
     ] = False,
@@ -28,21 +35,41 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 5000,
     db: Database = None,
 ) -> None:
-    """Let other programs read verified candidates; nothing can be written.
+    """Let other programs read verified candidates or the figures of campaigns; nothing is written.
 
-    Example: `discovery serve --optimade`
+    Example: `discovery serve --optimade --metrics`
     """
     from db.connection import connect
-    from discovery.serve.application import require_loopback
-    from discovery.serve.application import serve as serve_until_interrupted
+    from discovery.serve.listening import listen, require_loopback, require_packages
 
-    if not optimade:
-        raise UsageError("say by which protocol: discovery serve --optimade")
+    if not optimade and not metrics:
+        raise UsageError(
+            "say what to serve: discovery serve --optimade, discovery serve --metrics, or both"
+        )
+    if everything and not optimade:
+        raise UsageError("--all says what --optimade serves")
     require_loopback(host)
+    require_packages()
     what = "all candidates with a crystal" if everything else "verified candidates"
 
     def announce(address: str) -> None:
-        print_progress(f"{what} at {address}/v1/structures, until Ctrl-C")
+        if optimade:
+            print_progress(f"{what} at {address}/v1/structures, until Ctrl-C")
+        if metrics:
+            print_progress(f"figures at {address}/metrics and {address}/health, until Ctrl-C")
 
     with connect(db, create=False):
-        serve_until_interrupted(host, port, everything=everything, announce=announce)
+        listen(_application(optimade, metrics, everything), host, port, announce)
+
+
+def _application(optimade: bool, metrics: bool, everything: bool) -> Starlette:
+    from discovery.metrics import routes as figures
+
+    if not optimade:
+        return figures.make_application()
+    from discovery.serve.application import make_application
+
+    app = make_application(everything=everything)
+    if metrics:
+        app.router.routes[:0] = figures.routes()
+    return app

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import socket
-from collections.abc import Callable
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from db.paths import home_directory
@@ -18,12 +14,6 @@ if TYPE_CHECKING:
 
 #: Largest page; each entry holds a crystal.
 PAGE_LIMIT_MAX = 500
-
-
-class CannotServe(ValueError):
-    """The server cannot be started as asked."""
-
-    exit_code = 2
 
 
 def make_application(*, everything: bool) -> FastAPI:
@@ -85,54 +75,3 @@ def _refuse_parameter(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # registered for it alone
     wrong = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
     return general_exception(request, BadRequest(wrong))
-
-
-def require_loopback(host: str) -> None:
-    """Refuse to listen where others could read without authentication.
-
-    Raises:
-        CannotServe: The address is not this machine's own.
-    """
-    if host == "localhost":
-        return
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise CannotServe(
-            f"--host {host} is open to others and this server asks nobody who they are: keep "
-            "127.0.0.1 and put a reverse proxy with authentication in front (docs/optimade.md)"
-        )
-
-
-def serve(host: str, port: int, *, everything: bool, announce: Callable[[str], None]) -> None:
-    """Answer requests until interrupted; the process must be connected to the database.
-
-    Args:
-        host: A loopback address.
-        port: Its port; 0: any free one.
-        everything: Serve every candidate with a crystal, not the verified ones alone.
-        announce: Called with the address once it is open.
-
-    Raises:
-        CannotServe: The address is not loopback or not free, or the packages are missing.
-    """
-    require_loopback(host)
-    if find_spec("fastapi") is None or find_spec("uvicorn") is None:
-        raise CannotServe("the server's packages are missing: pip install 'discovery[serve]'")
-    import uvicorn
-
-    app = make_application(everything=everything)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, port))
-        except OSError as error:
-            raise CannotServe(f"{host} port {port} cannot be used: {error.strerror}") from None
-        listening.listen()
-        name = f"[{host}]" if family == socket.AF_INET6 else host
-        announce(f"http://{name}:{listening.getsockname()[1]}")
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        server.run(sockets=[listening])

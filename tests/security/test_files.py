@@ -11,7 +11,7 @@ import pytest
 
 from db.connection import Session
 from db.paths import private_folder
-from discovery.serve.application import CannotServe, require_loopback
+from discovery.serve.listening import CannotServe, require_loopback
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,0 +1,1 @@
+"""Health and figures of a database's campaigns, for machines that watch."""
