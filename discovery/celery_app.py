@@ -20,7 +20,7 @@ from celery.signals import setup_logging, worker_process_init, worker_shutting_d
 from agents import stop
 from agents.log_context import identify_process
 from db.paths import home_directory, private_folder
-from discovery.limits import HARD_SECONDS, MOST_TASKS, SOFT_SECONDS, VISIBILITY_SECONDS
+from discovery.limits import MOST_TASKS, START_SECONDS, VISIBILITY_SECONDS
 from discovery.logs import configure_logs
 from discovery.processes import QUEUES, die_with_parent
 
@@ -76,17 +76,19 @@ class StoppableTask(Task):
 
 
 app = Celery("discovery", include=["discovery.tasks"], task_cls=StoppableTask)
+# No limits of time here: they would go before those on a worker's command line.
 app.conf.update(
     **transport(),
     task_serializer="json",
     result_serializer="json",
     accept_content=["json"],
     task_ignore_result=True,
-    task_soft_time_limit=SOFT_SECONDS,  # a crystal on which a library hangs
-    task_time_limit=HARD_SECONDS,
     task_acks_late=True,
     worker_prefetch_multiplier=1,
     worker_max_tasks_per_child=MOST_TASKS,
+    # A pool process imports torch before it says that it is up: more than Celery's four seconds on
+    # a busy machine, after which it would be killed and started again, for ever.
+    worker_proc_alive_timeout=START_SECONDS,
     broker_connection_max_retries=None,  # a broker that is away for an hour is waited for
     worker_hijack_root_logger=False,
     worker_enable_remote_control=False,

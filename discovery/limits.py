@@ -19,6 +19,8 @@ VISIBILITY_SECONDS = 7200
 LONGEST_LEASE_SECONDS = HARD_SECONDS
 """A campaign that asks for longer leases is refused."""
 
+START_SECONDS = 300
+"""A pool process that takes longer to start is killed and replaced."""
 MOST_TASKS = 500
 """A pool process is replaced after so many tasks, some hours of work, whatever it has leaked."""
 LEAST_MEMORY_GB = 4.0

@@ -37,9 +37,9 @@ def test_celery_acknowledges_late_takes_one_and_redelivers_after_every_lease(
 
     assert app.conf.task_acks_late
     assert app.conf.worker_prefetch_multiplier == 1
+    assert app.conf.worker_proc_alive_timeout == limits.START_SECONDS > 60
     assert app.conf.accept_content == ["json"]
-    assert app.conf.task_soft_time_limit == limits.SOFT_SECONDS
-    assert app.conf.task_time_limit == limits.HARD_SECONDS
+    assert app.conf.task_time_limit is None  # it would go before the worker's own
     options = transport("redis://:secret@127.0.0.1:1/0")["broker_transport_options"]
     assert options["visibility_timeout"] == limits.VISIBILITY_SECONDS
     assert options["socket_connect_timeout"] < options["socket_timeout"]
@@ -49,6 +49,8 @@ def test_pool_processes_are_replaced_before_they_fill_the_machine() -> None:
     command = worker_command(["relax"], 2, "w", memory_gb=1.5, most_tasks=7, task_seconds=120)
     assert "--max-memory-per-child=1500000" in command
     assert "--max-tasks-per-child=7" in command
+    assert f"--time-limit={limits.HARD_SECONDS}" in worker_command(["relax"], 2, "w")
+    assert f"--soft-time-limit={limits.SOFT_SECONDS}" in worker_command(["relax"], 2, "w")
     assert "--soft-time-limit=60" in command
     assert "--time-limit=120" in command
     assert limits.memory_per_process(1) > limits.memory_per_process(3)

@@ -127,8 +127,8 @@ class Mongo(Server):
     def uri(self, user: str, database: str, port: int | None = None) -> str:
         """Return an address with credentials; all users here have the same password."""
         host = f"127.0.0.1:{port or self.port}"
-        how = "authSource=admin&directConnection=true" if port else "authSource=admin&replicaSet=rs0"
-        return f"mongodb://{user}:{self.password}@{host}/{database}?{how}"
+        how = "directConnection=true" if port else "replicaSet=rs0"
+        return f"mongodb://{user}:{self.password}@{host}/{database}?authSource=admin&{how}"
 
     def root(self) -> MongoClient[dict[str, Any]]:
         """Connect as the one who may do everything."""

@@ -1,4 +1,4 @@
-"""A campaign as in production: authenticated MongoDB, Redis, workers and a launcher of their own."""
+"""A campaign as in production: MongoDB with users, Redis, workers and a launcher of their own."""
 
 from __future__ import annotations
 
