@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
+from rich.console import Console
 
 from agents.screen.duplicates import compare_with_reference
 from agents.screen.references import CatalogueReference
@@ -15,6 +17,7 @@ from db import reference_structures
 from db.connection import Session
 from db.crystals import crystal_fields, record_to_structure, structure_to_record
 from discovery.duplicate_view import lines, link_known, side_by_side, url_of
+from discovery.lineage_view import describe
 
 TOLERANCES = MatcherSettings()
 
@@ -86,6 +89,30 @@ def test_the_match_is_linked_and_printed(database: Session) -> None:
     )
     assert [line[:2].strip() for line in text[-3:]] == ["Na", "Cl", "Cl"]
     assert list(lines(second))[-1] == second["unknown"]
+
+
+def test_show_prints_it_and_says_what_was_rediscovered(database: Session) -> None:
+    ours, known = crystal(1), disguised(crystal(2))
+    reference_structures.put(
+        "mp", [{"reference_id": "mp-7", "checksum": "c", **crystal_fields(known)}]
+    )
+    nothing = {**compared(ours, known), "matches": []}
+    found = compared(ours, known) | {"version": "v2025", "rediscovered": True}
+    record = {
+        **{"id": "c-1", "state": "screened", "history": [], "base_id": "b", "proposer": "random"},
+        **{"episode": 1, "generation": 1, "generator_version": "g"},
+        "codes": {"species": [], "crystal": [], "local": []},
+        "relaxation": {"structure": structure_to_record(ours)},
+        "duplicates": {"training": nothing, "campaign": nothing, "references": [found]},
+    }
+    known_ones = link_known(record, {"name": "perov5", "version": "v"})
+    text = io.StringIO()
+    describe({**record, "lineage": {"known": known_ones}}, Console(file=text, width=80))
+    shown = text.getvalue()
+    assert "mp v2025: 1 compared (ltol 0.3, stol 0.5, angle_tol 10)" in shown
+    assert "rediscovered: the generator was not trained on it" in shown
+    for line in lines(known_ones[0]):
+        assert line.rstrip() in shown
 
 
 @pytest.mark.parametrize(
