@@ -6,6 +6,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import TypeVar
 
@@ -13,6 +14,11 @@ from discovery.processes import die_with_parent
 
 #: Items that wait for each process.
 AHEAD = 3
+
+
+class WorkLost(RuntimeError):
+    """A process ended before its work was done."""
+
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -30,6 +36,9 @@ def in_order(
 
     Yields:
         The results in the order of the items.
+
+    Raises:
+        WorkLost: A process was killed, perhaps for want of memory.
     """
     if processes == 1:
         yield from map(function, items)
@@ -43,6 +52,11 @@ def in_order(
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise WorkLost(
+                "one of the processes was killed, perhaps for want of memory: run it again, it "
+                "continues"
+            ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -76,14 +76,14 @@ SOURCES: dict[str, Source] = {
     "perov5": Source(
         title="Perov-5",
         version="split of CDVAE",
-        licence="see the source",
+        licence="licence not stated in the source",
         citation="doi 10.1039/C2EE22341D, arXiv 2110.06197",
         tables=_splits("perov5"),
     ),
     "carbon24": Source(
         title="Carbon-24",
         version="split of CDVAE",
-        licence="see the source",
+        licence="open access",
         citation="doi 10.24435/materialscloud:2020.0026/v1, arXiv 2110.06197",
         tables=_splits("carbon24"),
     ),

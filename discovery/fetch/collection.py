@@ -120,7 +120,12 @@ def fetch(
         if filter is not None:
             return optimade.fetch(request, filter, fields, most)
         source = SOURCES_BY_NAME[name]
-        return source.fetch(_with_address(request, source.ADDRESS_VARIABLE))
+        report: FetchReport = source.fetch(_with_address(request, source.ADDRESS_VARIABLE))
+        return report
+    except OSError as error:
+        raise FetchFailed(
+            f"cannot write to {folder} ({error.strerror or error}): what came is kept"
+        ) from error
     finally:
         lock.close()
 

@@ -6,7 +6,7 @@ import contextlib
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from discovery.fetch.layout import row
 from discovery.fetch.pages import Page, PageStore
@@ -14,8 +14,14 @@ from discovery.fetch.session import FetchFailed, PatientSession, place, same_ser
 from discovery.fetch.source import FetchProgress, FetchReport, Request
 from discovery.structure_json import structure_text
 
-PAGE = 500
-"""Crystals of a page; providers may give fewer."""
+if TYPE_CHECKING:
+    from optimade.client.utils import QueryResults
+
+PAGES = (500, 100, None)
+"""Crystals of a page that are tried: a provider refuses more than it gives. None: as it likes."""
+REFUSED = ("RuntimeError: 400 ", "RuntimeError: 403 ")
+"""How the client puts the status by which a page of this length may have been refused."""
+MOST_OF_A_PAGE = 10_000
 STRUCTURE_FIELDS = ("lattice_vectors", "cartesian_site_positions", "species", "species_at_sites")
 FIELD = re.compile(r"[a-z_][a-z0-9_]*")
 UNUSABLE = frozenset({"vacancy", "X"})
@@ -74,7 +80,7 @@ class _Provider:
         self._address, self._filter, self._fields = address, filter, fields
         self._client = OptimadeClient(
             base_urls=[address],
-            max_results_per_provider=PAGE,  # of one request, since pages are asked for one by one
+            max_results_per_provider=MOST_OF_A_PAGE,  # of one request: pages come one by one
             http_client=PatientSession,
             use_async=False,
             silent=True,
@@ -95,15 +101,10 @@ class _Provider:
         Returns:
             The page, and how many crystals there are, if the provider says so.
         """
-        with contextlib.redirect_stdout(io.StringIO()):  # the client prints errors there
-            answers = self._client.get_one(
-                *("structures", self._filter, self._address),
-                response_fields=self._fields,
-                page_limit=PAGE,
-                paginate=False,
-                override_url=where,
-            )
-        answer = answers[self._address]
+        for length in PAGES if where is None else (None,):
+            answer = self._ask(where, length)
+            if not (answer.errors and str(answer.errors[0]).startswith(REFUSED)):
+                break
         if answer.errors:
             told = str(answer.errors[0]).removeprefix("FetchFailed: ")
             raise FetchFailed(f"{place(self._address)}: {told[:300]}")
@@ -112,6 +113,17 @@ class _Provider:
         total = answer.meta.get("data_returned")
         page = _page(answer.data, fields, self._next())
         return page, total if isinstance(total, int) else None
+
+    def _ask(self, where: str | None, length: int | None) -> QueryResults:
+        with contextlib.redirect_stdout(io.StringIO()):  # the client prints errors there
+            answers = self._client.get_one(
+                *("structures", self._filter, self._address),
+                response_fields=self._fields,
+                page_limit=length,
+                paginate=False,
+                override_url=where,
+            )
+        return answers[self._address]
 
     def _next(self) -> str | None:
         found = self._links.get("next")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +198,20 @@ def test_a_folder_that_cannot_be_written_is_named(
     monkeypatch.setenv("DISCOVERY_DATA", str(tmp_path / "file" / "data"))
     with pytest.raises(FetchRefused, match="set DISCOVERY_DATA"):
         fetch("mp20")
+
+
+def test_a_full_disk_is_one_clear_sentence(
+    known: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limit on the size of files stands in for a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises((FetchFailed, DownloadFailed), match="File too large"):
+            fetch("mp20", processes=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not [name for name in names(folder) if "/" not in name]
+    fetch("mp20", processes=1)
+    assert names(folder) == sorted(WHOLE)

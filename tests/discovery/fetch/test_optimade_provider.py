@@ -188,6 +188,24 @@ def test_a_link_to_another_server_is_not_followed(provider: Provider) -> None:
         provider.fetch()
 
 
+@pytest.mark.parametrize(("longest", "asked"), [(100, ["500", "100"]), (50, ["500", "100", None])])
+def test_a_provider_of_short_pages_is_asked_for_them(
+    provider: Provider, longest: int, asked: list[str | None]
+) -> None:
+    """The standard lets a provider refuse pages that are longer than it gives (status 403)."""
+    refusal = (403, {}, b'{"errors": [{"title": "Forbidden", "detail": "page_limit"}]}')
+
+    def answer(one: Asked) -> Answer:
+        if int(one.query.get("page_limit", 1)) > longest:
+            return refusal
+        return provider.structures(one)
+
+    provider.server.answers[STRUCTURES] = answer
+    assert provider.fetch().cards[0].rows == N
+    first = [one for one in provider.server.asked if "page_offset" not in one.query]
+    assert [one.query.get("page_limit") for one in first] == asked
+
+
 def test_it_stops_where_it_is_told_to(provider: Provider) -> None:
     assert provider.fetch(most=5).cards[0].rows == 2 * PAGE
     assert provider.offsets() == ["0", "4"]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -171,6 +172,35 @@ def test_the_client_of_the_package_finds_hits(address: str, stored: list[Record]
     }
     assert expected
     assert {one["id"] for one in entries["data"]} == expected
+
+
+def test_what_is_served_can_be_fetched_as_a_reference(
+    address: str,
+    stored: list[Record],
+    ask: Ask,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from agents.tables import parse_structure, read_rows
+    from discovery.fetch.collection import fetch
+
+    monkeypatch.setenv("DISCOVERY_DATA", str(tmp_path))
+    filter = 'elements HAS "Ga" AND _discovery_band_gap >= 0.5'
+    report = fetch("hits", address=address, filter=filter, fields=["_discovery_band_gap"])
+    rows = list(read_rows(report.tables[0]))
+    served = {one["id"]: one["attributes"] for one in ask(filter)}
+    assert [row["material_id"] for row in rows] == list(served)
+    for row in rows:
+        attributes = served[row["material_id"]]
+        assert float(row["_discovery_band_gap"]) == attributes["_discovery_band_gap"]
+        expected = Structure(
+            attributes["lattice_vectors"],
+            attributes["species_at_sites"],
+            attributes["cartesian_site_positions"],
+            coords_are_cartesian=True,
+        )
+        found = parse_structure(row["structure"])
+        np.testing.assert_allclose(found.distance_matrix, expected.distance_matrix, atol=1e-4)
 
 
 def anonymous(formula: str) -> str:
