@@ -27,6 +27,9 @@ def relax(
     max_steps: Annotated[int, typer.Option(min=0, help="Optimiser steps at most.")] = 100,
     fmax: Annotated[float, typer.Option(help="Stop below this force, eV/Å.")] = 0.03,
     pressure: Annotated[float, typer.Option(help="External pressure, GPa.")] = 0.0,
+    slab: Annotated[
+        bool, typer.Option("--slab", help="Slabs, vacuum along c: the cell moves in the plane.")
+    ] = False,
     fixed_cell: Annotated[bool, typer.Option("--fixed-cell", help="Keep the cell.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="FILE.extxyz, or a folder of CIF files, to write.")
@@ -55,6 +58,7 @@ def relax(
             fmax=fmax,
             pressure=pressure,
             relax_cell=not fixed_cell,
+            in_plane=slab,
         )
     except ValidationError as error:
         raise UsageError("; ".join(problem["msg"] for problem in error.errors())) from error

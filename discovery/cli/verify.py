@@ -36,6 +36,10 @@ def verify(
         str, typer.Option(help="fast or standard; with vasp also mp24 (r2SCAN) and mp24-pbe.")
     ] = "fast",
     relax: Annotated[bool, typer.Option("--relax", help="Relax by DFT first.")] = False,
+    slab_vacuum: Annotated[
+        float | None,
+        typer.Option(help="They are slabs, vacuum along c: compute them with so much, Å (12)."),
+    ] = None,
     timeout_minutes: Annotated[
         float, typer.Option(min=0.1, help="Limit of one calculation.")
     ] = 120.0,
@@ -68,7 +72,11 @@ def verify(
     if dry_run and out is None:
         raise UsageError("--dry-run writes a folder of inputs: name it with --out DIR")
     settings = _settings(
-        backend=backend.value, preset=preset, relax=relax, timeout_seconds=60 * timeout_minutes
+        backend=backend.value,
+        preset=preset,
+        relax=relax,
+        slab_vacuum=slab_vacuum,
+        timeout_seconds=60 * timeout_minutes,
     )
     read = read_each(files)
     crystals = {name: one for name, one in read.items() if not isinstance(one, StructureFileError)}
