@@ -203,10 +203,13 @@ class _Widths:
     measured: Widths
 
     def of(self, one: Record) -> tuple[float, str] | None:
-        """Return the width and its source; None where there is none."""
-        if one.get("std") is not None:
-            return float(one["std"]), OWN
+        """Return the width and its source; None where there is none.
+
+        What a model says of its own errors holds in its domain; elsewhere a given width comes first.
+        """
         given = self.given.get(f"{one['model']}:{one['property']}")
+        if one.get("std") is not None and (given is None or one.get("in_domain", True)):
+            return float(one["std"]), OWN
         if given is not None:
             return given, GIVEN
         measured = self.measured.get((one["model"], one["version"], one["property"]))

@@ -103,8 +103,8 @@ class VerifySettings(BaseModel):
     )
     error_widths: dict[str, PositiveFloat] = Field(
         default={},
-        description='for probability: standard deviation of models that give none, by "model:'
-        'property" (eV or eV/atom), in place of the measured ones',
+        description="for probability: standard deviation of models that give none, and of all "
+        'outside their domain, by "model:property" (eV or eV/atom), in place of the measured ones',
     )
     control_share: float = Field(
         default=0.2, ge=0, lt=1, description="share of the calls drawn at random from the same pool"

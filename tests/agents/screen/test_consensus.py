@@ -154,3 +154,21 @@ def test_a_model_with_two_levels_is_one_model() -> None:
     words = [prediction("band_gap", 1.0, model="head", level=level) for level in ("a", "b")]
     found = find_consensus(words, [GAP], ScreenSettings(agreement=2, models="auto"))
     assert found.unjudged == ["band_gap"]
+
+
+def test_models_of_bulk_count_on_slabs_only_where_a_campaign_says_so() -> None:
+    slab = {"in_domain": False, "out_of_domain": ("vacuum: 15.0 Å of vacuum around a 2D network",)}
+    words = [
+        prediction("formation_energy_per_atom", -0.9, **slab),
+        prediction("formation_energy_per_atom", -0.3, model="alignn", **slab),
+    ]
+    strict = find_consensus(words, [ENERGY], ScreenSettings())
+    assert strict.unjudged == ["formation_energy_per_atom"]
+    assert not any(verdict.counted for verdict in strict.verdicts)
+    heard = find_consensus(words, [ENERGY], ScreenSettings(counted_out_of_domain=("vacuum",)))
+    assert heard.outside == ["formation_energy_per_atom"]
+    assert all(verdict.counted for verdict in heard.verdicts)
+    strange = {**slab, "out_of_domain": (*slab["out_of_domain"], "elements: Po")}
+    unknown = [prediction("formation_energy_per_atom", -0.9, **strange)]
+    found = find_consensus(unknown, [ENERGY], ScreenSettings(counted_out_of_domain=("vacuum",)))
+    assert found.unjudged == ["formation_energy_per_atom"]

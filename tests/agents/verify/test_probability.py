@@ -108,6 +108,23 @@ def test_a_campaign_may_give_a_width_but_not_take_a_models_own() -> None:
         assert found.windows[0].opinions[0].std == width
 
 
+def test_out_of_its_domain_a_model_counts_only_if_allowed_and_by_the_given_width() -> None:
+    slab = {
+        **said("band_gap", 0.5, 0.05),
+        "in_domain": False,
+        "out_of_domain": ["vacuum: 15.0 Å of vacuum around a 2D network"],
+    }
+    assert counted([slab], (), ()) == []
+    assert counted([slab], (), (), ("vacuum",)) == [slab]
+    strange = {**slab, "out_of_domain": [*slab["out_of_domain"], "elements: Po"]}
+    assert counted([strange], (), (), ("vacuum",)) == []
+    unproven = {**slab, "out_of_domain": []}
+    assert counted([unproven], (), (), ("vacuum",)) == []
+    for given, width in (({"m:band_gap": 0.7}, 0.7), ({}, 0.05)):
+        found = hit_probability([slab], [GAP], unpredicted=0.1, given=given, widths={})
+        assert found.windows[0].opinions[0].std == width
+
+
 def test_what_nothing_predicts_counts_as_the_settings_say() -> None:
     assert probability([], ENERGY, GAP) == pytest.approx(0.01)
     assert probability([said("p_gap", 0.6)], GAP) == pytest.approx(0.06)
