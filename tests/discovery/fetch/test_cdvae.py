@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import resource
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from discovery.fetch import cdvae
 from discovery.fetch.cdvae import CdvaeSet
 from discovery.fetch.collection import FetchRefused, fetch
 from discovery.fetch.session import FetchFailed
+from discovery.fetch.source import FetchProgress
 from discovery.reference_import import import_reference
 
 SIZES = {"train": 4, "val": 3, "test": 2}
@@ -214,4 +217,31 @@ def test_a_full_disk_is_one_clear_sentence(
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not [name for name in names(folder) if "/" not in name]
     fetch("mp20", processes=1)
+    assert names(folder) == sorted(WHOLE)
+
+
+def test_a_killed_fetch_leaves_no_table_and_is_continued(
+    known: Any, server: DataServer, folder: Path
+) -> None:
+    def until_the_second_table() -> None:
+        def hang(progress: FetchProgress) -> None:
+            if (progress.what, progress.unit) == ("val.csv", "crystals"):
+                time.sleep(60)
+
+        fetch("mp20", processes=1, progress=hang)
+
+    child = multiprocessing.get_context("fork").Process(target=until_the_second_table)
+    child.start()
+    deadline = time.monotonic() + 30
+    while not (folder / "mp20_val.csv.gz.part").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    with pytest.raises(FetchFailed, match="by another process"):
+        fetch("mp20")
+    child.kill()
+    child.join()
+    assert not [name for name in names(folder) if name.endswith((".gz", ".json"))]
+    server.asked.clear()
+    fetch("mp20", processes=1)
+    assert server.paths() == ["/mp_20/test.csv"]
     assert names(folder) == sorted(WHOLE)
