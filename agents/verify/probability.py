@@ -205,7 +205,7 @@ class _Widths:
     def of(self, one: Record) -> tuple[float, str] | None:
         """Return the width and its source; None where there is none.
 
-        What a model says of its own errors holds in its domain; elsewhere a given width comes first.
+        What a model says of its own errors holds in its domain; outside a given width goes first.
         """
         given = self.given.get(f"{one['model']}:{one['property']}")
         if one.get("std") is not None and (given is None or one.get("in_domain", True)):

@@ -157,7 +157,8 @@ def test_a_model_with_two_levels_is_one_model() -> None:
 
 
 def test_models_of_bulk_count_on_slabs_only_where_a_campaign_says_so() -> None:
-    slab = {"in_domain": False, "out_of_domain": ("vacuum: 15.0 Å of vacuum around a 2D network",)}
+    reason = "vacuum: 15.0 Å of vacuum around a 2D network"
+    slab: dict[str, object] = {"in_domain": False, "out_of_domain": (reason,)}
     words = [
         prediction("formation_energy_per_atom", -0.9, **slab),
         prediction("formation_energy_per_atom", -0.3, model="alignn", **slab),
@@ -168,7 +169,7 @@ def test_models_of_bulk_count_on_slabs_only_where_a_campaign_says_so() -> None:
     heard = find_consensus(words, [ENERGY], ScreenSettings(counted_out_of_domain=("vacuum",)))
     assert heard.outside == ["formation_energy_per_atom"]
     assert all(verdict.counted for verdict in heard.verdicts)
-    strange = {**slab, "out_of_domain": (*slab["out_of_domain"], "elements: Po")}
+    strange = {**slab, "out_of_domain": (reason, "elements: Po")}
     unknown = [prediction("formation_energy_per_atom", -0.9, **strange)]
     found = find_consensus(unknown, [ENERGY], ScreenSettings(counted_out_of_domain=("vacuum",)))
     assert found.unjudged == ["formation_energy_per_atom"]
