@@ -268,8 +268,10 @@ def add_figures(name: str, *, token: int, **counted: float) -> None:
     _write(name, token, {**added, "figures.at": "$$NOW"})
 
 
-def swap_live_model(name: str, expected: str | None, new: str) -> bool:
+def swap_live_model(name: str, expected: str | None, new: str | None) -> bool:
     """Make another model version the live one, if the live one is the expected one.
+
+    None stands for the model that the generator ships.
 
     Returns:
         Whether it was swapped.

@@ -40,6 +40,7 @@ __all__ = [
     "rejections",
     "release",
     "renew",
+    "restore",
     "set_fields",
     "transition",
 ]
@@ -135,6 +136,50 @@ def transition(
         "history": _appended("$history", [history_entry(entry)]),
     }
     _compare_and_set(candidate_id, source, token, fields, f"{agent}: {source} to {to}")
+
+
+def restore(candidate_id: str, *, by: str, why: str) -> State:
+    """Take a failed candidate back to the state that it failed in; a person's decision.
+
+    Args:
+        candidate_id: A failed candidate.
+        by: Who decided.
+        why: The reason, for the history.
+
+    Returns:
+        The state it is in now.
+
+    Raises:
+        IllegalTransition: It did not fail, or failed in its verification, which is run again by
+            its calculations (`agents.verify.operations.rerun`).
+        StaleLease: Somebody else moved it at the same moment.
+        UnknownCandidate: There is none of this id.
+    """
+    found = load(candidate_id)
+    if found.state != State.FAILED:
+        raise IllegalTransition(f"{candidate_id} is {found.state}: only failed ones are restored")
+    to = State(found.history[-1]["from"])
+    if to is State.VERIFYING:
+        raise IllegalTransition(f"{candidate_id} failed by DFT: run its calculations again")
+    # Not among the transitions of `transition`: no agent may do this.
+    entry = {
+        "from": str(State.FAILED),
+        "to": str(to),
+        "agent": by,
+        "code_version": code_version(),
+        "inputs": {},
+        "reason": why,
+    }
+    fields = {
+        "state": {"$literal": str(to)},
+        "error": None,
+        "lease": {"$literal": None},
+        "attempts": {"$literal": 0},
+        "token": {"$add": ["$token", 1]},  # a worker that held it then may still wake up
+        "history": _appended("$history", [history_entry(entry)]),
+    }
+    _compare_and_set(candidate_id, State.FAILED, found.token, fields, f"{by}: failed to {to}")
+    return to
 
 
 def set_fields(

@@ -25,6 +25,7 @@ from discovery.cli import (
     models,
     query,
     relax,
+    repair,
     screen,
     serve,
     train_screen,
@@ -62,10 +63,13 @@ import_dft.register(app)
 app.add_typer(evaluate.app, name="evaluate")
 work.register(app)
 doctor.register(app)
+repair.register(app)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 app.add_typer(dft.app, name="dft")
 
+NOT_ALLOWED = (13, 18)
+"""MongoDB's codes for a user without the right, and for a wrong password."""
 OWN_PACKAGES = ("discovery", "agents", "model", "db")
 
 
@@ -92,6 +96,11 @@ def _sentence(error: Exception) -> str | None:
     text = " ".join(str(error).split())
     if package in OWN_PACKAGES:
         return text
+    if package == "pymongo" and getattr(error, "code", None) in NOT_ALLOWED:
+        return (
+            "the database does not let this user write: give it the role readWrite, and the next "
+            f"run continues ({text:.300})"
+        )
     if package == "pymongo":
         return f"the database was lost; the next run continues ({text:.300})"
     return None
