@@ -139,7 +139,11 @@ class _Renewal:
             with self._lock:
                 leased = dict(self._leased)
             if leased:
-                held = candidate_records.renew(leased, self._owner, self._seconds)
+                try:
+                    held = candidate_records.renew(leased, self._owner, self._seconds)
+                except PyMongoError as error:  # it may be back before the leases end
+                    log.warning("leases could not be renewed: %s", error)
+                    continue
                 for lost in set(leased) - held:
                     with log_context(candidate=lost):
                         log.warning("lost the lease of %s; its result will be refused", lost)

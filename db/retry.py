@@ -7,13 +7,20 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from pymongo.errors import AutoReconnect
+from pymongo.errors import AutoReconnect, ExecutionTimeout, PyMongoError, WTimeoutError
 
 PATIENCE_SECONDS = 30.0
 PAUSE_SECONDS = 0.1
 
+_AWAY = (AutoReconnect, ExecutionTimeout, WTimeoutError)
+
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def is_away(error: PyMongoError) -> bool:
+    """Say whether a database did not answer, and may yet; one that refuses will go on refusing."""
+    return isinstance(error, _AWAY) or error.timeout
 
 
 def idempotent(function: Callable[P, T]) -> Callable[P, T]:

@@ -188,6 +188,7 @@ def _lead(
             session,
             max_candidates=options.max_candidates,
             parallel=workers or MOST_WORKERS_WOKEN,
+            announce=announce,
             longest_dft=_longest_dft(config, minutes, workers),
         )
         stack.enter_context(interrupted_by_signals())

@@ -15,11 +15,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
+from pymongo.errors import PyMongoError
+
 from agents.follow_up.agent import FollowUpAgent, FollowUpProgress
 from agents.rationed import Rationed
 from agents.verify.agent import Progress, VerifyAgent
 from db import campaigns, candidates, generations, queries
 from db.connection import Session
+from db.retry import is_away
 from db.states import State
 from discovery.dispatch import dispatch_relaxations
 from discovery.rounds import BEFORE_SCREENED, UNPLACED, first_open
@@ -34,6 +37,9 @@ log = logging.getLogger(__name__)
 LEADER_SECONDS = 60
 NEEDS_MORE_MINUTES = "dft_needs_more_minutes"
 """Why a campaign stops of whose candidates none is left that a run so short could verify."""
+DATABASE_PATIENCE_SECONDS = 600.0
+"""How long the loop waits for a database that is away, beyond the half minute of each operation."""
+DATABASE_PAUSE_SECONDS = 1.0
 HINT_SECONDS = 3.0
 """How often the workers hear that a queue has work."""
 HINT_EXPIRES = 60.0
@@ -97,6 +103,7 @@ class CampaignLoop:
         session: The database connection.
         max_candidates: Overrides the campaign's own limit.
         parallel: Most workers woken by one hint.
+        announce: Called with what a person should know, in words.
         longest_dft: Wall seconds that one DFT calculation may be estimated to take.
     """
 
@@ -108,7 +115,9 @@ class CampaignLoop:
         max_candidates: int | None = None,
         parallel: int = 32,
         longest_dft: float = math.inf,
+        announce: Callable[[str], None] = log.warning,
     ) -> None:
+        self._announce = announce
         self.runtime = runtime
         self.session = session
         self.config = runtime.config
@@ -156,10 +165,7 @@ class CampaignLoop:
         """
         deadline = math.inf if max_seconds is None else time.monotonic() + max_seconds
         while True:
-            began = time.monotonic()
-            tick = self.tick()
-            self._figures.add_tick(time.monotonic() - began)
-            on_tick(tick)
+            tick = self._patiently(on_tick)
             if tick.finished:
                 self._end("complete", tick.finished)
                 return "complete"
@@ -170,6 +176,32 @@ class CampaignLoop:
                 self._end("stopped", "max_minutes")
                 return "stopped"
             time.sleep(interval)
+
+    def _patiently(self, on_tick: Callable[[Tick], None]) -> Tick:
+        """Tick once; while the database is away, say so and try again.
+
+        Raises:
+            PyMongoError: It stayed away for too long, or refuses; the next run continues.
+        """
+        deadline = time.monotonic() + DATABASE_PATIENCE_SECONDS
+        while True:
+            began = time.monotonic()
+            try:
+                tick = self.tick()
+                self._figures.add_tick(time.monotonic() - began)
+                on_tick(tick)
+            except PyMongoError as error:
+                if not is_away(error) or time.monotonic() > deadline:
+                    raise
+                left = deadline - time.monotonic()
+                self._announce(
+                    f"the database is away ({type(error).__name__}): waiting for it, at most "
+                    f"{left:.0f} s more"
+                )
+                self._renewed = -math.inf  # whoever took the lead meanwhile keeps it
+                time.sleep(DATABASE_PAUSE_SECONDS)
+            else:
+                return tick
 
     @contextmanager
     def leadership(self) -> Iterator[None]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from agents.learn.challenge import Challenge, challenge
@@ -120,7 +121,7 @@ def learn(
     Returns:
         The decision with its numbers.
     """
-    owner = owner_name()
+    owner = _owner(os.getpid())
     if not campaigns.claim_learning(campaign, owner, CLAIM_SECONDS):
         return LearningReport(campaign, "busy", reason="another worker learns for this campaign")
     try:
@@ -136,6 +137,12 @@ def learn(
             raise
     finally:
         campaigns.release_learning(campaign, owner)
+
+
+@cache
+def _owner(process: int) -> str:
+    """Name this process once: a claim that it could not release stays its own."""
+    return owner_name()
 
 
 def _learn(

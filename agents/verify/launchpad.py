@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fireworks import Firework, FWorker, LaunchPad, Workflow
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from agents.verify import firetask, workflow_lock
 from agents.verify.recovery import recover
@@ -21,6 +21,9 @@ from agents.verify.settings import VerifySettings
 from db.connection import Session, home_directory
 from db.owners import owner_name
 from db.paths import private_folder
+from db.retry import is_away
+
+log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.5
 RECOVER_SECONDS = 10.0
@@ -182,7 +185,6 @@ def launch(
         How many calculations were run.
     """
     from fireworks.core import rocket
-    from fireworks.core.rocket_launcher import launch_rocket
 
     limits: dict[str, Any] = {"lost_seconds": lost_seconds, "max_launches": max_launches}
     rocket.ROCKET_STREAM_LOGLEVEL = "CRITICAL"
@@ -193,20 +195,23 @@ def launch(
     done, idle, since_recovery = 0, 0.0, RECOVER_SECONDS
     with _linked(stop_event), _working_directory(root):
         while not stop_event.is_set():
-            if since_recovery >= RECOVER_SECONDS:
-                recover(pad, **limits, idle=worker.name)
-                since_recovery = 0.0
-            if pad.run_exists(worker):
-                folder = _launch_directory(root)
-                os.chdir(folder)
+            try:
+                if since_recovery >= RECOVER_SECONDS:
+                    recover(pad, **limits, idle=worker.name)
+                    since_recovery = 0.0
                 rocket.PING_TIME_SECS = ping_seconds  # read at every ping; RunDFT may change it
-                ran = launch_rocket(pad, worker, strm_lvl="CRITICAL")
-                os.chdir(root)
-                if ran:
-                    done += 1
-                    idle, since_recovery = 0.0, RECOVER_SECONDS
-                    continue
-                folder.rmdir()  # another launcher took it
+                ran = _launch_next(pad, worker, root)
+            except PyMongoError as error:
+                if not is_away(error):
+                    raise
+                # What ran meanwhile left its answer in its folder; whoever launches it next finds
+                # it there and computes nothing.
+                log.warning("the database is away (%s): waiting for it", type(error).__name__)
+                ran, since_recovery = False, RECOVER_SECONDS
+            if ran:
+                done += 1
+                idle, since_recovery = 0.0, RECOVER_SECONDS
+                continue
             if max_idle_seconds is not None and idle >= max_idle_seconds:
                 break
             stop_event.wait(IDLE_SECONDS)
@@ -214,6 +219,20 @@ def launch(
             since_recovery += IDLE_SECONDS
         recover(pad, **limits, idle=worker.name)
     return done
+
+
+def _launch_next(pad: LaunchPad, worker: FWorker, root: Path) -> bool:
+    """Run one calculation in a folder of its own, if there is one; returns whether it ran."""
+    from fireworks.core.rocket_launcher import launch_rocket
+
+    if not pad.run_exists(worker):
+        return False
+    folder = _launch_directory(root)
+    with _working_directory(folder):
+        ran = bool(launch_rocket(pad, worker, strm_lvl="CRITICAL"))
+    if not ran:  # another launcher took it
+        folder.rmdir()
+    return ran
 
 
 def launch_until_stopped(session: Session, **options: Any) -> int:

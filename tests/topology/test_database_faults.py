@@ -1,0 +1,135 @@
+"""The database dies, refuses, or cannot be reached: nothing acknowledged is lost, all go on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from cluster import until
+from history import read, report, violations
+from production import Site
+from proxy import Proxy
+from servers import Mongo
+
+pytestmark = [pytest.mark.campaign, pytest.mark.chaos, pytest.mark.timeout(400)]
+
+
+@contextmanager
+def writing(site: Site, target: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Let a process write candidates and note what was acknowledged."""
+    target.touch()
+    program = Path(__file__).with_name("acknowledged.py")
+    environment = {**os.environ, "MONGODB_URI": site.uri, "PYTHONPATH": str(Path.cwd())}
+    started = subprocess.Popen([sys.executable, program, target], env=environment)
+    yield started
+    started.kill()
+    started.wait()
+
+
+def lines(file: Path) -> list[str]:
+    return file.read_text().splitlines()
+
+
+def ends_clean(site: Site, loop: int, seconds: float = 240) -> None:
+    """Wait for the campaign's end, and judge its history."""
+    assert site.wait(loop, seconds) == 0, site.log("run")
+    assert site.record()["state"] == "complete"
+    found = violations(read(site.database, site.campaign))
+    # Who claims the learning and then may not write cannot release it; the claim ends by itself.
+    found = [one for one in found if not one.text.startswith("learner is still")]
+    assert not found, report(found)
+    assert len(site.paid()) == len(set(site.paid())) > 0
+
+
+def test_a_killed_server_loses_nothing_that_it_acknowledged(
+    site: Site, mongo: Mongo, tmp_path: Path
+) -> None:
+    site.worker(concurrency=2)
+    site.launcher()
+    loop = site.loop()
+    acknowledged = tmp_path / "acknowledged.txt"
+    with writing(site, acknowledged) as writer:
+        for kill in range(4):
+            before = len(lines(acknowledged))
+            until(lambda before=before: len(lines(acknowledged)) > before + 20, 60)
+            mongo.kill()
+            time.sleep(1.0 + kill)
+            mongo.start()
+        before = len(lines(acknowledged))
+        until(lambda: len(lines(acknowledged)) > before + 20, 60)
+        assert writer.poll() is None  # it reconnected by itself, four times
+    found = {
+        f"{one['_id']} {one['evaluation']['energy']}"
+        for one in site.database["candidates"].find({"campaign": "writer"})
+        if one.get("evaluation")
+    }
+    assert len(lines(acknowledged)) > 100
+    assert set(lines(acknowledged)) <= found
+    ends_clean(site, loop)
+
+
+def test_a_user_who_may_only_read_stops_the_loop_with_a_sentence(site: Site, mongo: Mongo) -> None:
+    name = site.database.name
+    site.worker(concurrency=1)
+    site.launcher()
+    loop = site.loop()
+    until(lambda: any(one["state"] == "relaxed" for one in site.candidates()), 120)
+    mongo.grant(name, "read", name)
+    assert site.wait(loop, 60) == 1
+    assert "the database does not let this user write" in site.log("run")
+    assert "Traceback" not in site.log("run")
+    mongo.grant(name, "readWrite", name)
+    ends_clean(site, site.loop())
+
+
+@pytest.fixture
+def proxy(mongo: Mongo) -> Iterator[Proxy]:
+    between = Proxy(mongo.port)
+    yield between
+    between.close()
+
+
+@pytest.fixture
+def remote(make_site: Callable[..., Site], mongo: Mongo, proxy: Proxy, tmp_path: Path) -> Site:
+    """A site that reaches its database through a network."""
+    name = tmp_path.name.replace("-", "_")[-60:]
+    mongo.add_user(name, "readWrite", name)
+    found = make_site(mongo.uri(name, name, proxy.port))
+    found.client = mongo.root()  # the test looks on without it
+    found.database = found.client[name]
+    return found
+
+
+def test_a_network_that_drops_for_seconds_is_waited_for(remote: Site, proxy: Proxy) -> None:
+    remote.worker(concurrency=1)
+    remote.launcher()
+    loop = remote.loop()
+    for cut in (proxy.reset, proxy.drop, proxy.reset):
+        passed = proxy.passed
+        until(lambda passed=passed: proxy.passed > passed + 200_000, 120)
+        cut()
+        time.sleep(3)
+        assert remote.ended(loop) is None
+        proxy.mend()
+    ends_clean(remote, loop)
+
+
+@pytest.mark.long
+def test_a_network_that_is_down_for_minutes_is_waited_for_and_said(
+    remote: Site, proxy: Proxy
+) -> None:
+    worker, launcher = remote.worker(concurrency=1), remote.launcher(CHAOS_DFT_SECONDS="20")
+    loop = remote.loop()
+    until(lambda: remote.database["launches"].find_one({"state": "RUNNING"}), 120)
+    proxy.reset()
+    time.sleep(100)
+    assert "the database is away" in remote.log("run")
+    assert [remote.ended(pid) for pid in (loop, worker, launcher)] == [None, None, None]
+    proxy.mend()
+    ends_clean(remote, loop, 400)
