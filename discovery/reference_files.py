@@ -89,7 +89,6 @@ class Rows(ABC):
             text = stream.read(LARGEST_TEXT + 1)
         if len(text) > LARGEST_TEXT:
             raise UnreadableFile(f"{self.path} is too long: cut it into parts, or use JSON lines")
-        self.position = self.size
         return text.replace("\r\n", "\n")
 
     @property
@@ -144,6 +143,7 @@ class JsonRows(Rows):
             several = document if isinstance(document, list) else [document]
             named = {str(number): one for number, one in enumerate(several, start=1)}.items()
         for number, (name, one) in enumerate(named, start=1):
+            self.position = self.size * number // len(named)
             yield _json_row(number, name, one)
 
 
@@ -167,7 +167,10 @@ class TextRows(Rows):
 
     def __iter__(self) -> Iterator[Row]:
         """Yield its blocks or frames; the ids of several are numbered from 1."""
-        yield from _numbered(_pieces(self._stem, self.path, self._text()))
+        pieces = list(_pieces(self._stem, self.path, self._text()))
+        for row in _numbered(iter(pieces)):
+            self.position = self.size * row.number // len(pieces)
+            yield row
 
 
 class AseRows(Rows):
