@@ -174,6 +174,17 @@ def forget(collection: str) -> None:
 
 
 @idempotent
+def remove_outdated(collection: str, fingerprint_version: str) -> int:
+    """Remove the crystals of a collection without a fingerprint of this definition.
+
+    Returns:
+        How many these were.
+    """
+    chosen = {"collection": collection, "fingerprint_version": {"$ne": fingerprint_version}}
+    return current_database()["reference_structures"].delete_many(chosen).deleted_count
+
+
+@idempotent
 def note_file(collection: str, file: str, values: dict[str, Any], **fields: Any) -> None:
     """Store how far a file of a collection was imported.
 
@@ -199,6 +210,13 @@ def collections() -> list[dict[str, Any]]:
     """List the collections by name, with ``n`` crystals and how far each file was imported."""
     found = current_database()["reference_collections"].find().sort("_id")
     return [_described(document) for document in found]
+
+
+@idempotent
+def describe(collection: str) -> dict[str, Any] | None:
+    """Describe one collection, complete or not; None if there is none."""
+    found = current_database()["reference_collections"].find_one({"_id": collection})
+    return None if found is None else _described(found)
 
 
 @idempotent

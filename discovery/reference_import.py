@@ -104,13 +104,10 @@ def ensure_imported(
                 f"{files} again with --name {name}"
             )
         return found
-    known = {one["name"]: one for one in reference_structures.collections()}.get(name)
-    if (
-        known is None
-        or not known["complete"]
-        or known["fingerprint_version"] != FINGERPRINT_VERSION
-    ):
-        import_reference(name, progress=progress, processes=processes)
+    known = reference_structures.describe(name)
+    if known and known["complete"] and known["fingerprint_version"] == FINGERPRINT_VERSION:
+        return known
+    import_reference(name, progress=progress, processes=processes)
     return reference_structures.load(name)
 
 
@@ -199,7 +196,7 @@ class _Import:
         An import that was never finished may be begun anew with other ones: nothing was computed
         for its crystals.
         """
-        known = {one["name"]: one for one in reference_structures.collections()}.get(self.name)
+        known = reference_structures.describe(self.name)
         if known is None:
             return
         digests = {rows.name: rows.sha256 for rows in self.tables}
@@ -216,8 +213,9 @@ class _Import:
     def import_file(self, rows: Rows, role: str) -> None:
         """Import what is missing of one table."""
         before = reference_structures.progress(self.name, rows.name) or {}
-        if before.get("fingerprint_version") != FINGERPRINT_VERSION:
-            before = {}  # never begun, or imported by an older version
+        same = {"fingerprint_version": FINGERPRINT_VERSION, "role": role}
+        if any(before.get(key) != value for key, value in same.items()):
+            before = {}  # never begun, or by an older version, or with another role
         count, n_bad = int(before.get("read", 0)), int(before.get("n_bad", 0))
         bad = [BadRow(**one) for one in before.get("bad", [])]
         self.skipped += count
@@ -227,10 +225,8 @@ class _Import:
             processes = self.processes if rows.size > LARGE else 1
             for result in in_order(read_batch, self._batches(rows, role, count), processes):
                 wrong = [*result.bad, *_store(result)]
-                bad, n_bad = (
-                    [*bad, *wrong][: reference_structures.BAD_ROWS_KEPT],
-                    n_bad + len(wrong),
-                )
+                bad = [*bad, *wrong][: reference_structures.BAD_ROWS_KEPT]
+                n_bad += len(wrong)
                 count += result.n
                 self.read += result.n
                 self._note(rows, role, count, bad, n_bad, complete=False)
@@ -242,6 +238,10 @@ class _Import:
 
     def finish(self) -> ImportReport:
         """Declare the collection complete."""
+        known = reference_structures.describe(self.name)
+        if known and known["complete"] and known["fingerprint_version"] != FINGERPRINT_VERSION:
+            # What an older version took for a crystal and this one does not is among the bad rows.
+            reference_structures.remove_outdated(self.name, FINGERPRINT_VERSION)
         reference_structures.note(
             self.name, complete=True, fingerprint_version=FINGERPRINT_VERSION, **self.fields
         )

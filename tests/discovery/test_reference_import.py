@@ -189,9 +189,12 @@ def test_what_an_older_version_imported_is_brought_up_to_date(
         {"_id": "mp"}, {"$unset": unset | {"fingerprint_version": 1}}
     )
     before = reference_structures.load("mp")
+    assert before["n"] == 10
     assert len(reference_structures.of_systems("mp", ["Cl-Na"])) == 6  # hulls need no more
     with pytest.raises(OutdatedCollection, match="discovery data import"):
         reference_structures.of_formulas("mp", ["NaCl"])
+    old = {"_id": "mp:x", "collection": "mp", "reference_id": "x", "formula": "NaCl"}
+    database.database["reference_structures"].insert_one(old)  # what is no crystal any more
     report = import_reference(str(table), name="mp")
     assert (report.n, report.read, report.skipped) == (10, 10, 0)
     after = reference_structures.load("mp")
@@ -231,3 +234,14 @@ def test_a_collection_that_was_never_finished_can_be_begun_with_another_file(
     table.write_bytes(whole)
     report = import_reference(str(table))
     assert (report.n, report.read, report.bad) == (10, 10, ())
+
+
+def test_another_role_is_given_to_what_is_there(database: Session, table: Path) -> None:
+    import_reference(str(table))
+    report = import_reference(str(table), role="train")
+    assert (report.n, report.read) == (10, 10)
+    stored = database.database["reference_structures"]
+    assert stored.distinct("role") == ["train"]
+    assert import_reference(str(table), role="train").read == 0
+    with pytest.raises(ImportRefused, match="use one of train, val, test, known"):
+        import_reference(str(table), role="trian")
