@@ -48,27 +48,33 @@ def _filled(line: str) -> str:
 
 
 _TEXT = """\
-Crystals found by discovery {version}, with all that was computed for them.
+Crystals found by discovery {version},
+with all that was computed for them.
 
 {crystals}
 
 What is here
 ============
-candidates/ID/record.json      everything that is recorded: codes, base crystal, proposer, parents,
-                               every number with model, version and level, duplicates, every
-                               change of state
-candidates/ID/structures/      the crystals: base, decoded, relaxed, follow-up; CIF with 10 digits,
-                               JSON (lattice in A, fractional coordinates) with every bit
-calculations/HASH/             first-principles calculations: record.json (code, version, settings,
-                               result, attempts and their cost), input.json (what the runner
-                               reads), crystals, outputs/ (compressed logs and inputs)
-campaigns/NAME.json            settings of the campaign, and what its automatic choices became
-models/                        files of the models, models.json says which and from where
-redo.json                      the numbers that can be computed again, with their precision
-environment.json               versions of Python and packages where this was written;
-requirements.txt               all packages there
-citations.bib                  what to cite
-manifest.json                  size and sha256 of every file
+candidates/ID/record.json   everything that is recorded: codes, base crystal,
+                            proposer, parents, every number with model, version
+                            and level, duplicates, every change of state
+candidates/ID/structures/   the crystals: base, decoded, relaxed, follow-up; CIF
+                            with 10 digits, JSON (lattice in A, fractional
+                            coordinates) with every bit
+calculations/HASH/          first-principles calculations: record.json (code,
+                            version, settings, result, attempts, cost),
+                            input.json (what the runner reads), crystals/,
+                            outputs/ (compressed logs and inputs)
+campaigns/NAME.json         settings of the campaign, and what its automatic
+                            choices became
+models/                     files of the models; models.json says which they
+                            are, and where those come from that are not here
+redo.json                   the numbers that can be computed again, and to which
+                            precision
+environment.json            versions of Python and packages where this was
+requirements.txt            written; all packages there
+citations.bib               what to cite
+manifest.json               size and sha256 of every file
 
 To compute the numbers again
 ============================
@@ -76,17 +82,18 @@ With discovery installed (Python 3.11):
 
     discovery redo THIS-FILE.zip
 
-It reads this archive only: no database and no other files. Potential, MEGNet, ALIGNN and property
-head are asked again, the codes decoded again, and the formation energy put together again from the
-outputs of the first-principles calculations. Every number is compared with the stored one;
-redo.json says which difference counts as none. `--relax` relaxes the decoded crystals again, too.
-What is not redone: distances to a hull, which need the competing phases, and the first-principles
-calculations themselves. One of GPAW can be run again by
+It reads this archive only: no database and no other files. Potential, MEGNet,
+ALIGNN and property head are asked again, the codes are decoded again, and the
+formation energy is put together again from the outputs of the first-principles
+calculations. Every number is compared with the stored one; redo.json says which
+difference counts as none. With --relax the decoded crystals are relaxed again.
+
+Not redone are distances to a hull, which need the competing phases, and the
+first-principles calculations themselves. One of GPAW can be run again by
 
     python -m agents.verify.gpaw_runner calculations/HASH/input.json output.json
 
-(those of tasks other than static and relax start from the calculation that their record names as
-parent).
+where its record names no parent; else it starts from the parent's result.
 
 Models
 ======

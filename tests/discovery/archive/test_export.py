@@ -1,0 +1,253 @@
+"""An exported candidate can be redone from its archive alone, and a changed one is found."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pymatgen.core import Structure
+from workplace import Workplace
+
+from discovery.archive.citations import SOURCES, bibliography, citations
+from discovery.archive.precision import LIMITS
+from discovery.archive.reading import open_archive
+from discovery.archive.values import values
+from discovery.archive.writing import new_archive
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def redone(archive: Path, folder: Path, *options: str) -> tuple[int, dict[str, Any]]:
+    """Run `redo` in a process that has neither home, database, nor weights."""
+    folder.mkdir(exist_ok=True)
+    process = subprocess.run(
+        [sys.executable, "-m", "discovery", "redo", str(archive), "--json", *options],
+        cwd=folder,
+        env={"PATH": os.defpath, "HOME": str(folder), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert process.stdout, process.stderr[-4000:]
+    assert not (folder / ".discovery").exists(), "a database was opened"
+    return process.returncode, json.loads(process.stdout)
+
+
+def test_every_source_has_its_entry_and_every_entry_its_source() -> None:
+    entries = bibliography()
+    named = {key for keys in SOURCES.values() for key in keys}
+    assert named <= set(entries)
+    assert set(entries) - named == {"vqcrystal", "pymatgen", "ase"}
+    assert len(re.findall(r"^@", "\n\n".join(entries.values()), re.MULTILINE)) == len(entries)
+    for key, entry in entries.items():
+        assert entry.count("{") == entry.count("}"), key
+        assert re.search(r"(doi = \{10\.\d{4,5}/\S+\}|eprint = \{\d{4}\.\d{5}\})", entry), key
+        assert re.search(r"year = \{(19|20)\d\d\}", entry), key
+
+
+def record(**fields: Any) -> dict[str, Any]:
+    generator = {"name": "perov5", "version": "g"}
+    campaign = {"resolved": {"generator": generator}}
+    return {
+        **{"id": "c-1", "generator_version": "g", "proposer": "genetic", "predictions": []},
+        **{"structure": {"species": ["Na", "Cl"]}, "lineage": {"campaign": campaign}},
+        **fields,
+    }
+
+
+def test_what_is_cited_is_what_was_used() -> None:
+    prediction = {"model": "megnet", "level": "pbe-mp2018"}
+    text = citations([record(predictions=[prediction], verification={"level": "gpaw-26-pbe"})])
+    cited = set(re.findall(r"@\w+\{(\w+),", text))
+    assert {"megnet", "gpaw", "pbe", "perov5", "cdvae", "vqcrystal"} <= cited
+    assert not {"vasp", "alignn", "chgnet", "optuna", "phonopy", "c2db"} & cited
+
+
+def test_a_substituted_crystal_is_not_decoded_from_its_codes() -> None:
+    assert [value.kind for value in values(record())] == ["decoder"]
+    assert list(values(record(proposer="substitution"))) == []
+
+
+def test_energies_are_asked_on_the_crystal_that_they_are_of() -> None:
+    part = {
+        **{"energy": -10.0, "formation_energy_per_atom": -1.0, "max_force": 0.1},
+        **{"potential": "chgnet", "version": "0.3.0", "level": "chgnet-0.3.0"},
+    }
+    relaxed = {**part, "structure": {"species": ["Na"] * 4}}
+    found = list(values(record(evaluation=part, relaxation=relaxed)))[1:]
+    per_atom = {v.on: v.value for v in found if v.property == "energy_per_atom"}
+    assert per_atom == {"decoded": -5.0, "relaxed": -2.5}
+    assert all(v.tolerance == LIMITS["potential", v.property] for v in found)
+
+
+@pytest.fixture(scope="module")
+def exported(finished: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The verified candidate of the small campaign, and one that was only relaxed."""
+    out = tmp_path_factory.mktemp("export") / "two.zip"
+    (verified,) = finished.json("query", "tiny", "--status", "verified", "--format", "json")
+    where = 'formation_energy_per_atom_chgnet < 0 AND state != "verified"'
+    others = finished.json("query", "tiny", "--where", where, "--format", "json")
+    relaxed = next(one for one in others if one.get("relaxation", {}).get("structure"))
+    finished.run("export", verified["id"], relaxed["id"], "--out", str(out))
+    return out
+
+
+CRYSTAL = ("lattice", "species", "frac_coords")
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def ids(archive: Path) -> list[str]:
+    with open_archive(archive) as found:
+        names = found.names("candidates/")
+    return list(dict.fromkeys(name.split("/")[1] for name in names))
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(900)
+def test_everything_is_reproduced_in_an_empty_environment(exported: Path, tmp_path: Path) -> None:
+    code, document = redone(exported, tmp_path / "empty")
+    assert (code, document["agree"], document["complete"]) == (0, True, True)
+    found = {(one["kind"], one["on"]) for one in document["values"]}
+    expected = {
+        *(("decoder", "codes"), ("potential", "decoded"), ("potential", "relaxed")),
+        *(("alignn", "relaxed"), ("head", "decoded"), ("head", "relaxed"), ("dft", "relaxed")),
+    }
+    if os.environ.get("DISCOVERY_MODELS"):
+        expected.add(("megnet", "relaxed"))
+    assert expected <= found
+    for one in document["values"]:
+        assert one["difference"] <= one["tolerance"] <= 2e-3
+        assert one["difference"] == abs(one["redone"] - one["value"])
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(900)
+def test_the_archive_holds_what_is_recorded(
+    exported: Path, finished: Workplace, tmp_path: Path
+) -> None:
+    with open_archive(exported, format="discovery-export") as archive:
+        archive.extract(tmp_path / "unpacked")
+    folder = tmp_path / "unpacked"
+    for name in ids(exported):
+        shown = finished.json("show", name, "--json")
+        held = read(folder / "candidates" / name / "record.json")
+        for key in ("predictions", "history", "codes", "relaxation", "evaluation", "duplicates"):
+            assert held[key] == shown[key]
+        crystals = folder / "candidates" / name / "structures"
+        assert read(crystals / "relaxed.json") == held["relaxation"]["structure"]
+        for kind in ("base", "decoded", "relaxed"):
+            exact = Structure(*(read(crystals / f"{kind}.json")[key] for key in CRYSTAL))
+            written = Structure.from_file(crystals / f"{kind}.cif")
+            assert np.allclose(written.lattice.abc, exact.lattice.abc, rtol=1e-8)
+            assert written.composition == exact.composition
+            apart = [np.sort(one.distance_matrix, axis=None) for one in (written, exact)]
+            assert np.allclose(*apart, atol=1e-6)
+        for calculation in (shown.get("verification") or {}).get("records", []):
+            place = folder / "calculations" / calculation["hash"]
+            assert read(place / "record.json")["result"] == calculation["result"]
+            with gzip.open(next(place.glob("outputs/attempt-*/input.json.gz"))) as stream:
+                assert read(place / "input.json") == json.load(stream)
+    text = (folder / "README.txt").read_text()
+    assert all(name in text for name in ids(exported))
+    assert max(map(len, text.splitlines())) <= 80
+    versions = (folder / "requirements.txt").read_text()
+    assert re.search(r"^pymatgen==", versions, re.MULTILINE)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(900)
+def test_no_path_of_this_machine_is_in_the_archive(exported: Path, finished: Workplace) -> None:
+    with zipfile.ZipFile(exported) as file:
+        for name in file.namelist():
+            content = file.read(name)
+            if name.endswith(".gz"):
+                content = gzip.decompress(content)
+            if name.endswith("record.json") or not name.startswith("calculations/"):
+                assert str(finished.folder).encode() not in content, name
+            assert b"mongodb://" not in content, name
+
+
+def changed(source: Path, target: Path, change: Callable[[str, Any], Any]) -> Path:
+    """Copy an archive with JSON files changed, its manifest made anew."""
+    with (
+        open_archive(source) as archive,
+        new_archive(target, format="discovery-export", version=1) as copy,
+    ):
+        for name in archive.names():
+            content = archive.read(name)
+            if name.endswith("record.json") or name == "redo.json":
+                content = json.dumps(change(name, json.loads(content))).encode()
+            copy.add_bytes(name, content)
+    return target
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(900)
+def test_a_crystal_that_was_moved_is_found(exported: Path, tmp_path: Path) -> None:
+    """One atom of the relaxed crystal, by about 0.01 Å: all that is asked of it is different."""
+    moved = ids(exported)[0]
+
+    def change(name: str, document: Any) -> Any:
+        if name == f"candidates/{moved}/record.json":
+            document["relaxation"]["structure"]["frac_coords"][0][0] += 0.002
+        return document
+
+    other = changed(exported, tmp_path / "moved.zip", change)
+    code, document = redone(other, tmp_path / "empty")
+    assert code == 1
+    assert document["agree"] is False
+    wrong = {(one["kind"], one["on"]) for one in document["values"] if one["agrees"] is False}
+    assert {("potential", "relaxed"), ("alignn", "relaxed")} <= wrong
+    assert {on for _, on in wrong} == {"relaxed"}
+    assert {one["candidate"] for one in document["values"] if one["agrees"] is False} == {moved}
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(900)
+def test_numbers_that_are_not_the_records_are_refused(exported: Path, tmp_path: Path) -> None:
+    def change(name: str, document: Any) -> Any:
+        if name == "redo.json":
+            document["values"][1]["value"] += 1.0
+        return document
+
+    other = changed(exported, tmp_path / "other.zip", change)
+    process = subprocess.run(
+        [sys.executable, "-m", "discovery", "redo", str(other)],
+        **{"capture_output": True, "text": True, "timeout": 120},
+        env={"PATH": os.defpath, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+    )
+    assert process.returncode == 1
+    assert "redo.json has other numbers" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(900)
+@pytest.mark.models
+def test_weights_of_others_stay_here_when_asked(
+    exported: Path, finished: Workplace, tmp_path: Path, models_dir: Path
+) -> None:
+    out = tmp_path / "without.zip"
+    finished.run("export", ids(exported)[0], "--without-weights", "--out", str(out))
+    with open_archive(out) as archive:
+        assert not archive.names("models/megnet")
+        (entry,) = [m for m in archive.json("models/models.json") if m["model"] == "megnet"]
+    assert set(entry["digests"]) == {"formation_energy_per_atom", "band_gap", "p_gap"}
+    code, document = redone(out, tmp_path / "empty")
+    assert (code, document["agree"], document["complete"]) == (1, True, False)
+    missing = [one for one in document["values"] if one["redone"] is None]
+    assert {one["kind"] for one in missing} == {"megnet"}
+    assert all("MEGNet's weights" in one["reason"] for one in missing)
