@@ -74,7 +74,9 @@ def _origin(record: Record) -> Iterator[str]:
     codes = record["codes"]
     if campaign := lineage.get("campaign"):
         started = campaign["resolved"].get("discovery", "?")
-        yield _line("campaign", f"{campaign['name']}, seed {campaign['seed']}, by {started}")
+        python = campaign["resolved"].get("environment", {}).get("python")
+        by = f"discovery {started}" + (f" on Python {python}" if python else "")
+        yield _line("campaign", f"{campaign['name']}, seed {campaign['seed']}, {by}")
     yield _line("generator", f"{_generator_name(lineage)}{record['generator_version']}")
     yield _line("base", _base(record, lineage.get("base") or {}))
     proposer = lineage.get("proposer") or {}

@@ -66,6 +66,7 @@ def resolve(config: CampaignConfig) -> dict[str, Any]:
     from agents.screen.models import resolve_models
     from agents.verify.backend import resolve_backend
     from discovery import __version__
+    from discovery.environment import environment
     from model.generator import Generator
 
     try:
@@ -78,6 +79,7 @@ def resolve(config: CampaignConfig) -> dict[str, Any]:
     Objectives(config.propose.fitness.objectives, generator, config.targets)
     return {
         "discovery": __version__,
+        "environment": environment(),
         "generator": {
             "name": config.generator,
             "version": generator.version,

@@ -1,0 +1,30 @@
+"""What is recorded of the machine that numbers are computed on."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import platform
+from importlib.metadata import version
+
+from discovery.environment import all_packages, environment
+
+
+def test_versions_are_those_of_the_packages_that_are_imported() -> None:
+    import ase
+    import pymatgen.core
+    import torch
+
+    packages = environment()["packages"]
+    assert packages["torch"] == torch.__version__
+    assert packages["ase"] == ase.__version__
+    assert packages["pymatgen"] == pymatgen.core.__version__
+    assert all(version(name) == found for name, found in packages.items())
+    assert set(packages) <= {*all_packages(), *(name.lower() for name in all_packages())}
+
+
+def test_neither_machine_nor_user_is_named() -> None:
+    text = json.dumps(environment())
+    assert platform.node() not in text
+    assert f'"{getpass.getuser()}"' not in text
+    assert "/" not in text
