@@ -15,6 +15,7 @@ from pydantic import (
 
 from agents.extensions import DFT_CODES, extensions
 from agents.prediction import OutOfDomain
+from agents.slab import MIN_VACUUM
 from agents.targets import OTHER_REFERENCES, UNITS
 
 BACKENDS = ("auto", "gpaw", "vasp", "none")
@@ -50,7 +51,7 @@ class VerifySettings(BaseModel):
     )
     slab_vacuum: float | None = Field(
         default=None,
-        ge=6.0,
+        ge=MIN_VACUUM + 1,  # a layer that grows thicker in its relaxation stays a slab
         description="candidates are slabs, computed with so much vacuum, Å; None: they are bulk. A "
         "campaign file says that they are slabs once, by its dimensionality",
     )
