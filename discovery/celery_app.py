@@ -86,6 +86,7 @@ app.conf.update(
     task_acks_late=True,
     worker_prefetch_multiplier=1,
     worker_max_tasks_per_child=MOST_TASKS,
+    worker_pool="discovery.pool:TaskPool",  # what --pool=prefork means here
     # A pool process imports torch before it says that it is up: more than Celery's four seconds on
     # a busy machine, after which it would be killed and started again, for ever.
     worker_proc_alive_timeout=START_SECONDS,

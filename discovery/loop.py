@@ -42,8 +42,6 @@ DATABASE_PATIENCE_SECONDS = 600.0
 DATABASE_PAUSE_SECONDS = 1.0
 HINT_SECONDS = 3.0
 """How often the workers hear that a queue has work."""
-HINT_EXPIRES = 60.0
-"""An unheard hint is dropped after this time; longer than clocks of two machines may differ."""
 
 STATES_OF_QUEUE = {
     "evaluate": (State.PROPOSED, State.EVALUATED),
@@ -343,8 +341,9 @@ class CampaignLoop:
         self._hinted[queue] = now
         try:
             # Where nobody listens, messages would pile up: three a second fill a broker's memory.
+            # They do not expire: a worker whose clock is ahead would drop every one of them.
             for _ in range(min(workers, self.parallel - unheard(queue))):
-                TASKS[queue].apply_async(args=[self.name], expires=HINT_EXPIRES)
+                TASKS[queue].apply_async(args=[self.name])
         except (KombuError, OSError) as error:
             log.warning("the broker does not take messages: %s", error)
             tick.waiting_for.append("the broker")
