@@ -4,40 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Part:
-    """One part of the system as found on this machine.
-
-    Attributes:
-        name: What it is.
-        status: ``ok``, ``missing`` or ``broken``.
-        version: Its version, or an empty string.
-        detail: What was found, or what is wrong.
-        advice: What to do if it is not ok.
-        needed: Whether the default campaign (quickstart) cannot run without it.
-    """
-
-    name: str
-    status: str
-    version: str
-    detail: str
-    advice: str
-    needed: bool
+from discovery.doctor_state import disk, graphics, running
+from discovery.parts import Part
 
 
 def examine() -> list[Part]:
     """Look at every part; none of the checks writes anything.
 
     Returns:
-        One entry for each part, the needed ones first.
+        One entry for each part; those that tell what runs now come last.
     """
     checks: list[Callable[[], Part]] = [
         _python,
+        disk,
         _database,
         _broker,
         _generator,
@@ -49,8 +32,9 @@ def examine() -> list[Part]:
         _fireworks,
         _openlam,
         _data,
+        graphics,
     ]
-    return [check() for check in checks]
+    return [*(check() for check in checks), *running()]
 
 
 def can_run_quickstart(parts: list[Part]) -> bool:
