@@ -7,7 +7,15 @@ from fuzzing.target import Target
 
 def all_targets() -> dict[str, Target]:
     """Return every target by its name."""
-    from fuzzing import calculations, checkpoints, configuration, crystals, messages
+    from fuzzing import (
+        archives,
+        calculations,
+        checkpoints,
+        configuration,
+        crystals,
+        messages,
+        servers,
+    )
 
-    modules = (crystals, configuration, checkpoints, calculations, messages)
+    modules = (*(crystals, configuration, checkpoints, calculations, messages, archives, servers),)
     return {target.name: target for module in modules for target in module.TARGETS}
