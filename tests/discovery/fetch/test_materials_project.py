@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import data_server
@@ -159,6 +162,30 @@ def test_what_came_is_kept_and_continued(
     api.pages()
     assert fetch("mp").cards[0].rows == N
     assert api.pages() == ["4", "8"]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (lambda whole: gzip.compress(whole)[:-30], "no JSON object|Decod"),
+        (lambda whole: b"no gzip", "ContentDecodingError"),
+        (lambda whole: gzip.compress(b" " * 50_000_000 + whole), "more than 1 MiB"),
+    ],
+)
+def test_a_packed_answer_is_unpacked_with_care(
+    api: Api, monkeypatch: pytest.MonkeyPatch, body: Callable[[bytes], bytes], message: str
+) -> None:
+    monkeypatch.setattr(PatientSession, "largest", 1 << 20)
+
+    def packed(change: Callable[[bytes], bytes]) -> Callable[[Asked], Answer]:
+        headers = {"Content-Encoding": "gzip"}
+        return lambda asked: (200, headers, change(json.dumps(api.summary(asked)).encode()))
+
+    api.server.answers[SUMMARY] = packed(body)
+    with pytest.raises(FetchFailed, match=message):
+        fetch("mp")
+    api.server.answers[SUMMARY] = packed(gzip.compress)
+    assert fetch("mp").cards[0].rows == N
 
 
 def test_a_torn_page_is_asked_for_again(api: Api, folder: Path) -> None:
