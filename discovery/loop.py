@@ -281,6 +281,7 @@ class CampaignLoop:
             targets=self.config.targets,
             own_bases=self.runtime.own_bases,
             is_known=self.runtime.is_known,
+            is_excluded=self.runtime.is_excluded,
         )
         log.info("round %d: %s", done + 1, report)
         return done + 1

@@ -114,6 +114,12 @@ class Runtime:
 
         return is_known
 
+    def is_excluded(self, formula: str) -> bool:
+        """Say whether the campaign's rules exclude a formula."""
+        from agents.screen.validity import excludes
+
+        return excludes(self.config.screen, formula)
+
     @cached_property
     def screen_models(self) -> Any:
         """The property models that the campaign was started with."""

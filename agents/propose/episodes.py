@@ -112,6 +112,7 @@ def ask_round(
     targets: Sequence[Window] = (),
     own_bases: Sequence[OwnBase] = (),
     is_known: Callable[[str], bool] | None = None,
+    is_excluded: Callable[[str], bool] | None = None,
 ) -> RoundReport:
     """Ask every proposer for its generation of a round and insert the candidates.
 
@@ -134,6 +135,7 @@ def ask_round(
         targets: The campaign's windows, for objectives.
         own_bases: Base crystals that a person brought; empty: training crystals.
         is_known: Whether the reference collection has a formula, for the objective of novelty.
+        is_excluded: Whether the screens exclude a formula, for the objective of the rules.
 
     Returns:
         What was proposed; for generations recorded earlier, their record.
@@ -149,7 +151,11 @@ def ask_round(
         if recorded is not None:
             reports.append(_report(recorded))
             continue
-        proposer = replay(campaign, seed, generator, turn, settings, targets, own_bases, is_known)
+        proposer = replay(
+            *(campaign, seed, generator, turn, settings, targets, own_bases),
+            is_known=is_known,
+            is_excluded=is_excluded,
+        )
         asked = proposer.ask(turn.generation)
         proposals = room.cut(asked, generator.version)
         decoded = generator.decode([proposal.codes for proposal in proposals])

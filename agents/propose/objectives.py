@@ -1,4 +1,4 @@
-"""What a search minimises besides the fitness: distance to the gap window, and being known."""
+"""What a search minimises besides the fitness: known from codes and formula alone."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class Objectives:
         generator: Generator,
         targets: Sequence[Window],
         is_known: Callable[[str], bool] | None = None,
+        is_excluded: Callable[[str], bool] | None = None,
     ) -> None:
         """Prepare the objectives.
 
@@ -46,6 +47,8 @@ class Objectives:
             targets: The campaign's windows.
             is_known: Whether a reference collection has a reduced formula, which must never change
                 either; None: training crystals alone are known.
+            is_excluded: Whether the campaign's rules exclude a reduced formula; None: there are no
+                rules.
 
         Raises:
             UnknownObjective: Nothing says what the objective is.
@@ -55,12 +58,18 @@ class Objectives:
         training = generator.bank.formulas[generator.bank.rows("train")].tolist()
         self._known = dict.fromkeys(training, True)
         self._is_known = is_known
+        self._is_excluded = is_excluded
+        self._judged: dict[str, bool] = {}
         self._window = next((w for w in targets if w.property == _GAP), None)
         self._columns: list[Callable[[Sequence[CrystalCodes], Sequence[str]], NDArray]] = []
         for objective in objectives:
             if objective.kind == "gap_window":
                 self._require_gap()
                 self._columns.append(self._gap_distance)
+            elif objective.kind == "domain":
+                self._columns.append(self._out_of_domain)
+            elif objective.kind == "rules":
+                self._columns.append(self._excluded)
             else:
                 self._columns.append(self._known_formula)
 
@@ -110,6 +119,26 @@ class Objectives:
                 if formula and formula not in self._known:
                     self._known[formula] = self._is_known(formula)
         return np.array([float(self._known.get(formula, False)) for formula in formulas])
+
+    def _out_of_domain(
+        self, codes: Sequence[CrystalCodes], formulas: Sequence[str]
+    ) -> NDArray[np.float64]:
+        """Return 1 for formulas (B,) too far from what the screens learned from, 0 for others."""
+        from pymatgen.core import Composition
+
+        from agents.screen.domain import mp2018
+
+        for formula in formulas:
+            if formula not in self._judged:
+                self._judged[formula] = bool(formula) and mp2018().knows(Composition(formula))
+        return np.array([float(not self._judged[formula]) for formula in formulas])
+
+    def _excluded(
+        self, codes: Sequence[CrystalCodes], formulas: Sequence[str]
+    ) -> NDArray[np.float64]:
+        """Return 1 for formulas (B,) that the campaign's rules exclude, 0 for others."""
+        rule = self._is_excluded
+        return np.array([float(rule is not None and rule(formula)) for formula in formulas])
 
     def _require_gap(self) -> None:
         if self._window is None:

@@ -75,6 +75,7 @@ def start_episode(
     targets: Sequence[Window] = (),
     own_bases: Sequence[OwnBase] = (),
     is_known: Callable[[str], bool] | None = None,
+    is_excluded: Callable[[str], bool] | None = None,
 ) -> Proposer:
     """Choose an episode's base crystal and build its proposer, before any generation is told.
 
@@ -90,10 +91,12 @@ def start_episode(
         own_bases: Base crystals that a person brought, taken in turn by the episodes of each
             proposer; empty: training crystals.
         is_known: Whether the reference collection has a formula, for the objective of novelty.
+        is_excluded: Whether the screens exclude a formula, for the objective of the rules.
     """
     objectives = None
     if settings.fitness.objectives:
-        objectives = Objectives(settings.fitness.objectives, generator, targets, is_known)
+        wanted = settings.fitness.objectives
+        objectives = Objectives(wanted, generator, targets, is_known, is_excluded)
     own, rng = turn.settings, seed.base()
     earlier: tuple[Result, ...] = ()
     returned: str | None = None
@@ -125,6 +128,7 @@ def replay(
     targets: Sequence[Window] = (),
     own_bases: Sequence[OwnBase] = (),
     is_known: Callable[[str], bool] | None = None,
+    is_excluded: Callable[[str], bool] | None = None,
 ) -> Proposer:
     """Rebuild a proposer from the database, ready to be asked for the turn's generation.
 
@@ -137,6 +141,7 @@ def replay(
         targets: The campaign's windows, for objectives.
         own_bases: Base crystals that a person brought.
         is_known: Whether the reference collection has a formula, for the objective of novelty.
+        is_excluded: Whether the screens exclude a formula, for the objective of the rules.
 
     Returns:
         The proposer, told every earlier generation of its episode.
@@ -146,7 +151,9 @@ def replay(
     """
     episode = EpisodeSeed(seed, turn.episode)
     proposer = start_episode(
-        campaign, episode, generator, turn, settings, targets, own_bases, is_known
+        *(campaign, episode, generator, turn, settings, targets, own_bases),
+        is_known=is_known,
+        is_excluded=is_excluded,
     )
     recorded = {g.generation: g for g in generation_records.load(campaign, episode=turn.episode)}
     for number in range(turn.generation):

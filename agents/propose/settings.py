@@ -282,12 +282,16 @@ class Objective(_Settings):
         kind: ``gap_window`` is the distance of the gap that the generator's shipped head predicts
             to the campaign's band gap window (eV); ``novelty`` is 1 for the formula of a training
             crystal or of a crystal of the reference collection of the campaign's hull, 0 for others
-            (what the campaign itself evaluated is left out by `code_evolution` anyway).
+            (what the campaign itself evaluated is left out by `code_evolution` anyway); ``domain``
+            is 1 for a composition so far from those that MEGNet and ALIGNN learned from that
+            `agents.screen.domain` takes it out of their domain, where a gate finds it unjudged;
+            ``rules`` is 1 for a composition that the campaign's ``screen`` excludes by its elements
+            or their number.
         weight: How strongly it counts where objectives are weighed into one number: a child worth
             w is worth w exp(-weight value).
     """
 
-    kind: Literal["gap_window", "novelty"]
+    kind: Literal["gap_window", "novelty", "domain", "rules"]
     weight: float = Field(default=1.0, gt=0)
 
 

@@ -136,6 +136,13 @@ class TrainingSet:
             if element.Z > _PLACES or self.crystals[element.Z] < MIN_CRYSTALS
         ]
 
+    def knows(self, composition: Composition) -> bool:
+        """Say whether a composition gives no reason by its elements or its distance."""
+        numbers = [element.Z for element in composition.elements]
+        if any(number > _PLACES or self.crystals[number] < MIN_CRYSTALS for number in numbers):
+            return False
+        return self.distance(composition) <= MAX_DISTANCE
+
     def distance(self, composition: Composition) -> float:
         """Return the earth mover's distance to the nearest training composition.
 

@@ -67,6 +67,23 @@ class Validity:
         return {**plain, "layer": layer, "valid": self.valid}
 
 
+def excludes(settings: ScreenSettings, formula: str) -> bool:
+    """Say whether a campaign's rules exclude a formula by its elements or their number.
+
+    Args:
+        settings: The campaign's rules.
+        formula: Any formula; of an empty one nothing can be said.
+    """
+    from pymatgen.core import Composition
+
+    if not formula:
+        return False
+    symbols = {element.symbol for element in Composition(formula).elements}
+    allowed = symbols if settings.allowed_elements is None else set(settings.allowed_elements)
+    within = settings.min_elements <= len(symbols) <= settings.max_elements
+    return not within or bool(symbols & settings.excluded_elements) or not symbols <= allowed
+
+
 def judge(structure: Structure, settings: ScreenSettings) -> Validity:
     """Apply every cheap rule to a crystal.
 

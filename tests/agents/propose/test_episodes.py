@@ -282,8 +282,8 @@ def test_an_episode_starts_from_what_the_campaign_knows(database, shipped, monke
     started = {}
     start = replay_module.start_episode
 
-    def watched(campaign, seed, generator, turn, *rest):
-        proposer = start(campaign, seed, generator, turn, *rest)
+    def watched(campaign, seed, generator, turn, *rest, **more):
+        proposer = start(campaign, seed, generator, turn, *rest, **more)
         started.setdefault((turn.episode, turn.generation), proposer.space)
         return proposer
 

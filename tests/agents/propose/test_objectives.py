@@ -7,11 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from pymatgen.core import Composition, Lattice, Structure
 from scipy.stats import norm
 
 from agents.propose.acquisition import acquisition
 from agents.propose.objectives import Objectives, UnknownObjective, front_numbers
 from agents.propose.settings import Objective
+from agents.screen.domain import mp2018
+from agents.screen.settings import ScreenSettings
+from agents.screen.validity import excludes, judge
 from agents.targets import Window
 
 GAP = Window(property="band_gap", min=0.5, max=2.5)
@@ -58,6 +62,47 @@ def test_formulas_of_a_reference_collection_are_known_too(world):
         values = objectives([None] * 4, ["NaCl", "CsCl", "RbCl", ""])
         assert values[:, 0].tolist() == [1, 1, 0, 0]
     assert asked == ["CsCl", "RbCl"]  # each once, and no training crystal
+
+
+def test_the_domain_is_that_of_the_screens(world):
+    objectives = Objectives([Objective(kind="domain", weight=2.0)], world, [])
+    crystals = [
+        Structure(Lattice.cubic(9), species, np.arange(3 * len(species)).reshape(-1, 3) / 40)
+        for species in (["Na", "Cl"], ["Rb", "Cu", "Cu", "Cu", "O", "O"], ["Cs", *["Zn"] * 5, "F"])
+    ]
+    crystals += [Structure(Lattice.cubic(9), ["Ra", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])]
+    formulas = [crystal.composition.reduced_formula for crystal in crystals]
+    values = objectives([None] * 5, [*formulas, ""])
+    reasons = [mp2018().reasons(crystal) for crystal in crystals]
+    silenced = [any(r.startswith(("composition", "elements")) for r in found) for found in reasons]
+    assert values[:, 0].tolist() == [*map(float, silenced), 1.0]
+    assert silenced == [False, False, True, True]
+    assert objectives.desirability(values)[2] == pytest.approx(np.exp(-2.0))
+
+
+def test_the_rules_are_those_of_the_screens(world):
+    rules = ScreenSettings(exclude_lanthanides=True, forbidden_elements=("Tl",), max_elements=3)
+    known = {
+        "NaCl": False,
+        "La2O3": True,
+        "TlCl": True,
+        "NaKRbCl3": True,
+        "CsPbI3": False,
+        "": False,
+    }
+    objectives = Objectives(
+        [Objective(kind="rules", weight=5.0)], world, [], None, lambda one: excludes(rules, one)
+    )
+    assert objectives([None] * 6, list(known))[:, 0].tolist() == [*map(float, known.values())]
+    names = ("n_elements", "elements", "lanthanide", "actinide")
+    for formula, excluded in known.items():
+        if formula:
+            species = [str(one) for one in Composition(formula).elements]
+            places = np.arange(3 * len(species)).reshape(-1, 3) / 20
+            verdict = judge(Structure(Lattice.cubic(9), species, places), rules)
+            assert bool(set(verdict.failed) & set(names)) is excluded
+    without = Objectives([Objective(kind="rules")], world, [])
+    assert without([None], ["La2O3"]).tolist() == [[0.0]]
 
 
 def test_a_half_open_window(world):
