@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 MOST_WORKERS_WOKEN = 32
 """Workers elsewhere that one hint wakes at most."""
 
-DFT_SHARE = 0.15
+DFT_SHARE = 0.3
 """Of a run's wall time, the most that one calculation may be estimated to take: its core is shared
 with the search, and several have to fit."""
 
