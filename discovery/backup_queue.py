@@ -39,8 +39,9 @@ def settled(calculation: Document, snapshot: Snapshot, at: datetime) -> Document
     attempts = [*(calculation.get("attempts") or []), *launched]
     whole = {**calculation, "attempts": attempts}
     if found is None or _vanished(found):
-        note = "not finished when it was backed up"
-        return _moved({**whole, "fw_id": None}, CalculationState.SUBMITTING, note, at)
+        lost = _moved(whole, CalculationState.FAILED, "a backup leaves its queue behind", at)
+        note = "to be queued again where it is restored"
+        return _moved({**lost, "fw_id": None}, CalculationState.SUBMITTING, note, at)
     if "outputs" in found:
         whole["outputs"] = found["outputs"]
     whole["completed_at"] = at
