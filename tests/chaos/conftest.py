@@ -1,0 +1,115 @@
+"""Fixtures of the chaos tests: one database server, one zygote, one undisturbed campaign."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster import PLUGIN, Cluster, Zygote, database_uri
+from history import read
+from outcome import Outcome, Row, outcome, table
+
+from db.connection import Session, connect
+
+CAMPAIGN = Path(__file__).with_name("campaign.yaml")
+GENERATOR = "perov5"
+ROWS = pytest.StashKey[list[Row]]()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """A database server of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MONGODB_URI", raising=False)
+        with connect(home=tmp_path_factory.mktemp("server")) as session:
+            yield session
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``DISCOVERY_MODELS`` with the potential's elemental references and nothing else."""
+    folder = tmp_path_factory.mktemp("models")
+    target = folder / "references" / "lennard-jones-1.json"
+    target.parent.mkdir()
+    program = "import json, chaos_physics; print(json.dumps(chaos_physics.reference_table()))"
+    printed = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**Zygote.kept(), "PYTHONPATH": str(PLUGIN)},
+        check=True,
+        capture_output=True,
+    )
+    target.write_bytes(printed.stdout)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def zygote(models: Path) -> Iterator[Zygote]:
+    """What every process is forked from."""
+    started = Zygote(models, GENERATOR)
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def found(
+    server: Session, zygote: Zygote, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Cluster]]:
+    """Found a cluster with a database of its own; whatever is left of it is killed at the end."""
+    numbers = itertools.count(1)
+    founded: list[Cluster] = []
+
+    def make(file: Path = CAMPAIGN, **environment: str) -> Cluster:
+        number = next(numbers)
+        folder = tmp_path_factory.mktemp(f"cluster{number}")
+        uri = database_uri(server.uri, f"chaos{number}")
+        made = Cluster(zygote, folder, uri, "chaos", file, dict(environment))
+        founded.append(made)
+        return made
+
+    yield make
+    for made in founded:
+        made.stop()
+
+
+@pytest.fixture(scope="session")
+def calm(found: Callable[..., Cluster]) -> Cluster:
+    """A cluster in which the campaign ran to its end and nothing happened."""
+    cluster = found()
+    cluster.worker(concurrency=2)
+    cluster.launcher()
+    loop = cluster.loop("--json")
+    assert cluster.wait(loop, 400) == 0, cluster.log("run")
+    cluster.kill_everything()
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def undisturbed(calm: Cluster) -> Outcome:
+    """What becomes of the campaign when nothing happens."""
+    return outcome(read(calm.database, calm.campaign))
+
+
+@pytest.fixture
+def row(request: pytest.FixtureRequest) -> Callable[[str], Row]:
+    """Add a line to the table that is printed at the end."""
+
+    def add(fault: str) -> Row:
+        rows = request.config.stash.setdefault(ROWS, [])
+        rows.append(Row(fault))
+        return rows[-1]
+
+    return add
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the table of faults."""
+    rows = config.stash.get(ROWS, [])
+    if rows:
+        terminalreporter.section("faults")
+        for line in table(rows):
+            terminalreporter.write_line(line)

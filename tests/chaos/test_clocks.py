@@ -1,0 +1,74 @@
+"""Workers whose clocks are days off, and jump: times in the records are the server's alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cluster import QUEUES, Cluster, until
+from history import read, report
+from outcome import Outcome, Row, difference, judged, outcome
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
+
+LIBRARY = "faketime/libfaketime.so.1"
+"""Of Debian's package libfaketime; it answers every question for the time but the monotonic one."""
+
+
+@pytest.fixture(scope="module")
+def library() -> str:
+    """Where libfaketime is."""
+    found = sorted(Path("/usr/lib").glob(f"*/{LIBRARY}"))
+    if not found:
+        reason = "libfaketime is not installed: apt-get install libfaketime"
+        if os.environ.get("CI", "").lower() == "true":
+            pytest.fail(f"{reason}, and nothing may be skipped with CI=true")
+        pytest.skip(reason)
+    return str(found[0])
+
+
+def test_clocks_that_are_off_and_jump_change_nothing(
+    found: Callable[..., Cluster],
+    undisturbed: Outcome,
+    row: Callable[[str], Row],
+    library: str,
+    tmp_path: Path,
+) -> None:
+    told = row("worker's clock two days ahead, then one behind")
+    cluster = found()
+    clock = tmp_path / "clock"
+    clock.write_text("+2d\n")
+    off = {
+        "LD_PRELOAD": library,
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_CACHE_DURATION": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    place = ("--db", cluster.uri)
+    worker = cluster.execute("worker", "--queue", QUEUES, "--concurrency", "1", *place, **off)
+    launcher = cluster.execute("worker", "--queue", "dft", *place, **off)
+    loop = cluster.loop("--json")
+    until(lambda: cluster.candidates(state="relaxed") or cluster.candidates(state="screened"), 240)
+    told.injected(0.0)
+    clock.write_text("-1d\n")
+    told.injected(0.0)
+    assert cluster.wait(loop, 400) == 0, cluster.log("run")
+    for process in (worker, launcher):
+        process.terminate()
+        assert process.wait(timeout=60) == 0
+    log = (cluster.folder / "executed.log").read_text()
+    days = {f"{datetime.now(UTC) + timedelta(days=n):%Y-%m-%d}" for n in (2, -1)}
+    assert all(f"{day} " in log for day in days)  # the clocks really were off
+    records = read(cluster.database, cluster.campaign)
+    broken = judged(cluster, records, cluster.status())
+    told.count(broken, cluster.paid_times())
+    assert not broken, report(broken)
+    now = datetime.now(UTC)
+    times = [entry["at"] for one in records.candidates for entry in one["history"]]
+    times += [entry["at"] for one in records.calculations for entry in one["history"]]
+    assert now - timedelta(minutes=30) < min(times) <= max(times) < now + timedelta(minutes=1)
+    assert not difference(outcome(records), undisturbed)
+    assert cluster.left_over() == {}

@@ -1,0 +1,41 @@
+"""``discovery run`` as on a laptop: it starts its workers itself, and they die with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from cluster import Cluster, alive, children, until
+from crew import Crew
+from history import read, report
+from outcome import Outcome, Row, difference, judged, outcome
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
+
+
+def test_killing_the_one_command_leaves_no_process_and_loses_nothing(
+    found: Callable[..., Cluster], undisturbed: Outcome, row: Callable[[str], Row]
+) -> None:
+    told = row("`discovery run` killed with all that it started")
+    cluster = found(CHAOS_EVALUATION_SECONDS="0.02")
+    campaign = ("run", "--campaign", str(cluster.file), "--db", cluster.uri)
+    run = cluster.execute(*campaign, "--workers", "1", "--json")
+    until(lambda: cluster.candidates(state="relaxing", lease={"$ne": None}), 240)
+    below = children(run.pid)
+    assert len(below) == 2  # a worker and a launcher
+    run.kill()
+    run.wait()
+    until(lambda: not cluster.left_over(), 10)
+    assert not any(alive(pid) for pid in below)
+    died, before = time.monotonic(), cluster.progress()
+    crew = Crew(cluster)
+    until(lambda: cluster.progress() > before, 120)
+    told.injected(time.monotonic() - died)
+    assert cluster.wait(crew.loop, 400) == 0, cluster.log("run")
+    records = read(cluster.database, cluster.campaign)
+    broken = judged(cluster, records, cluster.status())
+    told.count(broken, cluster.paid_times())
+    assert not broken, report(broken)
+    assert not difference(outcome(records), undisturbed)
+    crew.retire()
