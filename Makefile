@@ -13,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: setup run test test-unit test-campaign test-chaos test-long lint clean
+.PHONY: setup run test test-unit test-campaign test-chaos test-long fuzz audit lint clean
 
 setup: $(STAMP)
 
@@ -48,6 +48,16 @@ test-chaos: setup
 
 test-long: setup
 	@$(BIN)/python -m pytest tests -m "long" --timeout 3600
+
+# 100,000 bad inputs: docs/security.md. FUZZ="--engine coverage --target cif": guided by coverage.
+fuzz: setup
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	PYTHONPATH=tests/fuzz:tests/support $(BIN)/python -m fuzzing.run --inputs 100000 --out fuzz-out $(FUZZ)
+
+# Known vulnerabilities of the installed packages; needs the network.
+audit: setup
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[audit]'
+	$(BIN)/python tools/audit.py
 
 lint: setup
 	$(BIN)/ruff check .

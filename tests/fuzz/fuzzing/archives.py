@@ -136,8 +136,16 @@ BSON = (
 )
 
 TARGETS = (
-    Target("archive", _archives, _read_archive, REFUSALS, tokens=ZIP, packages=("discovery",)),
-    Target("archive-records", _contents, _read_contents, REFUSALS, tokens=BSON),
+    Target(
+        "archive",
+        _archives,
+        _read_archive,
+        REFUSALS,
+        tokens=ZIP,
+        packages=("discovery",),
+        weight=2.5,
+    ),
+    Target("archive-records", _contents, _read_contents, REFUSALS, tokens=BSON, weight=2.5),
     Target(
         "archive-names",
         lambda: [b"a/b.txt\nc.json"],
@@ -148,5 +156,6 @@ TARGETS = (
             *("\u202e".encode(), b"con", b"a/", b"~", b"a.", b" a", b"a/b.txt/c", b"link"),
         ),
         largest=4000,
+        weight=2.5,
     ),
 )

@@ -217,6 +217,7 @@ TARGETS = (
         tokens=(*XML, b"<i name='NELM'>", b"<v>", b"<r>", b"<set>", b"<array>", b"****", b"-"),
         packages=PARSERS,
         largest=1 << 17,
+        weight=0.8,
     ),
     Target(
         "vasprun.gz",
@@ -224,11 +225,15 @@ TARGETS = (
         _read_packed_vasprun,
         REFUSALS,
         packages=PARSERS,
-        weight=0.3,
+        weight=0.5,
     ),
-    Target("outcar", _outcars, _read_outcar, (), tokens=(b"total cores",), packages=PARSERS),
-    Target("gpw", _gpws, _read_gpw, REFUSALS, tokens=(b"__ndarray__",), packages=PARSERS),
-    Target("extxyz-labels", _labels, _read_labels, REFUSALS, packages=PARSERS),
+    Target(
+        "outcar", _outcars, _read_outcar, (), tokens=(b"total cores",), packages=PARSERS, weight=0.8
+    ),
+    Target(
+        "gpw", _gpws, _read_gpw, REFUSALS, tokens=(b"__ndarray__",), packages=PARSERS, weight=2.5
+    ),
+    Target("extxyz-labels", _labels, _read_labels, REFUSALS, packages=PARSERS, weight=3),
     Target(
         "calculation-record",
         _records,
@@ -236,6 +241,7 @@ TARGETS = (
         REFUSALS,
         tokens=(b'"@module"', b'"hash"', b'"result"', b"NaN", b"Infinity", b"[" * 500),
         packages=PARSERS,
+        weight=0.8,
     ),
     Target(
         "calculation-record.gz",
@@ -243,7 +249,7 @@ TARGETS = (
         _read_packed_records,
         REFUSALS,
         packages=PARSERS,
-        weight=0.3,
+        weight=0.5,
     ),
     Target(
         "runner-answer",
@@ -252,6 +258,6 @@ TARGETS = (
         (),
         tokens=(b"NaN", b"-Infinity", b'"result"', b'"error"', b"\x00", b'"$a": 1', b"1" * 40),
         packages=("agents.verify",),
-        weight=2.0,
+        weight=10,
     ),
 )

@@ -153,6 +153,7 @@ TARGETS = (
             ),
         ),
         packages=("yaml", "discovery.config", "agents"),
+        weight=5,
     ),
     Target(
         "model-configuration",
@@ -161,6 +162,7 @@ TARGETS = (
         (ConfigError,),
         tokens=(b"model:", b"epochs:", b"dataset:", b"null", b".inf", b"&a ", b"*a"),
         packages=("yaml", "discovery.training", "model.settings"),
+        weight=3,
     ),
     Target(
         "filter",
@@ -172,8 +174,8 @@ TARGETS = (
             *(b" CONTAINS ", b" ENDS WITH ", b'"', b"TRUE", b"band_gap", b"elements", b"id", b":"),
         ),
         packages=("lark", "db.filters"),
-        weight=3.0,
         largest=12_000,
+        weight=12,
     ),
     Target(
         "command-line",
@@ -186,5 +188,6 @@ TARGETS = (
         ),
         packages=("discovery.cli",),
         largest=600,
+        weight=0.25,
     ),
 )

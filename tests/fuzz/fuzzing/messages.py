@@ -120,6 +120,6 @@ TARGETS = (
             *(b"application/data", b'"$where"', b"\\u0000", b'"chain"', b'"discovery.learn"'),
         ),
         packages=("kombu", "discovery.tasks"),
-        weight=2.0,
+        weight=10,
     ),
 )

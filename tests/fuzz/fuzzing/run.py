@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -18,7 +19,10 @@ import time
 from collections import Counter
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fuzzing.guard import Guard
 
 MEMORY_BYTES = 2 << 30
 """What reading one input may add to the memory of its process."""
@@ -29,21 +33,21 @@ SILENCE_SECONDS = 300.0
 class Session:
     """One target in this process: counts, and keeps what crashed."""
 
-    def __init__(self, name: str, out: Path) -> None:
+    def __init__(self, name: str, out: Path, guard: Guard) -> None:
         from fuzzing import all_targets
-        from fuzzing.guard import Guard, scratch
+        from fuzzing.guard import scratch
 
         self.target = all_targets()[name]
-        self.guard = Guard()
+        self.guard = guard
         self.out = out
+        self.out.mkdir(parents=True, exist_ok=True)
         self.folder = scratch()
         self.counts: Counter[str] = Counter()
         self.crashes: dict[str, str] = {}
-        self.started = time.process_time()
+        self.seconds = 0.0
 
     def warm_up(self) -> list[bytes]:
-        """Read the good inputs once, so that everything is imported; each must be read."""
-        from fuzzing.guard import limit_memory
+        """Read the good inputs twice: imports come first, then each must be read."""
         from fuzzing.target import Answer, attempt
 
         seeds = list(self.target.seeds())
@@ -52,7 +56,6 @@ class Session:
             tried = attempt(self.target, data, self.guard, self.folder / "warm")
             if number == 0 and tried.answer is not Answer.READ:
                 raise AssertionError(f"a good input is {tried.answer}: {tried.text}")
-        limit_memory(MEMORY_BYTES)
         return seeds
 
     def one(self, data: bytes) -> None:
@@ -60,7 +63,9 @@ class Session:
         from fuzzing.target import Answer, attempt
 
         (self.out / "current").write_bytes(data)
+        began = time.process_time()
         tried = attempt(self.target, data, self.guard, self.folder / "one")
+        self.seconds += time.process_time() - began
         self.counts[tried.answer] += 1
         if tried.answer is Answer.CRASH and tried.where not in self.crashes:
             digest = hashlib.sha256(data).hexdigest()[:12]
@@ -73,11 +78,9 @@ class Session:
     def save(self) -> None:
         """Write what was seen so far."""
         record = {
-            "target": self.target.name,
             "counts": dict(self.counts),
-            "inputs": sum(self.counts.values()),
             "crashes": self.crashes,
-            "cpu_seconds": round(time.process_time() - self.started, 1),
+            "cpu_seconds": round(self.seconds, 2),
         }
         (self.out / "state.json").write_text(json.dumps(record))
 
@@ -113,64 +116,92 @@ def coverage(session: Session, inputs: int, seed: int) -> None:
         *("-detect_leaks=0", f"-artifact_prefix={session.out}/", str(corpus)),
     ]
     atheris.Setup([sys.argv[0], *options], session.one)
-    atheris.Fuzz()
+    atheris.Fuzz()  # ends the process
 
 
 def _word(token: bytes) -> str:
     return '"' + "".join(f"\\x{byte:02x}" for byte in token) + '"\n'
 
 
-def child(name: str, inputs: int, seed: int, engine: str, out: Path) -> None:
-    """Fuzz one target in this process."""
-    session = Session(name, out)
-    {"mutation": mutation, "coverage": coverage}[engine](session, inputs, seed)
+def child(plan: dict[str, int], seed: int, engine: str, out: Path) -> None:
+    """Fuzz targets in this process, one after the other; what is imported serves them all.
+
+    Args:
+        plan: Target to the number of inputs.
+        seed: Of the mutations.
+        engine: ``mutation``; ``coverage`` takes one target only.
+        out: Folder with one of its own for each target.
+    """
+    from fuzzing.guard import Guard, limit_memory
+
+    guard = Guard()
+    sessions = {name: Session(name, out / name, guard) for name in plan}
+    if engine == "coverage":
+        ((name, session),) = sessions.items()
+        coverage(session, plan[name], seed)
+        return
+    for name, session in sessions.items():
+        (out / "target").write_text(name)
+        limit_memory(MEMORY_BYTES)
+        mutation(session, plan[name], seed)
 
 
-def supervise(name: str, inputs: int, seed: int, engine: str, out: Path) -> dict[str, Any]:
-    """Fuzz one target in a process of its own, and start it again where an input killed it."""
-    folder = out / name
-    folder.mkdir(parents=True, exist_ok=True)
-    total: Counter[str] = Counter()
-    crashes: dict[str, str] = {}
-    seconds, left, round_ = 0.0, inputs, 0
-    while left > 0 and round_ < 20:
-        state = folder / "state.json"
-        state.unlink(missing_ok=True)
-        ended = _run_child(name, left, seed + 1000 * round_, engine, folder)
-        found = json.loads(state.read_text()) if state.exists() else {"counts": {}, "crashes": {}}
-        total.update(found["counts"])
-        crashes |= found["crashes"]
-        seconds += found.get("cpu_seconds", 0.0)
-        done = sum(found["counts"].values())
-        if ended is not None:
-            data = (folder / "current").read_bytes() if (folder / "current").exists() else b""
-            digest = hashlib.sha256(data).hexdigest()[:12]
-            (folder / f"crash-{digest}").write_bytes(data)
-            crashes[ended] = digest
-            total["crash"] += 1
-        left, round_ = left - max(done, 1), round_ + 1
-        if ended is None and done >= min(left, inputs) - 50:
-            break
-    return {
-        "target": name,
-        "inputs": sum(total.values()),
-        "read": total["read"],
-        "refused": total["refused"],
-        "crashes": crashes,
-        "cpu_seconds": round(seconds, 1),
+def supervise(plan: dict[str, int], seed: int, engine: str, out: Path) -> list[dict[str, Any]]:
+    """Fuzz targets in a process of their own, and go on where an input killed it.
+
+    Returns:
+        A row for each target.
+    """
+    rows = {
+        name: {"target": name, "read": 0, "refused": 0, "crash": 0, "crashes": {}, "cpu_seconds": 0}
+        for name in plan
     }
+    left = dict(plan)
+    while left:
+        for name in left:
+            (out / name / "state.json").unlink(missing_ok=True)
+        ended = _run_child(left, seed, engine, out)
+        at = next(iter(left)) if engine == "coverage" else (out / "target").read_text()
+        for name in list(left):
+            _add(rows[name], out / name)
+            if name == at and ended is not None:
+                data = (out / name / "current").read_bytes()
+                digest = hashlib.sha256(data).hexdigest()[:12]
+                (out / name / f"crash-{digest}").write_bytes(data)
+                rows[name]["crashes"][ended] = digest
+                rows[name]["crash"] += 1
+            tried = sum(rows[name][answer] for answer in ("read", "refused", "crash"))
+            left[name] = plan[name] - tried
+            if left[name] <= 0 or (name == at and ended is None) or (ended is None):
+                del left[name]
+        seed += 1000
+    for row in rows.values():
+        row["inputs"] = row["read"] + row["refused"] + row["crash"]
+    return list(rows.values())
 
 
-def _run_child(name: str, inputs: int, seed: int, engine: str, folder: Path) -> str | None:
+def _add(row: dict[str, Any], folder: Path) -> None:
+    """Add what a process saw of a target."""
+    state = folder / "state.json"
+    if not state.exists():
+        return
+    found = json.loads(state.read_text())
+    for answer, number in found["counts"].items():
+        row[answer] += number
+    row["crashes"] |= found["crashes"]
+    row["cpu_seconds"] = round(row["cpu_seconds"] + found["cpu_seconds"], 1)
+
+
+def _run_child(plan: dict[str, int], seed: int, engine: str, out: Path) -> str | None:
     """Run the process; return how it died, None where it came to its end."""
-    command = [sys.executable, "-m", "fuzzing.run", "--child", name, "--inputs", str(inputs)]
-    command += ["--seed", str(seed), "--engine", engine, "--out", str(folder)]
-    with (folder / "log").open("ab") as log:
+    command = [sys.executable, "-m", "fuzzing.run", "--child", json.dumps(plan)]
+    command += ["--seed", str(seed), "--engine", engine, "--out", str(out)]
+    with (out / "log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        current, seen, since = folder / "current", 0.0, time.monotonic()
+        seen, since = 0.0, time.monotonic()
         while process.poll() is None:
-            time.sleep(0.2)
-            changed = current.stat().st_mtime if current.exists() else 0.0
+            time.sleep(0.5)
+            changed = max((path.stat().st_mtime for path in out.glob("*/current")), default=0.0)
             if changed != seen:
                 seen, since = changed, time.monotonic()
             if time.monotonic() - since > SILENCE_SECONDS:
@@ -191,24 +222,23 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
     if chosen.child:
-        child(chosen.child, chosen.inputs, chosen.seed, chosen.engine, chosen.out)
+        child(json.loads(chosen.child), chosen.seed, chosen.engine, chosen.out)
         return 0
     from fuzzing import all_targets
 
+    chosen.out.mkdir(parents=True, exist_ok=True)
     targets = all_targets()
     names = chosen.target or list(targets)
     shares = sum(targets[name].weight for name in names)
-    rows = []
-    for name in names:
-        inputs = -(-chosen.inputs * targets[name].weight // shares)
-        rows.append(supervise(name, int(inputs), chosen.seed, chosen.engine, chosen.out))
-        print(_line(rows[-1]), flush=True)
+    plan = {name: math.ceil(chosen.inputs * targets[name].weight / shares) for name in names}
+    plans = [plan] if chosen.engine == "mutation" else [{name: n} for name, n in plan.items()]
+    rows = [row for one in plans for row in supervise(one, chosen.seed, chosen.engine, chosen.out)]
+    for row in rows:
+        print(_line(row))
     (chosen.out / "table.json").write_text(json.dumps(rows, indent=1))
-    print(
-        f"{sum(row['inputs'] for row in rows)} inputs, "
-        f"{sum(len(row['crashes']) for row in rows)} kinds of crashes"
-    )
-    return 1 if any(row["crashes"] for row in rows) else 0
+    crashes = sum(len(row["crashes"]) for row in rows)
+    print(f"{sum(row['inputs'] for row in rows)} inputs, {crashes} kinds of crashes")
+    return 1 if crashes else 0
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -114,5 +114,6 @@ TARGETS = (
         connections=True,
         largest=3000,
         seconds=20.0,
+        weight=0.5,
     ),
 )
