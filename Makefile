@@ -7,7 +7,7 @@ BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip
 STAMP   := $(VENV)/.installed
 UNIT    := not campaign and not chaos and not long
-APT     := libxc-dev libopenblas-dev libfftw3-dev libcurl4 g++ make
+APT     := libxc-dev libopenblas-dev libfftw3-dev libcurl4 libfaketime g++ make
 
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
@@ -45,6 +45,13 @@ test-campaign: setup
 
 test-chaos: setup
 	@$(BIN)/python -m pytest tests -m "chaos and not long"
+
+# Faults of every kind in a campaign of real processes, and a table of them at the end.
+chaos-short: setup
+	@$(BIN)/python -m pytest tests/chaos -m "chaos and not long" --durations 5
+
+chaos: setup
+	@$(BIN)/python -m pytest tests/chaos -m chaos --timeout 3600 --durations 5
 
 test-long: setup
 	@$(BIN)/python -m pytest tests -m "long" --timeout 3600
