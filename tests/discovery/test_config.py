@@ -56,6 +56,7 @@ def test_quickstart_has_the_photovoltaic_windows_and_the_asked_budget() -> None:
         ("Quickstart", "quickstart"),
         ("photovoltaic", "photovoltaic-3d"),
         ("3d", "photovoltaic-3d"),
+        ("carbon24", "carbon"),
     ],
 )
 def test_unknown_campaign_names_the_near_ones_and_describes_all(name: str, near: str) -> None:
