@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -65,3 +66,5 @@ def _start() -> None:
     """Prepare a process: it ends with its parent, which alone hears Ctrl-C."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # As the command line does, whose filters a spawned process does not have.
+    warnings.filterwarnings("ignore", message="No Pauling electronegativity", category=UserWarning)
