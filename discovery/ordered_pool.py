@@ -56,7 +56,8 @@ def in_order(
         except BrokenProcessPool as error:
             raise WorkLost(
                 "one of the processes was killed, perhaps for want of memory (run it again, it "
-                'continues), or could not start (a script of yours needs `if __name__ == "__main__":`)'
+                "continues), or could not start (a script of yours needs "
+                '`if __name__ == "__main__":`)'
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
