@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from agents.verify.settings import VerifySettings
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-REQUEUE_SECONDS = 10.0
+REQUEUE_SECONDS = 10
 _DEFAULTS = VerifySettings()
 
 
@@ -28,9 +28,10 @@ def recover(
     """Queue the calculations of vanished or stopped launchers again.
 
     A launch is lost when its launcher was a process of this machine that is gone or runs something
-    else by now, or when it was elsewhere and has been silent for too long. A silent process of this
-    machine that lives was suspended or has no database: it will go on. May be called by anyone at
-    any time.
+    else by now, or when it was elsewhere and has been silent for too long. How long is measured by
+    the server's clock, from when its last report was first seen: the launcher's own may be wrong.
+    A silent process of this machine that lives was suspended or has no database: it will go on.
+    May be called by anyone at any time.
 
     Args:
         pad: The queue.
@@ -88,15 +89,12 @@ def failure_of(launch: dict[str, Any]) -> dict[str, Any] | None:
 
 def _claim(pad: LaunchPad, fw_id: int) -> bool:
     """Make sure that of several who want to queue a Firework again only one does."""
-    now = datetime.now(UTC)
-    before = (now - timedelta(seconds=REQUEUE_SECONDS)).isoformat()
+    pause = {"startDate": "$$NOW", "unit": "second", "amount": REQUEUE_SECONDS}
+    before = {"$dateToString": {"date": {"$dateSubtract": pause}}}
+    long_ago = {"$lt": [{"$ifNull": ["$spec.requeued_at", ""]}, before]}
     claimed = pad.fireworks.update_one(
-        {
-            "fw_id": fw_id,
-            "state": "FIZZLED",
-            "$or": [{"spec.requeued_at": None}, {"spec.requeued_at": {"$lt": before}}],
-        },
-        {"$set": {"spec.requeued_at": now.isoformat()}},
+        {"fw_id": fw_id, "state": "FIZZLED", "$expr": long_ago},
+        [{"$set": {"spec.requeued_at": {"$dateToString": {"date": "$$NOW"}}}}],
     )
     return bool(claimed.modified_count)
 
@@ -122,17 +120,27 @@ def _mark_lost(pad: LaunchPad, lost_seconds: float, idle: str | None) -> None:
             lost = False
         else:
             limit = _own(pad, launch["fw_id"], "lost_seconds", lost_seconds)
-            lost = _silence(launch) > limit
+            reports = [one["updated_on"] for one in launch["state_history"]]
+            chosen = {"launch_id": launch_id, "state": "RUNNING"}
+            lost = _silence(pad.launches, chosen, str(reports[-1])) >= limit
         if lost:
             pad.mark_fizzled(launch_id)
 
 
-def _silence(launch: dict[str, Any]) -> float:
-    """Return how long ago a running launch last reported, s."""
-    reports = [
-        _time(one["updated_on"]) for one in launch["state_history"] if one["state"] == "RUNNING"
-    ]
-    return (datetime.now(UTC) - max(reports)).total_seconds() if reports else 0.0
+def _silence(collection: Any, chosen: dict[str, Any], report: str) -> float:
+    """Return how long ago a report was first seen, s, by the server's clock; remember a new one.
+
+    Args:
+        collection: Of launches or Fireworks.
+        chosen: Which one, as long as it is in the state that is watched.
+        report: Its last sign of life. The time in it is of a clock that may be wrong: it only
+            tells one report from another.
+    """
+    heard = {"report": {"$literal": report}, "at": "$$NOW"}
+    collection.update_one({**chosen, "heard.report": {"$ne": report}}, [{"$set": {"heard": heard}}])
+    since = {"$subtract": ["$$NOW", "$heard.at"]}  # ms
+    found = list(collection.aggregate([{"$match": chosen}, {"$project": {"since": since}}]))
+    return float(found[0]["since"] or 0.0) / 1000 if found else 0.0
 
 
 def last_report(launch: dict[str, Any]) -> float:
@@ -158,9 +166,7 @@ def _release_reserved(pad: LaunchPad, lost_seconds: float) -> None:
     for found in pad.fireworks.find({"state": "RESERVED"}, fields):
         if pad.launches.count_documents({"fw_id": found["fw_id"], "state": "RESERVED"}):
             continue
-        limit = timedelta(seconds=float(found.get("spec", {}).get("lost_seconds", lost_seconds)))
-        if _time(found["updated_on"]) < datetime.now(UTC) - limit:
-            pad.fireworks.update_one(
-                {"fw_id": found["fw_id"], "state": "RESERVED", "updated_on": found["updated_on"]},
-                {"$set": {"state": "READY"}},
-            )
+        limit = float(found.get("spec", {}).get("lost_seconds", lost_seconds))
+        chosen = {key: found[key] for key in ("fw_id", "updated_on")} | {"state": "RESERVED"}
+        if _silence(pad.fireworks, chosen, str(found["updated_on"])) >= limit:
+            pad.fireworks.update_one(chosen, {"$set": {"state": "READY"}})

@@ -36,7 +36,15 @@ def start(pad: Any, launcher: str, silent_seconds: float = 0.0, **spec: Any) -> 
     _, launch_id = pad.checkout_fw(FWorker(name=launcher), os.getcwd(), fw_id=fw_id)
     then = datetime.now(UTC) - timedelta(seconds=silent_seconds)
     pad.ping_launch(launch_id, ptime=then)
+    if silent_seconds:
+        heard = {"report": last_sign(pad, launch_id), "at": then}  # somebody looked then
+        pad.launches.update_one({"launch_id": launch_id}, {"$set": {"heard": heard}})
     return fw_id, launch_id
+
+
+def last_sign(pad: Any, launch_id: int) -> str:
+    """What a launch last reported."""
+    return str(pad.launches.find_one({"launch_id": launch_id})["state_history"][-1]["updated_on"])
 
 
 def state(pad: Any, fw_id: int) -> str:
@@ -76,6 +84,21 @@ def test_silent_launcher_elsewhere_is_lost_and_a_living_one_here_is_not(database
     there, _ = start(pad, "elsewhere/boot/1/2/3", silent_seconds=3600, calculation="two")
     assert recover(pad) == [there]
     assert state(pad, here) == "RUNNING"
+
+
+@pytest.mark.parametrize("days", [-1, 2])
+def test_launcher_elsewhere_whose_clock_is_wrong_is_lost_when_it_falls_silent(
+    database: Session, days: int
+) -> None:
+    pad = launchpad(database)
+    fw_id, launch_id = start(pad, "elsewhere/boot/1/2/3")
+    its_clock = datetime.now(UTC) + timedelta(days=days)
+    for second in range(4):
+        pad.ping_launch(launch_id, ptime=its_clock + timedelta(seconds=second))
+        assert recover(pad, lost_seconds=0.4) == []
+        time.sleep(0.2)
+    time.sleep(0.5)  # it says nothing more
+    assert recover(pad, lost_seconds=0.4) == [fw_id]
 
 
 def test_living_launcher_that_runs_something_else_has_lost_its_launch(database: Session) -> None:
