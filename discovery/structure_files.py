@@ -121,7 +121,7 @@ def _read(path: Path) -> Iterator[Structure | StructureFileError]:
     from pymatgen.core import Structure
 
     from model.data.announced import require_atoms
-    from model.data.formats import BAD_ENTRY
+    from model.data.formats import bad_entry
     from model.gzip_files import unpack
 
     if not path.is_file():
@@ -144,8 +144,8 @@ def _read(path: Path) -> Iterator[Structure | StructureFileError]:
             text = unpack(content) if path.suffix == ".gz" else content
             require_atoms(text.decode("utf-8"))
             yield Structure.from_sites(Poscar.from_file(path).structure.sites)
-    except BAD_ENTRY as error:
-        reason = str(error).strip().partition("\n")[0]
+    except bad_entry() as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         yield StructureFileError(
             f"{path} cannot be read as CIF (.cif), extended XYZ (.extxyz, .xyz) or POSCAR: {reason}"
         )

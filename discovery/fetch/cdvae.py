@@ -22,7 +22,7 @@ from discovery.fetch.source import (
 from discovery.ordered_pool import in_order
 from discovery.reference_sources import SPLITS
 from discovery.structure_json import crystal_text
-from model.data.formats import BAD_ENTRY, read_cif, reason
+from model.data.formats import bad_entry, read_cif, reason
 
 ADDRESS = "https://raw.githubusercontent.com/txie-93/cdvae/main/data"
 ADDRESS_VARIABLE = "DISCOVERY_CDVAE_URL"
@@ -196,6 +196,6 @@ def _convert(chunk: _Chunk) -> tuple[list[dict[str, Any]], list[tuple[str, str]]
             if isinstance(entry.crystal, str):
                 raise ValueError(entry.crystal)
             rows.append(row(name, crystal_text(entry.crystal), chunk.source, values))
-        except BAD_ENTRY as error:
+        except bad_entry() as error:
             left_out.append((name, reason(error)))
     return rows, left_out

@@ -25,11 +25,23 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-BAD_ENTRY = (
+_FAULTS = (
     *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError),
     *(RuntimeError, AssertionError, OSError, StopIteration, Warning),
 )
-"""What parsers of crystals raise on bad input; anything else is a fault of ours and stops."""
+
+
+@lru_cache(maxsize=1)
+def bad_entry() -> tuple[type[BaseException], ...]:
+    """Return what parsers of crystals raise on bad input; anything else is a fault of ours.
+
+    A function, because an ``except`` asks for it only when there is an exception, and pymatgen,
+    whose own kind is no subclass of any other, takes long to import.
+    """
+    from pymatgen.core.structure import StructureError
+
+    return (*_FAULTS, StructureError)
+
 
 _LARGEST_FIELD = 2**30  # characters of one CSV field: thousands of atoms exceed Python's limit
 _IDS = ("material_id", "id")
@@ -87,7 +99,7 @@ def read_csv(text: str, place: str) -> Iterator[Entry]:
                 yield Entry(name, crystal_from_json(row["structure"]), row)
             else:
                 yield Entry(name, _only(read_cif(row["cif"], name)), row)
-        except BAD_ENTRY as error:
+        except bad_entry() as error:
             yield Entry(name, reason(error))
 
 
@@ -156,7 +168,7 @@ def read_cif(text: str, name: str) -> Iterator[Entry]:
                 parser = CifParser.from_str(block)
                 (structure,) = parser.parse_structures(primitive=False, on_error="raise")
             yield Entry(own, crystal_from_structure(structure))
-        except BAD_ENTRY as error:
+        except bad_entry() as error:
             yield Entry(own, reason(error))
 
 
@@ -171,7 +183,7 @@ def read_poscar(text: str, name: str) -> Iterator[Entry]:
         if not poscar.true_names:
             raise ValueError("the POSCAR does not name its elements")
         yield Entry(name, crystal_from_structure(poscar.structure))
-    except BAD_ENTRY as error:
+    except bad_entry() as error:
         yield Entry(name, reason(error))
 
 
@@ -187,7 +199,7 @@ def read_xyz(text: str, name: str) -> Iterator[Entry]:
         own = name if len(frames) == 1 else f"{name}:{number}"
         try:
             yield _read_frame(frame, own)
-        except BAD_ENTRY as error:
+        except bad_entry() as error:
             yield Entry(own, reason(error))
 
 
@@ -246,7 +258,7 @@ def read_ase_db(path: Path) -> Iterator[Entry]:
                 name = str(values.get("material_id", row.id))
                 try:
                     yield _from_atoms(row.toatoms(), name, values)
-                except BAD_ENTRY as error:
+                except bad_entry() as error:
                     yield Entry(name, reason(error))
     except sqlite3.DatabaseError as error:
         raise ValueError(f"{path} is not an ase database: {error}") from error

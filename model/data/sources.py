@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from model.data.canonical import crystal_from_structure
 from model.data.formats import (
-    BAD_ENTRY,
+    bad_entry,
     read_ase_db,
     read_cif,
     read_csv,
@@ -153,7 +153,7 @@ def _from_structures(structures: Iterable[Structure]) -> Iterator[Entry]:
         name = str(values.get("material_id", values.get("id", number)))
         try:
             yield Entry(name, crystal_from_structure(structure), values)
-        except BAD_ENTRY as error:
+        except bad_entry() as error:
             yield Entry(name, reason(error))
 
 
