@@ -54,6 +54,36 @@ def test_secrets_come_from_the_environment_and_must_be_set() -> None:
     assert ".env" in (ROOT / ".gitignore").read_text().split()
 
 
+def test_our_services_are_nobody_special_and_change_nothing_of_their_image(
+    compose: dict[str, Any],
+) -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    users = re.findall(r"^USER (\S+)$", dockerfile, re.M)
+    assert users == ["discovery"]
+    assert dockerfile.index("USER discovery") > dockerfile.rindex("RUN ")
+    ours = [one for one in compose["services"].values() if one["image"].startswith("discovery:")]
+    assert len(ours) == 4
+    for service in ours:
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["cap_drop"] == ["ALL"]
+        assert service["read_only"] is True
+        assert "privileged" not in service
+        places = [one.partition(":")[0] for one in service["tmpfs"]]
+        places += [one.split(":")[1].removesuffix("-./data}") for one in service["volumes"]]
+        state = [one for one in (*service["tmpfs"], *service["volumes"]) if "/var/lib/disc" in one]
+        assert len(state) == 1  # a volume, or memory: the home can be written
+        assert "/tmp" in places
+
+
+def test_no_password_is_an_argument(compose: dict[str, Any]) -> None:
+    for service in compose["services"].values():
+        words = [*service.get("command", []), *service.get("healthcheck", {}).get("test", [])]
+        assert not [
+            word for word in words if re.search(r"(^|\s)(-p|--password)(\s|=|$)", str(word))
+        ]
+        assert not [word for word in words if "://" in str(word)]
+
+
 def test_the_commands_of_the_services_are_understood(compose: dict[str, Any]) -> None:
     from typer.testing import CliRunner
 
