@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pymongo
 import typer
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Composition, Structure
@@ -50,6 +51,8 @@ CELLS = (
 )
 #: Largest change of the volume of a copy, and largest displacement of its atoms (Å).
 VOLUME, RATTLE = 0.1, 0.05
+#: Seconds that copying or removing a part may take.
+PATIENCE = 1200.0
 #: Elements of the compounds that are made up.
 POOL = (
     *("Li", "Na", "K", "Mg", "Ca", "Sr", "Al", "Ga", "Ti", "Zr", "Fe"),
@@ -248,11 +251,13 @@ def grow(rows: list[Row], n: int, seed: int) -> list[dict[str, Any]]:
     for size in sizes:
         name = f"mp-part-{size}"
         try:
-            make_part(name, [row.id for row in mixed[:size]])
+            with pymongo.timeout(PATIENCE):
+                make_part(name, [row.id for row in mixed[:size]])
             measured.append({"references": size, **measure(asked, MongoReference(name), 1)})
         finally:
-            reference_structures.note(name, complete=False)
-            reference_structures.forget(name)
+            with pymongo.timeout(PATIENCE):
+                reference_structures.note(name, complete=False)
+                reference_structures.forget(name)
     return measured
 
 
