@@ -35,6 +35,7 @@ HOME_POINTER = "home"
 LONGEST_SOCKET_PATH = 100  # the kernel's sockaddr_un holds 107 characters
 START_TIMEOUT_SECONDS = 60.0
 GUARD_SECONDS = 1.0
+PAUSE_SECONDS = 5.0  # before a supervisor that gave up is replaced
 OWNED_BY_ANOTHER = 3  # exit code of a supervisor that found another one at work
 
 
@@ -239,8 +240,9 @@ class EmbeddedServer:
             if record is None or not answers(Path(record.socket)):
                 try:
                     self._start_supervisor()
-                except (EmbeddedServerFailed, OSError):
-                    return  # the next database call reports that the server is gone
+                except (EmbeddedServerFailed, OSError):  # its disk is full, for instance
+                    if not self._closing.wait(PAUSE_SECONDS):
+                        self._supervisor = None  # try again
 
 
 def last_words(log: Path) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from billiard.process import active_children
 from celery import Celery, Task
 from celery.signals import setup_logging, worker_process_init, worker_shutting_down
+from kombu.transport import TRANSPORT_ALIASES
 
 from agents import stop
 from agents.log_context import identify_process
@@ -26,6 +27,7 @@ from discovery.processes import QUEUES, die_with_parent
 
 log = logging.getLogger(__name__)
 
+TRANSPORT_ALIASES["discovery-files"] = "discovery.file_transport:Transport"
 STOP_SIGNAL = signal.SIGUSR2
 """From a worker to its pool processes: give back what you hold."""
 
@@ -52,7 +54,7 @@ def transport(broker: str | None = None) -> dict[str, Any]:
     for name in ("messages", "control"):
         private_folder(folder / name)
     return {
-        "broker_url": "filesystem://",
+        "broker_url": "discovery-files://",
         "broker_transport_options": {
             "data_folder_in": str(folder / "messages"),
             "data_folder_out": str(folder / "messages"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -25,6 +26,7 @@ from db.retry import is_away
 
 log = logging.getLogger(__name__)
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 IDLE_SECONDS = 0.5
 RECOVER_SECONDS = 10.0
 _DEFAULTS = VerifySettings()
@@ -208,6 +210,11 @@ def launch(
                 # it there and computes nothing.
                 log.warning("the database is away (%s): waiting for it", type(error).__name__)
                 ran, since_recovery = False, RECOVER_SECONDS
+            except OSError as error:
+                if error.errno not in NO_ROOM:
+                    raise
+                log.warning("%s has no room for a calculation (%s): waiting", root, error.strerror)
+                ran = False
             if ran:
                 done += 1
                 idle, since_recovery = 0.0, RECOVER_SECONDS
