@@ -43,7 +43,7 @@ class SurvivingLock:
         self.release()
 
 
-class SurvivingPool(Pool):  # type: ignore[misc]
+class SurvivingPool(Pool):
     """billiard's pool; what its processes share is locked by `SurvivingLock`."""
 
     def _setup_queues(self) -> None:
@@ -52,7 +52,7 @@ class SurvivingPool(Pool):  # type: ignore[misc]
         self._outqueue._wlock = SurvivingLock()  # held by the one that tells its result
 
 
-class TaskPool(prefork.TaskPool):  # type: ignore[misc]
+class TaskPool(prefork.TaskPool):
     """Celery's prefork pool for brokers of both kinds; those with an event loop share no pipe."""
 
     BlockingPool: Any = SurvivingPool

@@ -10,17 +10,17 @@ A plain ``rlaunch`` or ``qlaunch`` of FireWorks runs it as well as ``discovery w
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import os
 import resource
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,7 +28,7 @@ from fireworks import FiretaskBase, FWAction
 from fireworks.core import rocket
 
 from agents.log_context import log_context
-from agents.verify import workflow_lock
+from agents.verify import guard, workflow_lock
 from agents.verify.backend import DFTBackend, load_backend
 from agents.verify.ladder import CURABLE
 from agents.verify.launches import parent_of
@@ -47,9 +47,10 @@ EXIT_INTERRUPTED = 130
 TAIL_BYTES = 4000
 LARGEST_ANSWER = 14 * 2**20
 """Bytes; a record of the database has at most 16 MiB."""
-PR_SET_PDEATHSIG = 1
+GUARD = [sys.executable, "-I", "-S", guard.__file__]
+"""Starts what comes after it, and leaves nothing of it."""
+GUARD_SECONDS = 10.0
 SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_libc = ctypes.CDLL(None, use_errno=True)
 
 log = logging.getLogger(__name__)
 
@@ -239,8 +240,8 @@ def run_process(
 ) -> dict[str, Any]:
     """Run a command in a session of its own until it ends, times out or is interrupted.
 
-    It dies with this thread (PR_SET_PDEATHSIG), and at the end of this function nothing of its
-    process group is left.
+    It runs under a guard (`agents.verify.guard`): when this process dies, and at the end of this
+    function, nothing that it started is left.
 
     Args:
         command: Program and arguments.
@@ -260,14 +261,14 @@ def run_process(
     started = asked = time.monotonic()
     with (folder / "stdout.log").open("wb") as log:
         process = subprocess.Popen(
-            command,
+            [*GUARD, str(os.getpid()), *command],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_before_exec(os.getpid(), nice),
+            preexec_fn=partial(os.nice, nice),
         )
         try:
             while process.poll() is None:
@@ -281,7 +282,7 @@ def run_process(
                         return _error("defused", reason, folder)
                 time.sleep(POLL_SECONDS)
         finally:
-            _kill_group(process)
+            _end(process)
     if target.is_file():
         return read_answer(target, folder)
     if process.returncode < 0:
@@ -319,20 +320,16 @@ def read_answer(target: Path, folder: Path) -> dict[str, Any]:
     return {"result": result}
 
 
-def _before_exec(parent: int, nice: int) -> Callable[[], None]:
-    def prepare() -> None:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # the parent died before the line above
-            os._exit(1)
-        os.nice(nice)
-
-    return prepare
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Have the guard kill whatever is left; kill the group itself if the guard cannot."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(GUARD_SECONDS)
+    except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        process.wait()
 
 
 def _error(kind: str, message: str, folder: Path) -> dict[str, Any]:

@@ -14,13 +14,17 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from db.plain import plain
+
 if TYPE_CHECKING:
     from fireworks import LaunchPad
 
 log = logging.getLogger(__name__)
 
 INPUT, OUTPUT = "input.json", "output.json"
-UNREADABLE = (OSError, EOFError, ValueError)
+UNREADABLE = (OSError, EOFError, ValueError, RecursionError)
+LARGEST = 64 * 2**20
+"""Bytes of a document that is read."""
 
 
 def directories(pad: LaunchPad, fw_id: int, own: Path) -> list[Path]:
@@ -59,7 +63,10 @@ def finished_attempt(
     for folder in folders:
         place = folder / name
         answer = _read(place / OUTPUT)
-        if answer is None or _read(place / INPUT) != asked:
+        told = answer is not None and any(
+            isinstance(answer.get(name), dict) for name in ("result", "error")
+        )
+        if answer is None or not told or _read(place / INPUT) != asked:
             continue
         wall = max(
             0.0, _file(place / OUTPUT).stat().st_mtime - _file(place / INPUT).stat().st_mtime
@@ -81,8 +88,11 @@ def _read(path: Path) -> dict[str, Any] | None:
     """Read a document that is there as a whole; processes write their answers atomically."""
     found = _file(path)
     try:
-        data = found.read_bytes()
-        document = json.loads(gzip.decompress(data) if found.suffix == ".gz" else data)
+        with gzip.open(found) if found.suffix == ".gz" else found.open("rb") as stream:
+            content = stream.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ValueError(f"it has more than {LARGEST >> 20} MiB")
+        document = plain(json.loads(content), path.name)
     except FileNotFoundError:
         return None
     except UNREADABLE as error:

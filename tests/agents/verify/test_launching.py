@@ -105,7 +105,7 @@ def test_crash_keeps_the_end_of_the_log(tmp_path: Path) -> None:
 def test_subprocess_runs_on_one_thread_and_nicely(tmp_path: Path) -> None:
     program = (
         "import json, os; json.dump({'result': {'nice': os.nice(0), "
-        "'threads': os.environ['OMP_NUM_THREADS'], 'session': os.getsid(0) == os.getpid()}}, "
+        "'threads': os.environ['OMP_NUM_THREADS'], 'session': os.getsid(0) == os.getppid()}}, "
         "open('output.json', 'w'))"
     )
     before = os.nice(0)
