@@ -63,7 +63,8 @@ def _line(label: str, text: str) -> str:
 
 def _wrapped(line: str, width: int) -> list[str]:
     """Break a line at spaces; what follows is indented below the text behind the label."""
-    indent = LABEL if line[LABEL - 1 : LABEL] in ("", " ") else 2
+    labelled = line[LABEL - 1 : LABEL] in ("", " ") or line[0] == " "
+    indent = LABEL if labelled else 2
     return textwrap.wrap(line, width, subsequent_indent=" " * indent, break_on_hyphens=False) or [
         ""
     ]

@@ -116,26 +116,25 @@ def _verdict(agree: bool, complete: bool) -> str:
 
 
 def _print(found: Sequence[Redone]) -> None:
-    """Print a line for each model and property, and one for each number that is another."""
+    """Print a line for each kind of number, and one for each that is another or missing."""
     groups: dict[tuple[str, ...], list[Redone]] = {}
     for one in found:
-        value = one.value
-        level = value.level or value.version
-        groups.setdefault((value.kind, level, value.property, value.on), []).append(one)
-    for (kind, level, name, on), members in groups.items():
-        unit, limit = members[0].value.unit, members[0].value.tolerance
+        groups.setdefault((one.value.kind, one.value.property, one.value.on), []).append(one)
+    print(f"{'model':11}{'number':26}{'crystal':14}{'redone':8}difference (allowed)")
+    for (kind, name, on), members in groups.items():
+        value = members[0].value
         known = [one.difference for one in members if one.difference is not None]
-        text = f"{len(known)} of {len(members)}"
-        if known:
-            text += f", differ by {max(known):.1e} {unit} at most, allowed {limit:.0e}"
-        print(f"{kind} ({level}), {name} of {on}:\n    {text}")
-        for reason in dict.fromkeys(one.reason for one in members if one.reason):
-            print(f"    not redone: {reason}")
+        largest = f"{max(known):.0e} ({value.tolerance:.0e} {value.unit})" if known else "-"
+        print(f"{kind:11}{name:26}{on:14}{f'{len(known)}/{len(members)}':8}{largest}")
+    for model, reason in dict.fromkeys(
+        (one.value.model, one.reason) for one in found if one.reason
+    ):
+        print(f"{model} was not asked: {reason}")
     for one in found:
         if one.agrees is False:
             value = one.value
-            what = "another minimum" if not one.binding else "DIFFERS"
+            what = "DIFFERS" if one.binding else "another minimum"
             print(
-                f"{what}: {value.candidate} {value.model} {value.property} {value.on}: stored "
-                f"{value.value:.6f}, now {one.redone:.6f} {value.unit}"
+                f"{what}: {value.candidate} {value.model} {value.property} ({value.on}) was "
+                f"{value.value:.6f} and is {one.redone:.6f} {value.unit}"
             )
