@@ -26,9 +26,9 @@ def training_base(base_id: str | None, resolved: Mapping[str, Any]) -> Record:
     import numpy as np
 
     found: Record = {"id": base_id, "kind": "training"}
-    generator = _generator(resolved["name"])
-    if generator is None or generator.version != resolved["version"]:
-        return {**found, "unknown": _missing(resolved)}
+    generator, reason = _generator(resolved["name"], resolved["version"])
+    if generator is None:
+        return {**found, "unknown": reason}
     bank = generator.bank
     rows = np.flatnonzero(bank.ids == base_id)
     if not len(rows):
@@ -48,7 +48,7 @@ def training_base(base_id: str | None, resolved: Mapping[str, Any]) -> Record:
 
 def own_base(own: Mapping[str, Any], resolved: Mapping[str, Any]) -> Record:
     """Describe a base that a person brought; see `discovery.lineage.base`."""
-    generator = _generator(resolved["name"])
+    generator, reason = _generator(resolved["name"], resolved["version"])
     found = {
         "id": own["id"],
         "kind": "own",
@@ -56,24 +56,24 @@ def own_base(own: Mapping[str, Any], resolved: Mapping[str, Any]) -> Record:
         "rms_of_decoded": own["rms"],
         "codes": own["codes"],
     }
-    if generator is None or generator.version != resolved["version"]:
-        return {**found, "structure": None, "unknown": _missing(resolved)}
+    if generator is None:
+        return {**found, "structure": None, "unknown": reason}
     return {**found, "structure": _decoded(generator, own["codes"])}
 
 
-def _missing(resolved: Mapping[str, Any]) -> str:
-    return f"the generator {resolved['name']} {resolved['version']} is not on this machine"
-
-
 @lru_cache(maxsize=2)
-def _generator(name: str) -> Generator | None:
-    from model.errors import MissingCheckpoint
+def _generator(name: str, version: str) -> tuple[Generator | None, str]:
+    """Load a generator; where it is not here or another one, say why there is none."""
+    from model.errors import CheckpointError
     from model.generator import Generator
 
     try:
-        return Generator.load(name)
-    except MissingCheckpoint:
-        return None
+        generator = Generator.load(name)
+    except CheckpointError as error:
+        return None, f"its generator cannot be read: {error}"
+    if generator.version != version:
+        return None, f"the generator {name} {version} is not on this machine"
+    return generator, ""
 
 
 def _source(data_set: str) -> Record:

@@ -85,10 +85,14 @@ class ArchivedModels:
 
     def _generator(self, version: str) -> Generator:
         if version not in self._generators:
+            from model.errors import CheckpointError
             from model.generator import Generator
 
             entry = self._entry("generator", version)
-            found = Generator.load(self._unpacked(entry))
+            try:
+                found = Generator.load(self._unpacked(entry))
+            except CheckpointError as error:
+                raise NotRedone(f"the archive's generator is not usable: {error}") from error
             if found.version != version:
                 raise NotRedone(f"the archive holds generator {found.version}, not {version}")
             self._generators[version] = found
