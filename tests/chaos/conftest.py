@@ -77,21 +77,30 @@ def found(
 
 
 @pytest.fixture(scope="session")
-def calm(found: Callable[..., Cluster]) -> Cluster:
-    """A cluster in which the campaign ran to its end and nothing happened."""
+def calm(found: Callable[..., Cluster]) -> Callable[[], Cluster]:
+    """A cluster in which nothing happens; it works beside the tests; a call waits for it."""
     cluster = found()
     cluster.worker(concurrency=2)
     cluster.launcher()
     loop = cluster.loop("--json")
-    assert cluster.wait(loop, 400) == 0, cluster.log("run")
-    cluster.kill_everything()
-    return cluster
+
+    def finished() -> Cluster:
+        assert cluster.wait(loop, 400) == 0, cluster.log("run")
+        cluster.kill_everything()
+        return cluster
+
+    return finished
 
 
 @pytest.fixture(scope="session")
-def undisturbed(calm: Cluster) -> Outcome:
+def undisturbed(calm: Callable[[], Cluster]) -> Callable[[], Outcome]:
     """What becomes of the campaign when nothing happens."""
-    return outcome(read(calm.database, calm.campaign))
+
+    def await_outcome() -> Outcome:
+        cluster = calm()
+        return outcome(read(cluster.database, cluster.campaign))
+
+    return await_outcome
 
 
 @pytest.fixture

@@ -45,27 +45,33 @@ with connect_worker(sys.argv[1], sys.argv[2]):
 
 
 @pytest.fixture
-def learner(calm: Cluster, tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
+def finished(calm: Callable[[], Cluster]) -> Cluster:
+    """A cluster whose campaign is complete."""
+    return calm()
+
+
+@pytest.fixture
+def learner(finished: Cluster, tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
     """Start a learning event; it has a model when ``trained`` is there, and stores it at ``go``."""
 
     def start(due: bool) -> subprocess.Popen[bytes]:
         files = [str(tmp_path / name) for name in ("trained", "go")]
-        arguments = [calm.uri, calm.database.name, *files, "due" if due else "not due"]
+        arguments = [finished.uri, finished.database.name, *files, "due" if due else "not due"]
         return subprocess.Popen(
             [sys.executable, "-c", LEARNER, *arguments],
             cwd=ROOT,
-            env={**calm.zygote.environment, **calm.environment},
+            env={**finished.zygote.environment, **finished.environment},
         )
 
     return start
 
 
-def versions(calm: Cluster) -> list[dict[str, Any]]:
-    return list(calm.database["model_versions"].find({"decision": "promoted"}))
+def versions(finished: Cluster) -> list[dict[str, Any]]:
+    return list(finished.database["model_versions"].find({"decision": "promoted"}))
 
 
 def test_a_model_stored_by_a_dead_worker_is_promoted_once(
-    calm: Cluster,
+    finished: Cluster,
     learner: Callable[..., subprocess.Popen[bytes]],
     tmp_path: Path,
     row: Callable[[str], Row],
@@ -73,21 +79,21 @@ def test_a_model_stored_by_a_dead_worker_is_promoted_once(
     told = row("worker killed between training and promotion")
     killed = learner(due=True)
     until((tmp_path / "trained").exists, 120)
-    with calm.held("campaigns", calm.campaign):
+    with finished.held("campaigns", finished.campaign):
         (tmp_path / "go").touch()
-        (version,) = until(lambda: versions(calm), 60)
+        (version,) = until(lambda: versions(finished), 60)
         time.sleep(0.5)  # by now it waits to make the version live
         killed.kill()
         killed.wait()
-    assert calm.record()["live_model"] is None
-    found = [one.rule for one in violations(read(calm.database, calm.campaign))]
+    assert finished.record()["live_model"] is None
+    found = [one.rule for one in violations(read(finished.database, finished.campaign))]
     assert found == ["ended", "ended"]  # its claim, and a version that nobody concluded
     started = time.monotonic()
     assert learner(due=False).wait(timeout=120) == 0
     told.injected(time.monotonic() - started)
-    assert calm.record()["live_model"] == version["_id"]
-    promotions = [e["data"]["decision"] for e in calm.events("learning")].count("promoted")
-    assert promotions == len(versions(calm)) == 1
-    broken = violations(read(calm.database, calm.campaign))
-    told.count(broken, calm.paid_times())
+    assert finished.record()["live_model"] == version["_id"]
+    promotions = [e["data"]["decision"] for e in finished.events("learning")].count("promoted")
+    assert promotions == len(versions(finished)) == 1
+    broken = violations(read(finished.database, finished.campaign))
+    told.count(broken, finished.paid_times())
     assert not broken, report(broken)

@@ -94,7 +94,7 @@ class Schedule:
 
 
 def campaign_under_fire(
-    cluster: Cluster, seed: int, kills: int, rows: dict[str, Row], expected: Outcome
+    cluster: Cluster, seed: int, kills: int, rows: dict[str, Row], expected: Callable[[], Outcome]
 ) -> int:
     """Run one campaign, kill so many of its processes, and judge how it ends.
 
@@ -119,14 +119,14 @@ def campaign_under_fire(
         row.count(broken, paid)
     assert not broken, report(broken)
     assert max(paid.values()) == 1
-    assert not difference(outcome(records), expected)
+    assert not difference(outcome(records), expected())
     schedule.crew.retire()
     return done
 
 
 def kill_at_random(
     found: Callable[..., Cluster],
-    undisturbed: Outcome,
+    undisturbed: Callable[[], Outcome],
     row: Callable[[str], Row],
     seed: int,
     kills: int,
@@ -141,13 +141,13 @@ def kill_at_random(
 
 
 def test_fifteen_random_kills_change_nothing(
-    found: Callable[..., Cluster], undisturbed: Outcome, row: Callable[[str], Row]
+    found: Callable[..., Cluster], undisturbed: Callable[[], Outcome], row: Callable[[str], Row]
 ) -> None:
     assert kill_at_random(found, undisturbed, row, seed=15, kills=15) >= 15
 
 
 @pytest.mark.long
 def test_a_hundred_random_kills_change_nothing(
-    found: Callable[..., Cluster], undisturbed: Outcome, row: Callable[[str], Row]
+    found: Callable[..., Cluster], undisturbed: Callable[[], Outcome], row: Callable[[str], Row]
 ) -> None:
-    assert kill_at_random(found, undisturbed, row, seed=100, kills=120) >= 100
+    assert kill_at_random(found, undisturbed, row, seed=100, kills=100) >= 100

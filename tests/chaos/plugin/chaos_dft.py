@@ -1,8 +1,9 @@
 """A DFT code for the chaos tests: ``python chaos_dft.py INPUT.json OUTPUT.json``.
 
 Energy and gap are functions of the formula and the volume alone, and so are the same whoever
-computes them. It waits for ``CHAOS_DFT_SECONDS`` beside a process of its own, as ``mpirun`` has
-some, and appends a line to ``CHAOS_DFT_LEDGER`` when it has an answer: that is what it costs.
+computes them. It waits for ``CHAOS_DFT_SECONDS`` beside a process in a session of its own, as those
+of ``mpirun`` may be, and appends a line to ``CHAOS_DFT_LEDGER`` when it has an answer: that is what
+it costs.
 """
 
 import json
@@ -54,8 +55,9 @@ def compute(document):
 
 
 def main(source, target):
-    rank = subprocess.Popen(["sleep", str(SECONDS)])
+    rank = subprocess.Popen(["sleep", "3600"], start_new_session=True)
     time.sleep(SECONDS)
+    rank.kill()
     rank.wait()
     with open(source) as stream:
         result = compute(json.load(stream))
