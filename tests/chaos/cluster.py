@@ -56,7 +56,7 @@ class Zygote:
             "DISCOVERY_MODELS": str(models),
             "NO_COLOR": "1",
             "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(PLUGIN),
+            "PYTHONPATH": f"{PLUGIN}{os.pathsep}{HERE.parents[1]}",
         }
         self._process = subprocess.Popen(
             [sys.executable, str(HERE / "zygote.py"), generator],

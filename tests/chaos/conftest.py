@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -39,7 +40,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = "import json, chaos_physics; print(json.dumps(chaos_physics.reference_table()))"
     printed = subprocess.run(
         [sys.executable, "-c", program],
-        env={**Zygote.kept(), "PYTHONPATH": str(PLUGIN)},
+        env={**Zygote.kept(), "PYTHONPATH": f"{PLUGIN}{os.pathsep}{PLUGIN.parents[2]}"},
         check=True,
         capture_output=True,
     )
