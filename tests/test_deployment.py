@@ -14,7 +14,10 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-SECRETS = ("MONGO_USER", "MONGO_PASSWORD", "MONGO_KEYFILE", "REDIS_PASSWORD")
+SECRETS = (
+    *("MONGO_USER", "MONGO_PASSWORD", "MONGO_KEYFILE", "REDIS_PASSWORD"),
+    "DISCOVERY_DB_PASSWORD",
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +31,10 @@ def test_every_part_of_the_production_topology_is_there(compose: dict[str, Any])
     assert services["mongo"]["image"] == "mongo:8"
     assert "--replSet" in services["mongo"]["entrypoint"][2]
     assert "--keyFile" in services["mongo"]["entrypoint"][2]
-    assert services["mongo"]["volumes"] == ["mongo:/data/db"]
+    assert services["mongo"]["volumes"][0] == "mongo:/data/db"
     assert "mongo" in compose["volumes"]
     assert "requirepass" in " ".join(services["redis"]["command"])
+    assert services["redis"]["user"] == "999:999"
     devices = services["relax-worker"]["deploy"]["resources"]["reservations"]["devices"]
     assert devices[0]["capabilities"] == ["gpu"]
     for name in ("agent", "screen-worker", "dft-launcher"):

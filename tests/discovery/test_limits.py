@@ -11,7 +11,7 @@ from workplace import TINY
 
 from discovery import limits
 from discovery.config import ConfigError, load_campaign
-from discovery.processes import worker_command
+from discovery.processes import launcher_command, worker_command
 from discovery.tasks import TURN_SECONDS
 
 
@@ -43,6 +43,11 @@ def test_celery_acknowledges_late_takes_one_and_redelivers_after_every_lease(
     options = transport("redis://:secret@127.0.0.1:1/0")["broker_transport_options"]
     assert options["visibility_timeout"] == limits.VISIBILITY_SECONDS
     assert options["socket_connect_timeout"] < options["socket_timeout"]
+
+
+def test_children_learn_addresses_from_their_environment_alone() -> None:
+    commands = [*worker_command(["relax"], 2, "w"), *launcher_command()]
+    assert not [word for word in commands if "://" in word or "--db" in word]
 
 
 def test_pool_processes_are_replaced_before_they_fill_the_machine() -> None:
