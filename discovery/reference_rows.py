@@ -20,6 +20,8 @@ from agents.screen import duplicates_fingerprint
 from db import reference_structures
 from db.plain import LARGEST_INT
 from discovery.structure_json import crystal_text, pymatgen_text
+from model.data.c2db import TABLES as C2DB_TABLES
+from model.data.c2db import fractional
 from model.data.formats import read_cif, read_poscar, read_xyz
 from model.data.table import Entry
 
@@ -141,7 +143,7 @@ def read_batch(batch: Batch) -> BatchResult:
     for row in batch.rows:
         place = {"role": batch.role, "file": batch.file, "row": row.number}
         try:
-            crystal = read_crystal(row)
+            crystal = read_crystal(row, oblique=batch.file in C2DB_TABLES)
             name = crystal["reference_id"]
             if name in crystals:
                 raise ValueError(f"row {crystals[name][0]} has the same id")
@@ -157,8 +159,13 @@ def _reason(error: Exception) -> str:
     return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
 
 
-def read_crystal(row: Row) -> dict[str, Any]:
+def read_crystal(row: Row, *, oblique: bool = False) -> dict[str, Any]:
     """Read one row as the fields of a stored crystal.
+
+    Args:
+        row: The row.
+        oblique: Its table writes coordinates of oblique cells as those of C2DB do
+            (`model.data.c2db`).
 
     Raises:
         ValueError, LookupError, TypeError: It is no crystal.
@@ -168,7 +175,7 @@ def read_crystal(row: Row) -> dict[str, Any]:
     name, text, values = _crystal_text(row)
     if not name:
         raise ValueError("it has no material_id")
-    lattice, species, positions = _cell(text)
+    lattice, species, positions = _cell(text, oblique=oblique)
     formula, elements = _formula(tuple(sorted(species)))
     told = values.get("formula") if row.form is Form.TABLE else None
     if told and formula_of(told) != formula:
@@ -203,7 +210,9 @@ def _crystal_text(row: Row) -> tuple[str, str, Mapping[str, Any]]:
     return entry.id, crystal_text(entry.crystal), {**row.values, **entry.values}
 
 
-def _cell(text: str) -> tuple[list[list[float]], list[str], list[list[float]]]:
+def _cell(
+    text: str, *, oblique: bool = False
+) -> tuple[list[list[float]], list[str], list[list[float]]]:
     """Return lattice vectors (Å), symbols and fractional coordinates of a ``structure`` column."""
     from pymatgen.core import Lattice
 
@@ -217,6 +226,9 @@ def _cell(text: str) -> tuple[list[list[float]], list[str], list[list[float]]]:
     lattice = Lattice.from_parameters(*record["cell"])
     if not lattice.volume > 0:
         raise ValueError(f"the cell {record['cell']} has no volume")
+    if oblique:
+        cell = np.array(record["cell"], dtype=float)
+        positions = fractional(np.array(positions, dtype=float), cell).tolist()
     return lattice.matrix.tolist(), species, positions
 
 

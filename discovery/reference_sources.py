@@ -89,7 +89,7 @@ SOURCES: dict[str, Source] = {
     ),
     "c2db": Source(
         title="C2DB",
-        version="4,033 monolayers, split 3,533 / 250 / 250",
+        version="4,033 monolayers, split 3,533 / 250 / 250, oblique cells repaired",
         licence="licence not stated in the source",
         citation="doi 10.1088/2053-1583/aacfc1, doi 10.1088/2053-1583/ac1059",
         tables=_splits("c2db"),

@@ -18,37 +18,44 @@ from numpy.typing import NDArray
 
 from model.data.canonical import Crystal
 
+TABLES = frozenset({"c2db_train.csv.gz", "c2db_val.csv.gz", "c2db_test.csv.gz"})
+"""Names of the tables that are written so; what JARVIS publishes is not."""
 RECTANGULAR = 0.05
 """An angle in the plane this near to 90 degrees is one: both readings are the same."""
 EDGE = 1e-3
 
 
 def repaired(crystal: Crystal) -> Crystal:
-    """Return a layer with the coordinates that its table means.
+    """Return a layer with the coordinates that its table means; see `fractional`."""
+    return replace(crystal, frac=fractional(crystal.frac, crystal.cell))
+
+
+def fractional(written: NDArray[np.float64], cell: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the fractional coordinates that a table of C2DB means.
 
     Wrapping is undone where it can be: a lattice vector lies along x, so wrapping x moves an atom
     by it; y is wrapped by less than the cell's height only where it came out of the cell.
 
     Args:
-        crystal: As read from a table of C2DB; a along x, b in the xy plane, c along z.
+        written: As in the table, shape (N, 3).
+        cell: a, b, c in Å and alpha, beta, gamma in degrees; a along x, b in the xy plane, c along
+            z.
 
     Returns:
-        The same cell and elements with fractional coordinates in [0, 1); the crystal itself where
-        its cell is rectangular.
+        Shape (N, 3), in [0, 1); as written where the cell is rectangular.
 
     Raises:
         ValueError: c is not perpendicular to the layer, so this is no row of those tables.
     """
-    _, _, _, alpha, beta, gamma = crystal.cell
+    a, b, _, alpha, beta, gamma = cell
     if abs(alpha - 90.0) > RECTANGULAR or abs(beta - 90.0) > RECTANGULAR:
         raise ValueError(f"c is not perpendicular to the layer: angles {alpha:g} and {beta:g}")
     if abs(gamma - 90.0) <= RECTANGULAR:
-        return crystal
+        return written
     sine, cosine = np.sin(np.radians(gamma)), np.cos(np.radians(gamma))
-    x, y, z = np.array(crystal.frac, dtype=np.float64).T
+    x, y, z = np.array(written, dtype=np.float64).T
     y = np.where(y > sine + EDGE, y - 1.0, y)  # above the cell: wrapped, from below it
-    a, b, _ = crystal.cell[:3]
     second = y / sine
     first = x - second * cosine * b / a
-    frac: NDArray[np.float64] = np.stack([first, second, z], axis=1) % 1.0
-    return replace(crystal, frac=frac)
+    found: NDArray[np.float64] = np.stack([first, second, z], axis=1) % 1.0
+    return found

@@ -14,7 +14,8 @@ from scipy.spatial.transform import Rotation
 from agents.slab import area, thickness, vacuum, with_vacuum
 from agents.verify.identity import rounded_cell
 from agents.verify.symmetry import irreducible, mesh, symmetrise
-from model.data.canonical import structure_from_arrays
+from model.data.c2db import repaired
+from model.data.canonical import Crystal, structure_from_arrays
 from model.data.dataset import read_split
 
 
@@ -23,6 +24,12 @@ def layer(formula: str, kind: str, a: float, height: float, vacuum: float = 14.0
     atoms = mx2(formula, kind=kind, a=a, thickness=height, vacuum=vacuum / 2)
     atoms.pbc = True
     return AseAtomsAdaptor.get_structure(atoms)
+
+
+def read(crystal: Crystal) -> Structure | None:
+    """A layer of C2DB."""
+    crystal = repaired(crystal)
+    return structure_from_arrays(crystal.numbers, crystal.frac, crystal.cell)[0]
 
 
 def janus() -> Structure:
@@ -81,7 +88,7 @@ def test_noise_does_not_make_a_layer_polar() -> None:
 def test_cells_of_c2db_are_as_symmetric_and_as_small_as_spglib_says(data_dir: Path) -> None:
     table = read_split("c2db", "test", data_dir=data_dir, limit=60)
     for crystal in table.crystals:
-        slab = structure_from_arrays(crystal.numbers, crystal.frac, crystal.cell)[0]
+        slab = read(crystal)
         assert slab is not None
         found = symmetrise(slab, 0.01, 0.1, 12.0)
         expected = symmetrise(with_vacuum(slab, 15.0), 0.01, 0.1)  # as if it were a bulk crystal
@@ -106,7 +113,7 @@ def test_a_supercell_becomes_the_primitive_cell_in_the_plane() -> None:
 def test_the_identity_ignores_where_the_vacuum_is(data_dir: Path) -> None:
     table = read_split("c2db", "test", data_dir=data_dir, limit=30)
     for number, crystal in enumerate(table.crystals):
-        slab = structure_from_arrays(crystal.numbers, crystal.frac, crystal.cell)[0]
+        slab = read(crystal)
         assert slab is not None
         moved = Structure(slab.lattice, slab.species, slab.frac_coords + np.array([0, 0, 0.77]))
         turn = Rotation.random(random_state=number).as_matrix()
