@@ -122,6 +122,8 @@ def _templates(source: random.Random) -> list[dict[str, Any]]:
         one["structure"] = crystal = _crystal(one["structure"]["species"], source)
         if "relaxation" in one:
             one["relaxation"]["structure"] = crystal
+        if "hull" in one:
+            one["hull"]["level"] = "chgnet-0.3.0"
     return made
 
 
