@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.codes import CrystalCodes
+from model.zip_files import FAULTS
 
 _PAD = -1
 _PROPERTY_PREFIX = "property:"
@@ -170,10 +169,16 @@ class CodeBank:
             CorruptBank: if the file is not a bank, lacks an array, or holds pickled objects.
         """
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-            raise CorruptBank(f"{path} is not a readable code bank: {error}") from error
+            return cls._read(path)
+        except CorruptBank:
+            raise
+        except (*FAULTS, TypeError, AttributeError, MemoryError) as error:
+            raise CorruptBank(f"{path} is not a readable code bank: {error!s:.300}") from error
+
+    @classmethod
+    def _read(cls, path: Path) -> CodeBank:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
         missing = [name for name in _ARRAYS if name not in arrays]
         if missing:
             raise CorruptBank(f"{path} lacks the arrays {missing}")

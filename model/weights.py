@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import warnings
 import zipfile
 import zlib
@@ -12,7 +13,14 @@ from typing import IO, Any
 import torch
 
 FAULTS = (
-    *(pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, RuntimeError, ValueError),
+    *(
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        RuntimeError,
+        ValueError,
+    ),
     *(LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, ImportError),
     *(OSError, EOFError, RecursionError, MemoryError),
 )

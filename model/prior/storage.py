@@ -64,20 +64,40 @@ def unpack(payload: bytes) -> tuple[PriorNetwork, NetworkTables, PriorConfig, di
         tables = NetworkTables(**stored)
         card = dict(description["card"])
     except (SafetensorError, ValueError, KeyError, TypeError, ValidationError) as error:
-        raise CorruptPrior(f"not a prior over codes: {error}") from error
+        raise CorruptPrior(f"not a prior over codes: {error!s:.300}") from error
     broken = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
     if broken:
         raise CorruptPrior(f"the prior holds values that are not finite: {broken[:5]}")
     weights = {
         k.removeprefix(_WEIGHT): v.float() for k, v in tensors.items() if k.startswith(_WEIGHT)
     }
-    with torch.random.fork_rng(devices=[]):
-        network = PriorNetwork(config, tables)
     try:
+        _require_held(config, tables, len(payload))
+        with torch.random.fork_rng(devices=[]):
+            network = PriorNetwork(config, tables)
         network.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
-        raise CorruptPrior(f"the prior's weights do not fit its sizes: {error}") from error
+    except (RuntimeError, ValueError, LookupError, TypeError, MemoryError) as error:
+        raise CorruptPrior(f"the prior's weights do not fit its sizes: {error!s:.300}") from error
     return network, tables, config, card
+
+
+COUNTS = ("crystal_codes", "crystal_levels", "max_atoms")
+LARGEST_COUNT = 100_000
+"""Tables of this many rows are made; the shipped priors have at most some hundred."""
+
+
+def _require_held(config: PriorConfig, tables: NetworkTables, payload_bytes: int) -> None:
+    """Refuse sizes that the file cannot hold, before memory is reserved for them.
+
+    Raises:
+        ValueError: There are more weights than bytes, or a table has countless rows.
+    """
+    blocks = config.blocks * (4 + 2 * config.expansion) * config.width**2
+    if 2 * blocks > payload_bytes:  # half precision at least; and layers without end take time
+        raise ValueError(f"more than {blocks} weights in {payload_bytes} bytes")
+    counts = [int(one) for name in COUNTS for one in getattr(tables, name).flatten()]
+    if not all(0 < count <= LARGEST_COUNT for count in counts):
+        raise ValueError(f"{', '.join(COUNTS)} are {counts!r:.100}")
 
 
 def read_description(payload: bytes) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.property.conformal import GRID, lower_bound, multiple
-from model.property.head_format import CorruptHead, pack, unpack
+from model.property.head_format import CorruptHead, check_sizes, pack, unpack
 
 __all__ = ["CorruptHead", "PropertyHead"]
 
@@ -323,14 +323,18 @@ class PropertyHead(nn.Module):
             CorruptHead: if the bytes are damaged, of another format, or hold non-finite weights.
         """
         tensors, description = unpack(payload)
-        head = cls(
-            description["n_features"],
-            description.get("targets", []),
-            width=description["width"],
-            members=description["members"],
-            depth=description.get("depth", 2),
-            norm=description.get("norm", False),
-        )
+        try:
+            check_sizes(description, len(payload))
+            head = cls(
+                description["n_features"],
+                description.get("targets", []),
+                width=description["width"],
+                members=description["members"],
+                depth=description.get("depth", 2),
+                norm=description.get("norm", False),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CorruptHead(f"the head's description is damaged: {error!r:.300}") from error
         head.proven = description.get("proven", [])
         head.uncalibrated = description.get("uncalibrated", [])
         # What heads of format 1 lack: they know neither a noise per row nor intervals.

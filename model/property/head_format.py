@@ -13,6 +13,7 @@ from torch import Tensor
 
 _PREFIX = "discovery-property-head-"
 _FORMAT = 2
+LARGEST_SIZE = 1 << 24
 _READABLE = (1, 2)  # 1: one noise for all rows, no intervals
 
 
@@ -47,10 +48,26 @@ def unpack(payload: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {key: value.float() for key, value in load(payload).items()}
         description = _description(payload)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise CorruptHead(f"not a property head: {error}") from error
+        raise CorruptHead(f"not a property head: {error!s:.300}") from error
     if not all(torch.isfinite(value).all() for value in tensors.values()):
         raise CorruptHead("the head holds weights that are not finite")
     return tensors, description
+
+
+def check_sizes(description: Mapping[str, Any], payload_bytes: int) -> None:
+    """Refuse sizes of a head that its file cannot hold, before memory is reserved for them.
+
+    Raises:
+        ValueError: A size is no positive whole number, or there are more weights than bytes.
+    """
+    names = ("n_features", "width", "members")
+    sizes = [description[name] for name in names] + [description.get("depth", 2)]
+    if not all(isinstance(size, int) and 0 < size < LARGEST_SIZE for size in sizes):
+        raise ValueError(f"n_features, width, members and depth are {sizes}")
+    features, width, members, depth = sizes
+    weights = members * width * (features + (depth - 1) * width)
+    if 2 * weights > payload_bytes:  # half precision at least
+        raise ValueError(f"{weights} weights in {payload_bytes} bytes")
 
 
 def _smallest(value: Tensor) -> Tensor:

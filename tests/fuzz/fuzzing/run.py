@@ -140,6 +140,9 @@ def child(plan: dict[str, int], seed: int, engine: str, out: Path) -> None:
         ((name, session),) = sessions.items()
         coverage(session, plan[name], seed)
         return
+    for session in sessions.values():
+        if session.target.connections:
+            session.target.seeds()  # starts a server, which needs more than is left below
     for name, session in sessions.items():
         (out / "target").write_text(name)
         limit_memory(MEMORY_BYTES)
@@ -165,7 +168,8 @@ def supervise(plan: dict[str, int], seed: int, engine: str, out: Path) -> list[d
         for name in list(left):
             _add(rows[name], out / name)
             if name == at and ended is not None:
-                data = (out / name / "current").read_bytes()
+                current = out / name / "current"
+                data = current.read_bytes() if current.exists() else b""
                 digest = hashlib.sha256(data).hexdigest()[:12]
                 (out / name / f"crash-{digest}").write_bytes(data)
                 rows[name]["crashes"][ended] = digest
