@@ -214,14 +214,18 @@ def _work_through(
     committed = 0
     tokens = dict(unfinished)
     try:
-        with _Renewal(tokens, owner, stage.lease_seconds) as renewal:
+        with (
+            log_context(stage=stage.name),
+            _Renewal(tokens, owner, stage.lease_seconds) as renewal,
+        ):
             for outcome in stage.process(batch):
                 name = outcome.candidate_id
                 renewal.done(name)
                 if isinstance(outcome, PutOff):
                     put_off[name] = tokens[name]
                 else:
-                    committed += _commit(stage, outcome, tokens[name])
+                    with log_context(candidate=name):
+                        committed += _commit(stage, outcome, tokens[name])
                 unfinished.pop(name, None)
         if unfinished:
             raise MissingOutcome(f"{stage.name} said nothing of {', '.join(unfinished)}")
