@@ -66,16 +66,16 @@ def _rows(path: Path, *, with_file: bool) -> Iterable[tuple[str, Structure | Exc
     import csv
     import zlib
 
-    from agents.tables import parse_structure, read_rows
+    from agents.tables import read_rows, structure_reader
     from discovery.structure_files import StructureFileError
 
-    number = 0
+    number, read = 0, structure_reader(path)
     try:
         for number, row in enumerate(read_rows(path), start=1):
             identifier = row.get("material_id") or f"row {number}"
             name = f"{path}:{identifier}" if with_file else identifier
             try:
-                yield name, parse_structure(row["structure"])
+                yield name, read(row["structure"])
             except (ValueError, LookupError, TypeError) as error:
                 reason = f"{type(error).__name__}: {error}"
                 yield name, StructureFileError(f"row {number} of {path} is no crystal ({reason})")

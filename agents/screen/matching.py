@@ -9,7 +9,7 @@ divides that of the cell. No verdict is changed by that.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,6 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from agents.screen.duplicates_fingerprint import fingerprint, nearest_first
 from agents.screen.settings import MatcherSettings
 from agents.slab import is_slab_like, with_vacuum
-from agents.tables import parse_structure
 from db.crystals import record_to_structure
 
 if TYPE_CHECKING:
@@ -67,6 +66,19 @@ class Matches:
     broken: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True)
+class Written:
+    """A crystal as a table has it.
+
+    Attributes:
+        text: The cell of its `structure` column.
+        read: What reads it (`agents.tables.structure_reader`).
+    """
+
+    text: str
+    read: Callable[[str], Structure]
+
+
 class ComparedCrystal:
     """A crystal that is read, described and reduced when it is first compared, each once.
 
@@ -79,7 +91,7 @@ class ComparedCrystal:
     def __init__(
         self,
         identifier: str,
-        crystal: Structure | str | Mapping[str, Any],
+        crystal: Structure | Written | Mapping[str, Any],
         role: str = "",
         *,
         stored: NDArray[np.float64] | None = None,
@@ -89,8 +101,8 @@ class ComparedCrystal:
 
         Args:
             identifier: Its identifier.
-            crystal: The crystal; or the text of a table (`agents.tables.parse_structure`); or a
-                record (`db.crystals.record_to_structure`).
+            crystal: The crystal; or what a table has; or a record
+                (`db.crystals.record_to_structure`).
             role: Its role.
             stored: Its fingerprint, if it is known.
             vacuum: Å that a slab gets before it is compared (`agents.slab`); a crystal without a
@@ -108,8 +120,8 @@ class ComparedCrystal:
             ValueError: It has partially occupied sites, or is no crystal (also others of `FAULTS`).
         """
         crystal = self._crystal
-        if isinstance(crystal, str):
-            structure = parse_structure(crystal)
+        if isinstance(crystal, Written):
+            structure = crystal.read(crystal.text)
         elif isinstance(crystal, Mapping):
             structure = record_to_structure(dict(crystal))
         else:
@@ -125,8 +137,8 @@ class ComparedCrystal:
     def n_sites(self) -> int:
         """Sites of the cell as it is given."""
         crystal = self._crystal
-        if isinstance(crystal, str):
-            return len(json.loads(crystal)["species"])
+        if isinstance(crystal, Written):
+            return len(json.loads(crystal.text)["species"])
         return len(crystal["species"] if isinstance(crystal, Mapping) else crystal)
 
     @cached_property

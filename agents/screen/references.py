@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agents.screen.matching import ComparedCrystal
-from agents.tables import read_rows
+from agents.screen.matching import ComparedCrystal, Written
+from agents.tables import read_rows, structure_reader
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -121,7 +121,7 @@ class CatalogueReference(Reference):
         self.role = role
         self.vacuum = vacuum
         self.size = len(structures)
-        self._entries: dict[str, list[tuple[str, Structure | str]]] = defaultdict(list)
+        self._entries: dict[str, list[tuple[str, Structure | Written]]] = defaultdict(list)
         for identifier, structure in structures.items():
             formula = structure.composition.reduced_formula
             self._entries[formula].append((identifier, structure))
@@ -138,7 +138,7 @@ class CatalogueReference(Reference):
         """Read a ``csv.gz`` with ``material_id``, ``formula`` and ``structure`` columns.
 
         Args:
-            path: The table; cells are parsed only when their formula is asked for.
+            path: The table; cells are parsed only when they are compared.
             role: Role of all of its crystals.
             formulas: Reduced formulas whose crystals are kept, which saves memory; None: all.
             vacuum: Å that slabs get before they are compared.
@@ -150,13 +150,15 @@ class CatalogueReference(Reference):
             ValueError: A column is missing, or a formula is none.
         """
         reference = cls(path.name.removesuffix(".csv.gz"), {}, role=role, vacuum=vacuum)
+        read = structure_reader(path)
         for row in read_rows(path):
             missing = [column for column in COLUMNS if row.get(column) is None]
             if missing:
                 raise ValueError(f"{path} lacks the columns {', '.join(missing)}")
             formula = _reduced_formula(row["formula"])
             if formulas is None or formula in formulas:
-                reference._entries[formula].append((row["material_id"], row["structure"]))
+                crystal = Written(row["structure"], read)
+                reference._entries[formula].append((row["material_id"], crystal))
             reference.size += 1
         return reference
 

@@ -290,3 +290,21 @@ def test_slabs_are_compared_with_one_vacuum(tmp_path: Path) -> None:
     slabs = _answer(mine, "--reference", known, "--slabs")
     assert (slabs["matched"], slabs["vacuum"]) == (1, 15.0)
     assert slabs["matches"][0]["rms_angstrom"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_tables_of_c2db_are_read_as_they_mean_it(tmp_path: Path) -> None:
+    """They have Cartesian coordinates of oblique cells, in lengths of the cell's vectors."""
+    cell = Lattice.hexagonal(3.18, 18.1)
+    heights = [0.5, 0.5 + 1.56 / 18.1, 0.5 - 1.56 / 18.1]
+    meant = [[1 / 3, 2 / 3], [2 / 3, 1 / 3], [2 / 3, 1 / 3]]
+    third = 3**0.5 / 3
+    written = [[0.0, third], [0.5, third / 2], [0.5, third / 2]]
+    layer, misread = (
+        Structure(cell, ["Mo", "S", "S"], [[*place, z] for place, z in zip(places, heights)])
+        for places in (meant, written)
+    )
+    table = write_table(tmp_path / "c2db_test.csv.gz", {"MoS2-1": misread})
+    plain = write_table(tmp_path / "mine.csv.gz", {"mine": layer})
+    for query, reference in ((table, plain), (plain, table)):
+        found = _answer(query, "--reference", reference, "--slabs")
+        assert found["matches"][0]["rms"] == pytest.approx(0.0, abs=1e-5)
