@@ -18,6 +18,8 @@ MESH_SYMPREC = 0.01  # Å
 MIN_ANGLE = 40.0
 """Sharper cells are Niggli-reduced, degrees: GPAW calls their results unreliable, and a mesh along
 their long reciprocal vectors wastes points."""
+CLOSEST = 0.5
+"""Å; the shortest bond there is, that of H2, has 0.74 Å."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,10 @@ def symmetrise(
         The primitive cell, its space group, and the tolerance and movement to be recorded.
 
     Raises:
-        ValueError: No tolerance down to 1e-5 Å gives a cell of the same crystal; or a slab has no
-            vacuum along c.
+        ValueError: No tolerance down to 1e-5 Å gives a cell of the same crystal; atoms are closer
+            than any are; or a slab has no vacuum along c.
     """
+    _require_apart(structure)
     if vacuum is not None:
         structure = with_vacuum(structure, vacuum)
     tolerance = symprec
@@ -86,6 +89,19 @@ def symmetrise(
         f"no symmetrised cell of {structure.composition.reduced_formula} keeps every atom within "
         f"{max_displacement:g} Å: the structure has atoms on top of each other or a broken lattice"
     )
+
+
+def _require_apart(structure: Structure) -> None:
+    """Refuse atoms on top of each other: spglib would end the whole process (a segmentation fault).
+
+    Raises:
+        ValueError: Two atoms, or an atom and its own image, are closer than `CLOSEST`.
+    """
+    shortest = min(structure.lattice.get_lll_reduced_lattice().abc)
+    if shortest < CLOSEST or not structure.is_valid(CLOSEST):
+        raise ValueError(
+            f"{structure.composition.reduced_formula} has atoms closer than {CLOSEST:g} Å"
+        )
 
 
 def _primitive(

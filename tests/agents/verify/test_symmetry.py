@@ -107,3 +107,14 @@ def test_a_reduced_cell_gets_a_mesh_that_its_symmetry_folds() -> None:
     steps = np.array(np.meshgrid(*[[-1, 0, 1]] * 3)).reshape(3, -1).T
     periods = np.linalg.norm((steps * size[0]) @ cell.lattice.matrix, axis=1)
     assert periods[periods > 0].min() >= 2 * np.pi * 3.5
+
+
+def test_atoms_on_top_of_each_other_are_refused_before_spglib_crashes() -> None:
+    """Each of these three kinds ends a process that gives it to spglib, or is no crystal."""
+    source = np.random.default_rng(1)
+    crowd = Structure(source.random((3, 3)), ["Ti"] * 20, source.random((20, 3)))
+    twins = Structure(Lattice.cubic(4.0), ["Na", "Cl"], [[0, 0, 0], [0.01, 0, 0]])
+    thin = Structure(Lattice.from_parameters(0.3, 5, 5, 90, 90, 90), ["Na"], [[0, 0, 0]])
+    for structure in (crowd, twins, thin):
+        with pytest.raises(ValueError, match="atoms closer than"):
+            symmetrise(structure, 0.1, 0.2)
