@@ -128,7 +128,6 @@ def measure(
         "not_comparable": len({name for one in found for name, _ in one.broken}),
         "copies": _copies(found),
         "max_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "max_rss_of_a_process_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
     }
 
 
