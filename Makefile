@@ -7,7 +7,7 @@ BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip
 STAMP   := $(VENV)/.installed
 UNIT    := not campaign and not chaos and not long
-APT     := libxc-dev libopenblas-dev libfftw3-dev libcurl4 libfaketime g++ make
+APT     := libxc-dev libopenblas-dev libfftw3-dev libcurl4 g++ make
 
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1

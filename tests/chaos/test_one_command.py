@@ -23,10 +23,10 @@ def test_killing_the_one_command_leaves_no_process_and_loses_nothing(
     run = cluster.execute(*campaign, "--workers", "1", "--json")
     until(lambda: cluster.candidates(state="relaxing", lease={"$ne": None}), 240)
     below = children(run.pid)
-    assert len(below) == 2  # a worker and a launcher
+    assert len(below) >= 2  # a worker and a launcher
     run.kill()
     run.wait()
-    until(lambda: not cluster.left_over(), 10)
+    until(lambda: not cluster.left_over(), 30)  # the worker gives back what it holds
     assert not any(alive(pid) for pid in below)
     died, before = time.monotonic(), cluster.progress()
     Crew(cluster)
