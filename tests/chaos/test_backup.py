@@ -38,7 +38,7 @@ def verifying(cluster: Cluster) -> bool:
 def test_what_is_restored_continues_to_the_same_end(
     moment: Callable[[Cluster], bool],
     found: Callable[..., Cluster],
-    undisturbed: Outcome,
+    undisturbed: Callable[[], Outcome],
     tmp_path: Path,
 ) -> None:
     source = found(**SLOW)
@@ -60,7 +60,7 @@ def test_what_is_restored_continues_to_the_same_end(
     crew = Crew(copy)
     assert copy.wait(crew.loop, 240) == 0, copy.log("run")
     after = read(copy.database, "chaos")
-    assert not difference(outcome(after), undisturbed)
+    assert not difference(outcome(after), undisturbed())
     violations = judged(copy, after, copy.status())
     assert not violations, report(violations)
     paid_again = copy.database["fireworks"].count_documents(
