@@ -61,6 +61,7 @@ def values(record: Record) -> Iterator[Value]:
     yield from _decoder(record)
     for part, on in (("evaluation", "decoded"), ("relaxation", "relaxed")):
         yield from _potential(record, record.get(part) or {}, on)
+    yield from _second_potential(record)
     for one in record.get("predictions", []):
         if not _is_potential(record, one):
             yield _prediction(record, one)
@@ -102,6 +103,15 @@ def _potential(record: Record, part: Record, on: str) -> Iterator[Value]:
     for name, value in numbers.items():
         if value is not None:
             yield _value(record, POTENTIAL, part["potential"], part["version"], name, on, value)
+
+
+def _second_potential(record: Record) -> Iterator[Value]:
+    """Ask the potential that had to agree, of the relaxed crystal."""
+    second = (record.get("relaxation") or {}).get("second_potential") or {}
+    if second.get("formation_energy_per_atom") is not None:
+        model, _, version = second["level"].partition("-")
+        name = "formation_energy_per_atom"
+        yield _value(record, POTENTIAL, model, version, name, "relaxed", second[name])
 
 
 def _prediction(record: Record, one: Record) -> Value:
