@@ -7,9 +7,11 @@ import gzip
 import hashlib
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from model.data.c2db import repaired
 from model.data.formats import read_csv
 from model.data.table import CrystalTable, LabelReader, collect
 from model.errors import MissingDataset
@@ -73,12 +75,15 @@ def read_split(
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
     payload = _read(data_dir / f"{dataset}_{split}.csv.gz")
-    return collect(
+    table = collect(
         read_csv(gzip.decompress(payload).decode(), f"{dataset}_{split}.csv.gz"),
         LABELS[dataset],
         sha256=hashlib.sha256(payload).hexdigest(),
         limit=limit,
     )
+    if dataset == "c2db":  # whose oblique cells are written otherwise
+        table = replace(table, crystals=[repaired(crystal) for crystal in table.crystals])
+    return table
 
 
 def read_labels(path: Path) -> tuple[dict[str, float], str]:

@@ -14,7 +14,6 @@ from agents.screen.dimensionality import judge_layer, layer_score
 from agents.screen.settings import ScreenSettings
 from agents.screen.validity import judge
 from agents.slab import vacuum, with_vacuum
-from model.data.c2db import repaired
 from model.data.canonical import structure_from_arrays
 from model.data.dataset import read_split
 
@@ -37,8 +36,7 @@ def stacked(layer: Structure, distance: float, space: float) -> Structure:
 
 def read(folder: Path, name: str, limit: int) -> list[Structure]:
     table = read_split(name, "test", data_dir=folder, limit=limit)
-    crystals = [repaired(c) if name == "c2db" else c for c in table.crystals]
-    return [structure_from_arrays(c.numbers, c.frac, c.cell)[0] for c in crystals]
+    return [structure_from_arrays(c.numbers, c.frac, c.cell)[0] for c in table.crystals]
 
 
 def test_a_monolayer_is_a_layer_whatever_its_vacuum() -> None:

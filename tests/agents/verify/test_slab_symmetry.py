@@ -14,7 +14,6 @@ from scipy.spatial.transform import Rotation
 from agents.slab import area, thickness, vacuum, with_vacuum
 from agents.verify.identity import rounded_cell
 from agents.verify.symmetry import irreducible, mesh, symmetrise
-from model.data.c2db import repaired
 from model.data.canonical import Crystal, structure_from_arrays
 from model.data.dataset import read_split
 
@@ -28,7 +27,6 @@ def layer(formula: str, kind: str, a: float, height: float, vacuum: float = 14.0
 
 def read(crystal: Crystal) -> Structure | None:
     """A layer of C2DB."""
-    crystal = repaired(crystal)
     return structure_from_arrays(crystal.numbers, crystal.frac, crystal.cell)[0]
 
 
