@@ -281,7 +281,11 @@ def make_part(name: str, ids: list[str]) -> None:
     renamed = {"_id": {"$concat": [f"{name}:", "$reference_id"]}, "collection": name}
     for start in range(0, len(ids), 10_000):
         chosen = {"collection": "mp", "reference_id": {"$in": ids[start : start + 10_000]}}
-        stages = [{"$match": chosen}, {"$set": renamed}, {"$merge": "reference_structures"}]
+        stages: list[dict[str, Any]] = [
+            {"$match": chosen},
+            {"$set": renamed},
+            {"$merge": "reference_structures"},
+        ]
         database["reference_structures"].aggregate(stages)
     described = reference_structures.load("mp")
     reference_structures.note(
