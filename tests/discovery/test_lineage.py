@@ -112,6 +112,20 @@ def test_a_generator_of_another_version_is_not_asked(proposed: str, database: Se
     assert "formula" not in base
 
 
+def test_what_a_crystal_equals_is_named(proposed: str) -> None:
+    limits = {"ltol": 0.3, "stol": 0.5, "angle_tol": 10.0}
+    none = {"reference": "bank", "compared": 2, "matches": [], "tolerances": limits}
+    match = {"id": "mp-22862", "rms": 0.0123, "rms_angstrom": 0.034, "label": "known"}
+    known = {**none, "reference": "mp v1", "matches": [match], "rediscovered": True}
+    record = trace(proposed)
+    record["duplicates"] = {"training": none, "campaign": none, "references": [known, none]}
+    text = shown(record)
+    assert "equals mp-22862, rms 0.0123, 0.034 Å" in text
+    assert text.count("a rediscovery") == 1
+    assert text.count("2 compared") == 4
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_changed_codes_are_those_that_a_comparison_token_by_token_finds() -> None:
     rng = random.Random(1)
 
