@@ -212,22 +212,23 @@ def _models(record: Record) -> Iterator[str]:
 
 
 def _duplicates(record: Record) -> Iterator[str]:
-    for name, found in (record.get("duplicates") or {}).items():
-        for comparison in found if isinstance(found, list) else [found]:
-            yield from _comparison(name.removesuffix("s"), comparison)
-
-
-def _comparison(name: str, found: Record) -> Iterator[str]:
-    """Write down what a crystal was compared with, and each crystal that it equals."""
-    limits = ", ".join(f"{key} {value:g}" for key, value in found["tolerances"].items())
-    yield _line(name, f"{found['reference']}: {found['compared']} compared ({limits})")
-    if found.get("missing"):
-        yield _line("", str(found["missing"]))
-    for match in found["matches"]:
-        far = f", {match['rms_angstrom']:.3f} Å" if "rms_angstrom" in match else ""
-        yield _line("", f"equals {match['id']}, rms {match['rms']:.4f}{far}")
-    if found.get("rediscovered"):
-        yield _line("", "known, and the generator was not trained on it: a rediscovery")
+    found = record.get("duplicates") or {}
+    named = [(name, found[name]) for name in ("training", "campaign") if name in found]
+    named += [("known", one) for one in found.get("references", [])]
+    linked = {one["reference"]: one for one in (record.get("lineage") or {}).get("known", [])}
+    for name, one in named:
+        limits = ", ".join(f"{key} {value:g}" for key, value in one["tolerances"].items())
+        version = f" {one['version']}" if one.get("version") else ""
+        yield _line(name, f"{one['reference']}{version}: {one['compared']} compared ({limits})")
+        if one.get("missing"):
+            yield _line("", str(one["missing"]))
+        if one.get("rediscovered"):
+            yield _line("", "rediscovered: the generator was not trained on it")
+        if one["reference"] in linked:
+            yield from (_line("", text) for text in lines(linked[one["reference"]]))
+        else:
+            for match in one["matches"]:
+                yield _line("", f"equals {match['id']}, RMS {match['rms']:.4f}")
 
 
 def _hull(record: Record) -> Iterator[str]:

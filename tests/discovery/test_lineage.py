@@ -120,8 +120,8 @@ def test_what_a_crystal_equals_is_named(proposed: str) -> None:
     record = trace(proposed)
     record["duplicates"] = {"training": none, "campaign": none, "references": [known, none]}
     text = shown(record)
-    assert "equals mp-22862, rms 0.0123, 0.034 Å" in text
-    assert text.count("a rediscovery") == 1
+    assert "equals mp-22862, RMS 0.0123" in text
+    assert text.count("rediscovered") == 1
     assert text.count("2 compared") == 4
     assert max(map(len, text.splitlines())) <= 80
 
