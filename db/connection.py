@@ -12,13 +12,13 @@ import pymongo
 from mongoengine import connection as registry
 from pymongo import MongoClient
 from pymongo.database import Database
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
 from db import documents
 from db.contact import FIRST_CONTACT_MS, first_contact
 from db.embedded import EmbeddedServer, home_of
 from db.locks import FileLock
-from db.migrations import migrate
+from db.migrations import is_migrated, migrate
 from db.mongod import EmbeddedServerFailed, MongodNotFound
 from db.paths import HomeFiles, home_directory
 from db.reference_documents import REFERENCE_DOCUMENTS
@@ -41,6 +41,7 @@ __all__ = [
 ALIAS = "default"
 DATABASE_NAME = "discovery"
 UPGRADE_SECONDS = 3600.0
+UNAUTHORIZED = 13
 
 _open_sessions: list[Session] = []  # the last one is registered with mongoengine
 _inherited: list[Any] = []  # clients of a parent process: never closed, never used
@@ -168,8 +169,7 @@ def connect(
         raise
     try:
         with pymongo.timeout(UPGRADE_SECONDS):  # a large database of an older version takes long
-            ensure_indexes()
-            migrate(current_database())
+            _bring_up_to_date(must_write=create)
     except PyMongoError as error:
         session.close()
         raise DatabaseUnavailable(
@@ -237,6 +237,20 @@ def current_database() -> Database[dict[str, Any]]:
     except registry.ConnectionFailure:
         raise DatabaseUnavailable("not connected: call db.connection.connect() first") from None
     return found
+
+
+def _bring_up_to_date(*, must_write: bool) -> None:
+    """Make indexes and records those of this version; who only looks needs not have the right.
+
+    Raises:
+        OperationFailure: The user may not write, but wants to, or others have not done it yet.
+    """
+    try:
+        ensure_indexes()
+        migrate(current_database())
+    except OperationFailure as error:
+        if must_write or error.code != UNAUTHORIZED or not is_migrated(current_database()):
+            raise
 
 
 def ensure_indexes() -> None:

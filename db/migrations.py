@@ -29,18 +29,23 @@ def migrate(database: Database[dict[str, Any]]) -> None:
     Args:
         database: The connected database.
     """
-    schema = database["schema"]
-    found = schema.find_one({"_id": "candidates"})
-    if found is not None and found["version"] >= VERSION:
+    if is_migrated(database):
         return
     add_property_tables(database)
-    schema.update_one({"_id": "candidates"}, {"$max": {"version": VERSION}}, upsert=True)
+    newest = {"$max": {"version": VERSION}}
+    database["schema"].update_one({"_id": "candidates"}, newest, upsert=True)
 
 
 def add_property_tables(database: Database[dict[str, Any]]) -> None:
     """Add the derived fields of `db.property_table` to the candidates that lack them."""
     while _add_property_tables(database):
         pass
+
+
+def is_migrated(database: Database[dict[str, Any]]) -> bool:
+    """Say whether a database has the present version."""
+    found = database["schema"].find_one({"_id": "candidates"})
+    return found is not None and bool(found["version"] >= VERSION)
 
 
 @idempotent

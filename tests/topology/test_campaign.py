@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from history import read, report, violations
 from production import Site
 from pymongo import MongoClient
 from servers import Mongo, Redis7
 
-pytestmark = [pytest.mark.campaign, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.campaign, pytest.mark.timeout(900)]
 
 
 def test_it_ends_and_its_history_is_clean(site: Site, mongo: Mongo, redis: Redis7) -> None:
@@ -16,7 +18,7 @@ def test_it_ends_and_its_history_is_clean(site: Site, mongo: Mongo, redis: Redis
         site.worker(queues)
     site.launcher()
     loop = site.loop()
-    assert site.wait(loop, 200) == 0, site.log("run")
+    assert site.wait(loop, 500) == 0, site.log("run")
     records = read(site.database, "topology")
     found = violations(records)
     assert not found, report(found)
@@ -27,6 +29,12 @@ def test_it_ends_and_its_history_is_clean(site: Site, mongo: Mongo, redis: Redis
     with redis.client() as client:
         calls = client.info("commandstats")
     assert calls["cmdstat_lpush"]["calls"] > 3  # the messages went by Redis
+    viewer = mongo.add_user(f"{site.database.name}_viewer", "read", site.database.name)
+    for words in (("status", "topology", "--json"), ("query", "topology", "--format", "csv")):
+        pid = site.command(*words, MONGODB_URI=viewer)  # who only looks needs no other right
+        assert site.wait(pid, 120) == 0, site.log(words[0])
+    summary = json.loads(site.log("status")[site.log("status").index("{") :])
+    assert summary["candidates"] == len(records.candidates)
     with MongoClient(site.uri) as client:
         (role,) = client.admin.command("connectionStatus")["authInfo"]["authenticatedUserRoles"]
     assert role["role"] == "readWrite"  # and no other right was needed

@@ -17,7 +17,7 @@ from production import Site
 from proxy import Proxy
 from servers import Mongo
 
-pytestmark = [pytest.mark.campaign, pytest.mark.chaos, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.campaign, pytest.mark.chaos, pytest.mark.timeout(900)]
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def lines(file: Path) -> list[str]:
     return file.read_text().splitlines()
 
 
-def ends_clean(site: Site, loop: int, seconds: float = 240) -> None:
+def ends_clean(site: Site, loop: int, seconds: float = 500) -> None:
     """Wait for the campaign's end, and judge its history."""
     assert site.wait(loop, seconds) == 0, site.log("run")
     assert site.record()["state"] == "complete"

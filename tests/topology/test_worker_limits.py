@@ -15,7 +15,7 @@ from servers import Redis7
 
 from discovery.processes import worker_command
 
-pytestmark = [pytest.mark.campaign, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.campaign, pytest.mark.timeout(900)]
 
 LIMIT_GB = 0.8
 LEAK_MB = 150
