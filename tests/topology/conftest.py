@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cluster import PLUGIN, Zygote
 from production import Site
-from servers import Mongo, Redis7
+from servers import Mongo, RedisServer
 
 CAMPAIGN = Path(__file__).with_name("campaign.yaml")
 
@@ -26,9 +26,9 @@ def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongo]:
 
 
 @pytest.fixture(scope="session")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis7]:
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """Redis with a password."""
-    server = Redis7(tmp_path_factory.mktemp("redis"))
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
     server.start()
     yield server
     server.stop()
@@ -58,7 +58,7 @@ def zygote(models: Path) -> Iterator[Zygote]:
 
 @pytest.fixture
 def make_site(
-    mongo: Mongo, redis: Redis7, zygote: Zygote, tmp_path: Path
+    mongo: Mongo, redis: RedisServer, zygote: Zygote, tmp_path: Path
 ) -> Iterator[Callable[..., Site]]:
     """Found a site with a database and a user of its own; the broker is emptied before."""
     founded: list[Site] = []

@@ -78,7 +78,7 @@ class Server:
             time.sleep(0.05)
 
 
-class Redis7(Server):
+class RedisServer(Server):
     """Redis as docker-compose.yml starts it: nothing on disk, a password."""
 
     @property

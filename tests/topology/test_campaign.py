@@ -8,12 +8,12 @@ import pytest
 from history import read, report, violations
 from production import Site
 from pymongo import MongoClient
-from servers import Mongo, Redis7
+from servers import Mongo, RedisServer
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(900)]
 
 
-def test_it_ends_and_its_history_is_clean(site: Site, mongo: Mongo, redis: Redis7) -> None:
+def test_it_ends_and_its_history_is_clean(site: Site, mongo: Mongo, redis: RedisServer) -> None:
     for queues in ("evaluate,relax", "relax,screen", "screen,learn"):
         site.worker(queues)
     site.launcher()

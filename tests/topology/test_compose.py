@@ -17,7 +17,7 @@ import compose
 import pytest
 from cluster import processes, until
 from production import Site
-from servers import Mongo, Redis7, find_redis, free_port
+from servers import Mongo, RedisServer, find_redis, free_port
 
 VARIABLES = {
     "MONGO_USER": "root",
@@ -63,10 +63,10 @@ def test_it_refuses_to_start_without_secrets() -> None:
 
 
 @pytest.fixture
-def redis_of_compose(tmp_path: Path) -> Iterator[Redis7]:
+def redis_of_compose(tmp_path: Path) -> Iterator[RedisServer]:
     """Redis, started by the command that the file gives."""
     service = compose.services(VARIABLES)["redis"]
-    server = Redis7(tmp_path)
+    server = RedisServer(tmp_path)
     server.port, server.password = free_port(), VARIABLES["REDIS_PASSWORD"]
     wrapper = tmp_path / "bin" / "redis-server"  # the image's listens on its own port 6379
     wrapper.parent.mkdir()
@@ -85,7 +85,7 @@ def redis_of_compose(tmp_path: Path) -> Iterator[Redis7]:
 @pytest.mark.campaign
 @pytest.mark.timeout(900)
 def test_every_service_runs_and_no_secret_can_be_seen(
-    make_site: Callable[..., Site], mongo: Mongo, redis_of_compose: Redis7, tmp_path: Path
+    make_site: Callable[..., Site], mongo: Mongo, redis_of_compose: RedisServer, tmp_path: Path
 ) -> None:
     password, mongo.password = mongo.password, VARIABLES["DISCOVERY_DB_PASSWORD"]
     uri = mongo.uri("discovery", "discovery")

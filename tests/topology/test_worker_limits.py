@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from celery import Celery
 from cluster import alive, children, until
-from servers import Redis7
+from servers import RedisServer
 
 from discovery.processes import worker_command
 
@@ -22,7 +22,7 @@ LEAK_MB = 150
 
 
 @pytest.fixture
-def worker(redis: Redis7, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def worker(redis: RedisServer, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A worker as `discovery worker` starts it, which knows the tasks of `leaking`, too."""
     command = worker_command(["evaluate"], 1, "leaking", memory_gb=LIMIT_GB, task_seconds=5)
     outside = {"DISCOVERY_BROKER": redis.url, "DISCOVERY_HOME": str(tmp_path)}
@@ -37,7 +37,7 @@ def worker(redis: Redis7, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.fixture
-def send(redis: Redis7) -> Callable[..., None]:
+def send(redis: RedisServer) -> Callable[..., None]:
     """Send a task to the worker."""
     with redis.client() as client:
         client.flushall()
