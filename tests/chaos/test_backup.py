@@ -58,7 +58,7 @@ def test_what_is_restored_continues_to_the_same_end(
     assert not copy.candidates(**{"lease.owner": {"$type": "string"}})
 
     crew = Crew(copy)
-    assert copy.wait(crew.loop, 240) == 0, copy.log("run")
+    assert copy.wait(crew.loop, 600) == 0, copy.log("run")
     after = read(copy.database, "chaos")
     assert not difference(outcome(after), undisturbed())
     violations = judged(copy, after, copy.status())
