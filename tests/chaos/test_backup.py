@@ -15,7 +15,7 @@ from outcome import Outcome, difference, judged, outcome
 
 from discovery.archive.reading import open_archive
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1500)]
 
 SLOW = {"CHAOS_EVALUATION_SECONDS": "0.02", "CHAOS_DFT_SECONDS": "0.6"}
 
@@ -43,7 +43,7 @@ def test_what_is_restored_continues_to_the_same_end(
 ) -> None:
     source = found(**SLOW)
     Crew(source)
-    until(lambda: moment(source), 120)
+    until(lambda: moment(source), 400)
     path = tmp_path / "chaos.zip"
     taken = source.command("backup", "chaos", "--out", str(path), "--db", source.uri)
     assert source.wait(taken, 60) == 0, source.log("backup")
