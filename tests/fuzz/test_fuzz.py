@@ -33,8 +33,10 @@ def tried(target: Target, data: bytes, folder: Path) -> Answer:
 
 
 @pytest.mark.parametrize("name", all_targets())
-def test_bad_input_is_refused(name: str, tmp_path: Path) -> None:
+def test_bad_input_is_refused(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     target, random = all_targets()[name], Random(SEED)
+    if target.connections:
+        request.getfixturevalue("mongo_session")
     seeds = list(target.seeds())
     attempt(target, seeds[0], guard(), tmp_path / "imports")  # modules write and run when imported
     assert tried(target, seeds[0], tmp_path / "good") is Answer.READ

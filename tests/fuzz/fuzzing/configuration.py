@@ -6,7 +6,6 @@ import contextlib
 import io
 import shlex
 import sys
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from unittest import mock
@@ -89,9 +88,8 @@ COMMANDS: tuple[str, ...] = (
 )
 
 
-@cache
-def _without_work() -> contextlib.ExitStack:
-    """Put a database that cannot be reached behind every command, once a process."""
+def _without_database() -> contextlib.ExitStack:
+    """Put a database that cannot be reached behind every command."""
     from db.connection import DatabaseUnavailable
 
     stack = contextlib.ExitStack()
@@ -111,13 +109,13 @@ def _run_command(data: bytes, folder: Path) -> object:
         arguments = shlex.split(text)
     except ValueError:
         arguments = text.split()
-    _without_work()
     before = Path.cwd()
     os.chdir(folder)
     (folder / "own.cif").write_text("data_x\n")
     output = io.StringIO()
     try:
         with (
+            _without_database(),
             mock.patch.object(sys, "argv", ["discovery", *arguments]),
             contextlib.redirect_stdout(output),
             contextlib.redirect_stderr(output),

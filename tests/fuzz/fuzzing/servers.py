@@ -17,7 +17,7 @@ REQUESTS = (
     '/v1/structures?filter=elements HAS "Ga" AND nelements=2&page_limit=3',
     '/v1/structures?filter=chemical_formula_reduced="GaN"&response_fields=elements,nsites',
     "/v1/structures?sort=-nsites&page_offset=2&response_format=json",
-    "/v1/structures/c-1?response_fields=lattice_vectors",
+    "/v1/structures/fuzz-1?response_fields=lattice_vectors",
     "/v1/info/structures",
     "/v1/links?page_limit=1",
     '/v1/references?filter=id="x"',
@@ -30,24 +30,29 @@ REQUESTS = (
 
 @cache
 def _client() -> Any:
-    """A client of the servers, in this process; the database is a real one of its own."""
+    """A client of the servers, in this process, with a real database behind them."""
     from filter_cases import make_candidate
     from starlette.testclient import TestClient
 
     from db import campaigns
-    from db.connection import connect
+    from db.connection import DatabaseUnavailable, connect, current_database
     from db.crystals import crystal_fields
     from discovery.metrics import routes
     from discovery.serve.application import make_application
 
-    home = scratch()
-    os.environ.pop("MONGODB_URI", None)
-    os.environ["DISCOVERY_HOME"] = str(home)
-    session = connect(home=home, database="fuzz")
-    atexit.register(session.close)
-    campaigns.create("c", config={}, seed=0)
+    try:
+        database = current_database()  # that of the tests, where they have one
+    except DatabaseUnavailable:
+        home = scratch()
+        os.environ.pop("MONGODB_URI", None)
+        os.environ["DISCOVERY_HOME"] = str(home)
+        session = connect(home=home, database="fuzz")
+        atexit.register(session.close)
+        database = session.database
+    campaigns.create("fuzz", config={}, seed=0)
     source = random.Random(1)
-    session.database["candidates"].insert_many(
+    database["candidates"].delete_many({"campaign": "fuzz"})
+    database["candidates"].insert_many(
         [_crystal(make_candidate(number, source), number, crystal_fields) for number in range(8)]
     )
     app = make_application(everything=True)
@@ -59,7 +64,8 @@ def _crystal(record: dict[str, Any], number: int, crystal_fields: Any) -> dict[s
     from pymatgen.core import Lattice, Structure
 
     cell = Structure(Lattice.cubic(4 + number / 9), ["Ga", "N"], [[0] * 3, [0.5] * 3])
-    return record | crystal_fields(cell) | {"_id": f"c-{number}", "campaign": "c", "n_elements": 2}
+    own = {"_id": f"fuzz-{number}", "campaign": "fuzz", "n_elements": 2}
+    return record | crystal_fields(cell) | own
 
 
 def _requests() -> list[bytes]:
