@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 MEMORY_BYTES = 2 << 30
 """What reading one input may add to the memory of its process."""
-SILENCE_SECONDS = 300.0
-"""A process that tried nothing for so long hangs where no signal reaches it."""
+SILENCE_SECONDS = 120.0
+"""Processor time that a process may burn on one input; it then hangs where no signal reaches it."""
 
 
 class Session:
@@ -202,17 +202,28 @@ def _run_child(plan: dict[str, int], seed: int, engine: str, out: Path) -> str |
     command += ["--seed", str(seed), "--engine", engine, "--out", str(out)]
     with (out / "log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        seen, since = 0.0, time.monotonic()
+        seen, since = 0.0, 0.0
         while process.poll() is None:
             time.sleep(0.5)
             changed = max((path.stat().st_mtime for path in out.glob("*/current")), default=0.0)
+            used = _processor_seconds(process.pid)
             if changed != seen:
-                seen, since = changed, time.monotonic()
-            if time.monotonic() - since > SILENCE_SECONDS:
+                seen, since = changed, used
+            if used - since > SILENCE_SECONDS:
                 process.kill()
                 process.wait()
                 return "hangs"
     return None if process.returncode == 0 else f"the process ended with {process.returncode}"
+
+
+def _processor_seconds(process: int) -> float:
+    """Return the processor time of a process (s); 0 where it has just ended."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text()
+    except FileNotFoundError:
+        return 0.0
+    fields = text.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> int:
