@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workplace import Workplace
 
 from agents.log_context import current_ids, log_context
 from agents.stage import Outcome, Stage, work
@@ -131,19 +130,3 @@ def test_an_unknown_format_is_refused_before_anything_starts(
     assert ended.returncode == 2
     assert "DISCOVERY_LOG_FORMAT=xml: use text or json" in ended.stderr
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.campaign
-def test_a_campaigns_logs_events_and_figures_tell_of_every_candidate(finished: Workplace) -> None:
-    listed = finished.json("query", "tiny", "--format", "json")
-    ids = {one["id"] for one in listed}
-    text = "".join(path.read_text() for path in finished.folder.glob(".discovery/logs/*.log"))
-    named = {name for name in ids if f"candidate={name}" in text}
-    steps = finished.json("events", "tiny", "--kind", "transition", "--json")
-    by_workers = {
-        one["candidate"] for one in steps if one["agent"] not in ("proposer", "loop", "verify")
-    }
-    assert by_workers & ids <= named
-    assert "campaign=tiny" in text
-    assert "calculation=" in text
-    assert finished.json("repair", "tiny", "--json")["findings"] == []
