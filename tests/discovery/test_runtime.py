@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib import resources
+from types import SimpleNamespace
 
 import pytest
 
 from agents.screen.duplicates_fingerprint import VERSION
+from agents.screen.models import ScreenModels
 from db import campaigns, reference_structures
 from db.connection import Session
 from discovery.config import parse_campaign
@@ -60,3 +62,18 @@ def test_slabs_get_one_vacuum(
     here = start(dimensionality=dimensionality)
     assert [one.vacuum for one in here.known_crystals] == vacuums
     assert here.slabs is (dimensionality == 2)
+
+
+def test_the_screens_are_given_these_collections(
+    database: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note("mp", "a" * 64)
+    here = start()
+    bank = SimpleNamespace(formulas=[], ids=[], role=[])
+    generator = type("Fake", (), {"name": "g", "version": "1", "bank": bank, "head": "h"})()
+    monkeypatch.setattr("agents.learn.event.live_head", lambda campaign, generator: ("head", None))
+    here.__dict__.update(generator=generator, screen_models=ScreenModels())
+    search = here.stage("screen").duplicates  # type: ignore[attr-defined]
+    assert [one.name for one in search.references] == ["mp"]
+    assert search.training.name == "g-bank@1"
+    assert search.inputs()["references"] == [f"mp@{'a' * 12}"]
