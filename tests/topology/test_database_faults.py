@@ -126,7 +126,7 @@ def test_a_network_that_is_down_for_minutes_is_waited_for_and_said(
 ) -> None:
     worker, launcher = remote.worker(concurrency=1), remote.launcher(CHAOS_DFT_SECONDS="20")
     loop = remote.loop()
-    until(lambda: remote.database["launches"].find_one({"state": "RUNNING"}), 120)
+    until(lambda: remote.database["launches"].find_one({"state": "RUNNING"}), 400)
     proxy.reset()
     time.sleep(100)
     assert "the database is away" in remote.log("run")
