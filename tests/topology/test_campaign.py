@@ -33,7 +33,8 @@ def test_it_ends_and_its_history_is_clean(site: Site, mongo: Mongo, redis: Redis
     for words in (("status", "topology", "--json"), ("query", "topology", "--format", "csv")):
         pid = site.command(*words, MONGODB_URI=viewer)  # who only looks needs no other right
         assert site.wait(pid, 120) == 0, site.log(words[0])
-    summary = json.loads(site.log("status")[site.log("status").index("{") :])
+    printed = (site.folder / "status.log").read_text()
+    summary = json.loads(printed[printed.index("{") :])
     assert summary["candidates"] == len(records.candidates)
     with MongoClient(site.uri) as client:
         (role,) = client.admin.command("connectionStatus")["authInfo"]["authenticatedUserRoles"]
