@@ -12,7 +12,7 @@ from cluster import QUEUES, Cluster, until
 from history import read, report
 from outcome import Outcome, Row, difference, judged, outcome
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.chaos, pytest.mark.long, pytest.mark.timeout(900)]
 
 CLOCK = Path(__file__).with_name("clock")
 """Python begins here with `sitecustomize`, which sets its time of day."""
