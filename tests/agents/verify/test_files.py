@@ -64,9 +64,7 @@ def test_estimate_counts_what_is_missing_and_names_what_cannot_be_computed(
     estimate = work.estimate()
     assert set(estimate.structures) == {"salt"}
     assert set(estimate.references) == {"Na", "Cl"}
-    assert estimate.core_seconds == pytest.approx(
-        2 + 0.6 + 2
-    )  # no gap of sodium
+    assert estimate.core_seconds == pytest.approx(2 + 0.6 + 2)  # no gap of sodium
     assert estimate.refused == {"xenon": "no set for Xe"}
     assert Calculation.objects.count() == 0
     work.queue()
