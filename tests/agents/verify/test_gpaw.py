@@ -177,7 +177,7 @@ def test_resolution_names_the_level_and_refuses_what_is_missing(
     assert resolve_backend(VerifySettings())["name"] == "none"
     with pytest.raises(BackendUnavailable, match="compiled part is missing"):
         resolve_backend(VerifySettings(backend="gpaw"))
-    with pytest.raises(ValueError, match="choose gpaw"):
+    with pytest.raises(ValueError, match="choose one of gpaw, vasp"):
         load_backend("abinit")
 
 
