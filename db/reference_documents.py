@@ -29,6 +29,8 @@ class ReferenceCollection(Record):
     fingerprint_version = StringField()  # of all its crystals, set when all have it
     retrieved = StringField()  # when and from where, if `discovery data fetch` brought it
     files = DictField()  # name without dots: {file, sha256, role, read, bad, n_bad, complete, ...}
+    run = StringField()  # which import writes here; another one began when it changed
+    forgetting = BooleanField()  # its crystals are being removed
     updated_at = DateTimeField()
 
     meta = {"collection": "reference_collections"}

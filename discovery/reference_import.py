@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from agents.screen.duplicates_fingerprint import VERSION as FINGERPRINT_VERSION
 from db import reference_structures
@@ -23,6 +23,8 @@ BATCH = 500
 #: Compressed bytes above which starting processes pays.
 LARGE = 500_000
 PROCESSES = min(2, os.cpu_count() or 1)
+#: Times to begin while others begin with other files.
+ATTEMPTS = 5
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -160,10 +162,10 @@ def import_reference(
     except (OSError, ValueError) as error:
         raise ImportRefused(str(error)) from error
     run = _Import(chosen, located, tables, progress, processes)
-    run.refuse_other_files()
-    for rows, (_, role) in zip(tables, located.tables, strict=True):
-        run.import_file(rows, role)
-    return run.finish()
+    try:
+        return run.whole()
+    except reference_structures.LostImport as error:
+        raise ImportRefused(str(error)) from error
 
 
 @dataclass
@@ -175,7 +177,9 @@ class _Import:
     tables: list[Rows]
     progress: Progress
     processes: int
+    run: str = ""  # what its writes are marked with
     read: int = 0
+    expected: int = 0  # crystals that there should be
     skipped: int = 0
     n_bad: int = 0
     bad: list[BadRow] = field(default_factory=list)
@@ -190,20 +194,52 @@ class _Import:
         fields = {"version": version, "source": self.located.source}
         return fields | ({"retrieved": self.located.retrieved} if self.located.retrieved else {})
 
-    def refuse_other_files(self) -> None:
-        """Refuse tables that are not those the collection was made from.
+    def whole(self) -> ImportReport:
+        """Import all tables.
+
+        Raises:
+            ImportRefused: They are not those of the collection, or cannot be read.
+            LostImport: Another import took the name.
+        """
+        self.begin()
+        for rows, (_, role) in zip(self.tables, self.located.tables, strict=True):
+            self.import_file(rows, role)
+        return self.finish()
+
+    def begin(self) -> None:
+        """Begin, or continue where an import of the same files ended.
 
         An import that was never finished may be begun anew with other ones: nothing was computed
         for its crystals.
+
+        Raises:
+            ImportRefused: The collection is complete and was made from other files or with other
+                roles, or other processes begin with other files at the same time.
         """
+        roles = {path.resolve().name: role for path, role in self.located.tables}
+        files = {rows.name: self._entry(rows, roles[rows.name]) for rows in self.tables}
+        for _ in range(ATTEMPTS):
+            self._refuse_another(files)
+            run = reference_structures.begin(self.name, files)
+            if run is not None:
+                self.run = run
+                return
+            known = reference_structures.describe(self.name)
+            if known and not known["complete"]:
+                reference_structures.forget(self.name)
+        raise ImportRefused(f"other processes import other files as {self.name}: use --name")
+
+    def _refuse_another(self, files: dict[str, dict[str, Any]]) -> None:
         known = reference_structures.describe(self.name)
-        if known is None:
+        if known is None or not known["complete"]:
             return
-        digests = {rows.name: rows.sha256 for rows in self.tables}
-        other = [one["file"] for one in known["files"] if digests.get(one["file"]) != one["sha256"]]
-        if other and not known["complete"]:
-            reference_structures.forget(self.name)
-        elif other:
+        there = {one["file"]: one for one in known["files"]}
+        other = [
+            name
+            for name, one in there.items()
+            if name not in files or one["sha256"] != files[name]["sha256"]
+        ]
+        if other:
             raise ImportRefused(
                 f"the collection {self.name} was made from another {', '.join(other)}, and "
                 "energies may have been computed for its crystals: import this one under another "
@@ -216,14 +252,15 @@ class _Import:
         same = {"fingerprint_version": FINGERPRINT_VERSION, "role": role}
         if any(before.get(key) != value for key, value in same.items()):
             before = {}  # never begun, or by an older version, or with another role
-        count, n_bad = int(before.get("read", 0)), int(before.get("n_bad", 0))
         bad = [BadRow(**one) for one in before.get("bad", [])]
+        count, n_bad = int(before.get("read", 0)), int(before.get("n_bad", len(bad)))
         self.skipped += count
         if before.get("complete"):
             self.began_at += rows.size
         else:
             processes = self.processes if rows.size > LARGE else 1
             for result in in_order(read_batch, self._batches(rows, role, count), processes):
+                reference_structures.check_run(self.name, self.run)
                 wrong = [*result.bad, *_store(result)]
                 bad = [*bad, *wrong][: reference_structures.BAD_ROWS_KEPT]
                 n_bad += len(wrong)
@@ -235,18 +272,41 @@ class _Import:
         self.passed += rows.size
         self.bad += bad
         self.n_bad += n_bad
+        self.expected += count - n_bad
 
     def finish(self) -> ImportReport:
-        """Declare the collection complete."""
+        """Declare the collection complete.
+
+        Raises:
+            ImportRefused: What is stored is not what was read.
+            LostImport: Another import took the name.
+        """
         known = reference_structures.describe(self.name)
         if known and known["complete"] and known["fingerprint_version"] != FINGERPRINT_VERSION:
             # What an older version took for a crystal and this one does not is among the bad rows.
             reference_structures.remove_outdated(self.name, FINGERPRINT_VERSION)
+        reference_structures.check_run(self.name, self.run)
+        stored = reference_structures.describe(self.name)
+        if stored is None or stored["n"] != self.expected:
+            self._give_up(stored["n"] if stored else 0)
         reference_structures.note(
-            self.name, complete=True, fingerprint_version=FINGERPRINT_VERSION, **self.fields
+            self.name,
+            run=self.run,
+            **{"complete": True, "fingerprint_version": FINGERPRINT_VERSION, **self.fields},
         )
         n = reference_structures.load(self.name)["n"]
         return ImportReport(self.name, self.read, self.skipped, tuple(self.bad), self.n_bad, n)
+
+    def _give_up(self, stored: int) -> NoReturn:
+        """Refuse a collection that is not what its files say."""
+        known = reference_structures.describe(self.name)
+        again = "import it under another name with --name"
+        if known and not known["complete"]:
+            reference_structures.forget(self.name)
+            again = "import it again"
+        raise ImportRefused(
+            f"{self.name} has {stored} crystals where {self.expected} were read: {again}"
+        )
 
     def _batches(self, rows: Rows, role: str, start: int) -> Iterator[Batch]:
         """Cut what is missing of a table into batches.
@@ -267,11 +327,18 @@ class _Import:
         self, rows: Rows, role: str, read: int, bad: list[BadRow], n_bad: int, *, complete: bool
     ) -> None:
         values = {
-            **{"sha256": rows.sha256, "role": role, "read": read},
-            **{"bad": [vars(one) for one in bad], "n_bad": n_bad},
-            **{"complete": complete, "fingerprint_version": FINGERPRINT_VERSION},
+            **{"read": read, "bad": [vars(one) for one in bad], "n_bad": n_bad},
+            "complete": complete,
         }
-        reference_structures.note_file(self.name, rows.name, values, **self.fields)
+        entry = self._entry(rows, role) | values
+        reference_structures.note_file(self.name, rows.name, entry, run=self.run, **self.fields)
+
+    def _entry(self, rows: Rows, role: str) -> dict[str, Any]:
+        """Return what is noted of a file before anything of it was read."""
+        return {
+            **{"sha256": rows.sha256, "role": role, "read": 0, "bad": [], "n_bad": 0},
+            **{"complete": False, "fingerprint_version": FINGERPRINT_VERSION},
+        }
 
     def _state(self, file: str, rows: int, position: int) -> ImportProgress:
         seconds = max(time.monotonic() - self.started, 1e-9)

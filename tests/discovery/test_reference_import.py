@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pymongo.collection
 import pytest
 from reference_phases import COLLECTION, crystal, write_table
 from typer.testing import CliRunner
@@ -21,6 +23,7 @@ from db.crystals import record_to_structure
 from db.reference_structures import OutdatedCollection
 from discovery import reference_import
 from discovery.cli import app
+from discovery.reference_files import open_rows
 from discovery.reference_import import (
     ImportProgress,
     ImportRefused,
@@ -245,3 +248,86 @@ def test_another_role_is_given_to_what_is_there(database: Session, table: Path) 
     assert import_reference(str(table), role="train").read == 0
     with pytest.raises(ImportRefused, match="use one of train, val, test, known"):
         import_reference(str(table), role="trian")
+
+
+def interrupted(path: Path, name: str, rows: int, what: Callable[[], None]) -> None:
+    """Import, and do something once when so many rows were read."""
+    left = [what]
+
+    def tell(progress: ImportProgress) -> None:
+        if progress.rows >= rows and left:
+            left.pop()()
+
+    import_reference(str(path), name=name, progress=tell)
+
+
+def stop() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """Give another table of the same name."""
+    path = tmp_path / "other" / "cells.csv.gz"
+    path.parent.mkdir()
+    write_table(path, {f"x{n}": crystal(COLLECTION[n][0], int(n[3:])) for n in COLLECTION})
+    return path
+
+
+class KilledError(BaseException):
+    """Stands for kill -9."""
+
+
+def test_killed_while_it_forgets_it_reads_everything_again(
+    database: Session, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference_import, "BATCH", 3)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(table, "x", 6, stop)
+
+    def kill(self: object, *args: object, **options: object) -> None:
+        raise KilledError
+
+    # Before and after the crystals are gone.
+    for method in ("delete_many", "delete_one"):
+        with monkeypatch.context() as patch:
+            patch.setattr(pymongo.collection.Collection, method, kill)
+            with pytest.raises(KilledError):
+                reference_structures.forget("x")
+        report = import_reference(str(table), name="x")
+        assert (report.n, report.read, report.skipped) == (10, 10, 0)
+        database.database["reference_collections"].update_one({}, {"$set": {"complete": False}})
+
+
+def test_an_import_stops_when_another_file_takes_its_name(
+    database: Session, table: Path, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference_import, "BATCH", 3)
+    with pytest.raises(ImportRefused, match="another import of x began"):
+        interrupted(table, "x", 3, lambda: interrupted(other, "x", 99, stop))
+    stored = reference_structures.load("x")
+    ids = database.database["reference_structures"].distinct("reference_id")
+    assert stored["n"] == 10
+    assert sorted(ids) == sorted(f"x{name}" for name in COLLECTION)
+    assert [one["sha256"] for one in stored["files"]] == [open_rows(other).sha256]
+
+
+def test_two_imports_of_one_file_help_each_other(
+    database: Session, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference_import, "BATCH", 3)
+    interrupted(table, "x", 3, lambda: interrupted(table, "x", 99, stop))
+    assert reference_structures.load("x")["n"] == 10
+
+
+def test_what_lacks_crystals_does_not_become_complete(
+    database: Session, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference_import, "BATCH", 3)
+
+    def empty() -> None:
+        database.database["reference_structures"].delete_many({})
+
+    with pytest.raises(ImportRefused, match="x has 7 crystals where 10 were read: import it again"):
+        interrupted(table, "x", 3, empty)
+    assert import_reference(str(table), name="x").n == 10
