@@ -237,7 +237,7 @@ class CampaignLoop:
         screening_done = not any(tick.counts.get(state.value) for state in BEFORE_SCREENED)
         last = proposing_done and screening_done and not unplaced
         before = first_open(self.name, placed=self.hull)
-        verification = self.verification.step(last=last, before=before)
+        verification = self.verification.step(last=last, before=before, stop=enough)
         if verification.waiting_for:
             tick.waiting_for.append(verification.waiting_for)
         followed = self._follow_up(tick)
