@@ -12,14 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from db import campaigns, candidates
+from db import campaigns, candidates, queries
 from db.connection import Session, connect
 from db.documents import Campaign
 from db.paths import home_directory
+from db.states import State
 from discovery.config import CampaignConfig, ConfigError, differing_keys
 from discovery.loop import CampaignLoop, Tick
 from discovery.overrides import as_options
 from discovery.processes import QUEUES, Children, launcher_command, worker_command
+from discovery.rounds import BEFORE_SCREENED, UNPLACED
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,8 @@ LIMITS = ("budget.", "verify.max_core_hours", "follow_up.")
 """Keys that only decide when a campaign ends, and what its hits are asked."""
 EXTENDABLE = (*LIMITS, "description", "expected", "paper_funnel")
 """Keys that may change between two runs of one campaign."""
+UNFINISHED = (*BEFORE_SCREENED, State.SELECTED, State.VERIFYING)
+"""States of candidates that no finished campaign has; `discovery repair` restores them."""
 
 
 @dataclass(frozen=True)
@@ -154,12 +158,20 @@ def _completed(recorded: dict[str, Any]) -> dict[str, Any]:
 def _extended(record: Campaign, config: CampaignConfig, options: RunOptions) -> bool:
     """Say whether a finished campaign may now do more than it did."""
     keys = differing_keys(_completed(record.config), config.record())
-    if any(key.startswith(LIMITS) for key in keys):
+    if any(key.startswith(LIMITS) for key in keys) or _reopened(record):
         return True
     if record.stop_reason != "max_candidates":
         return False
     allowed = options.max_candidates or config.budget.max_candidates
     return allowed is None or allowed > sum(candidates.counts(config.name).values())
+
+
+def _reopened(record: Campaign) -> bool:
+    """Say whether a person restored candidates, or calculations of theirs, since it finished."""
+    if any(queries.count_state(record.name, state) for state in UNFINISHED):
+        return True
+    placed = record.resolved.get("hull", {}).get("used", False)
+    return bool(placed and queries.count_lacking(record.name, State.SCREENED, UNPLACED))
 
 
 def _lead(

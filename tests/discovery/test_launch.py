@@ -10,10 +10,11 @@ import pytest
 import yaml
 from workplace import Workplace
 
-from db import campaigns
+from db import campaigns, candidates
 from db.connection import Session
+from db.states import State
 from discovery.config import CampaignConfig, ConfigError
-from discovery.launch import _create_or_continue
+from discovery.launch import RunOptions, _create_or_continue, _extended
 
 pytestmark = pytest.mark.campaign
 
@@ -102,3 +103,17 @@ def test_a_campaign_older_than_a_key_continues_with_its_default(database: Sessio
     relaxing = config.verify.model_copy(update={"relax": True})
     with pytest.raises(ConfigError, match=r"other values of verify\.relax"):
         _create_or_continue(config.model_copy(update={"verify": relaxing}))
+
+
+def test_a_complete_campaign_goes_on_where_a_candidate_was_restored(database: Session) -> None:
+    config = CampaignConfig.model_validate(yaml.safe_load(FILE))
+    campaigns.create("short", config=config.record(), resolved={}, seed=config.seed)
+    (name,) = candidates.insert_proposals(
+        "short", [{"generator_version": "g", "codes_hash": "h", "codes": {"crystal": [1]}}]
+    )
+    fail = {"to": State.FAILED, "agent": "relax", "reason": "gave up after 3 attempts"}
+    candidates.transition(name, source=State.PROPOSED, token=0, **fail)
+    campaigns.set_state("short", "complete", stop_reason="rounds")
+    assert not _extended(campaigns.load("short"), config, RunOptions())
+    candidates.restore(name, by="ann", why="there is room again")
+    assert _extended(campaigns.load("short"), config, RunOptions())
