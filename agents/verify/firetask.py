@@ -26,9 +26,10 @@ from typing import Any, NoReturn
 
 from fireworks import FiretaskBase, FWAction
 from fireworks.core import rocket
+from pymongo.errors import PyMongoError
 
 from agents.log_context import log_context
-from agents.verify import guard, workflow_lock
+from agents.verify import guard, pings, workflow_lock
 from agents.verify.backend import DFTBackend, load_backend
 from agents.verify.ladder import CURABLE
 from agents.verify.launches import parent_of
@@ -36,9 +37,11 @@ from agents.verify.left_behind import INPUT, OUTPUT, directories, finished_attem
 from agents.verify.outputs import keep
 from agents.verify.settings import VerifySettings
 from db.plain import plain
+from db.retry import is_away
 
-# Whatever launcher loads this module needs both: FireWorks itself reports once an hour.
+# Whatever launcher loads this module needs all three: FireWorks itself reports once an hour.
 workflow_lock.install()
+pings.install()
 rocket.PING_TIME_SECS = VerifySettings().ping_seconds
 
 POLL_SECONDS = 0.1
@@ -79,6 +82,7 @@ class RunDFT(FiretaskBase):
     """
 
     _fw_name = "{{agents.verify.firetask.RunDFT}}"
+    _unheard = False  # whether the database did not answer when last asked
 
     def run_task(self, fw_spec: dict[str, Any]) -> FWAction:
         """Run it; called by the rocket.
@@ -140,7 +144,16 @@ class RunDFT(FiretaskBase):
         """Say why a person takes this calculation out while it runs; None where nobody does."""
         if not hasattr(self, "launchpad"):  # queued before the spec asked FireWorks for it
             return None
-        found = self.launchpad.fireworks.find_one({"fw_id": self.fw_id}, {"spec.cancelled": 1})
+        try:
+            found = self.launchpad.fireworks.find_one({"fw_id": self.fw_id}, {"spec.cancelled": 1})
+        except PyMongoError as error:
+            if not is_away(error):
+                raise
+            if not self._unheard:  # nobody can ask either; what it computes is paid for
+                log.warning("the database is away (%s): computing on", type(error).__name__)
+            self._unheard = True
+            return None
+        self._unheard = False
         return (found or {}).get("spec", {}).get("cancelled")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REQUEUE_SECONDS = 10
+_AWAY = re.compile(
+    r"^pymongo\.errors\.(AutoReconnect|NetworkTimeout|NotPrimaryError|ServerSelectionTimeoutError"
+    r"|WaitQueueTimeoutError|ExecutionTimeout|WTimeoutError)\b",
+    re.MULTILINE,
+)
+"""In a traceback: the database did not answer."""
 _DEFAULTS = VerifySettings()
 
 
@@ -81,9 +88,15 @@ def was_interrupted(launch: dict[str, Any]) -> bool:
 
 
 def failure_of(launch: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the exception that ended a launch; None where the launch was lost without a word."""
+    """Return the exception that ended a launch; None where the launch was lost without a word.
+
+    One that lost its database is lost as well: what it computed is on its disk, and the next launch
+    takes it over (`agents.verify.left_behind`).
+    """
     action = launch.get("action") or {}
     exception: dict[str, Any] | None = action.get("stored_data", {}).get("_exception")
+    if exception and _AWAY.search(exception.get("_stacktrace") or ""):
+        return None
     return exception
 
 
@@ -123,8 +136,17 @@ def _mark_lost(pad: LaunchPad, lost_seconds: float, idle: str | None) -> None:
             reports = [one["updated_on"] for one in launch["state_history"]]
             chosen = {"launch_id": launch_id, "state": "RUNNING"}
             lost = _silence(pad.launches, chosen, str(reports[-1])) >= limit
-        if lost:
+        if lost and _fizzle(pad, launch_id):
             pad.mark_fizzled(launch_id)
+
+
+def _fizzle(pad: LaunchPad, launch_id: int) -> bool:
+    """Take a launch that still runs for lost; its launcher may have reported at this moment.
+
+    FireWorks replaces the whole record of a launch, whatever it says by then.
+    """
+    running = {"launch_id": launch_id, "state": "RUNNING"}
+    return bool(pad.launches.update_one(running, {"$set": {"state": "FIZZLED"}}).modified_count)
 
 
 def _silence(collection: Any, chosen: dict[str, Any], report: str) -> float:

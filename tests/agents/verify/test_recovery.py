@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fireworks import FWAction, FWorker
 
-from agents.verify import workflow_lock
+from agents.verify import recovery, workflow_lock
 from agents.verify.launches import answer, attempts_of
 from agents.verify.launchpad import add_firework, launchpad
 from agents.verify.recovery import recover
@@ -109,6 +109,22 @@ def test_living_launcher_that_runs_something_else_has_lost_its_launch(database: 
     assert recover(pad) == [first]
     assert state(pad, second) == "RUNNING"
     assert recover(pad, idle=launcher) == [second]
+
+
+def test_a_launch_that_is_reported_at_this_moment_is_not_lost(
+    database: Session, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    pad = launchpad(database)
+    fw_id, launch_id = start(pad, gone)
+
+    def reports_and_exits(launcher: str) -> bool:
+        pad.complete_launch(launch_id, FWAction(stored_data={"result": {}}), "COMPLETED")
+        return True
+
+    monkeypatch.setattr(recovery, "is_dead", reports_and_exits)
+    assert recover(pad) == []
+    assert state(pad, fw_id) == "COMPLETED"
+    assert answer(pad, fw_id) == {"result": {}}
 
 
 def test_launchers_that_share_a_name_do_not_take_each_other_for_lost(database: Session) -> None:
