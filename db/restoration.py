@@ -28,6 +28,11 @@ Document = dict[str, Any]
 
 SECONDS = 120
 BATCH = 500
+REPLACED = (str(CalculationState.FAILED), str(CalculationState.SUBMITTING))
+"""States of calculations whose place a completed one takes."""
+_OVER = ("COMPLETED", "FIZZLED", "DEFUSED", "ARCHIVED")  # of a Firework
+#: What stays as it is here: who asked, who pays, and which Firework it was.
+_KEPT = ("_id", "candidates", "control", "created_at", "fw_id")
 OWNED = ("candidates", "generations", "events", "model_versions")
 """Collections whose documents name their campaign in the field ``campaign``."""
 
@@ -88,17 +93,38 @@ class Restoration:
         identifier = _bucket().upload_from_stream(document["_id"], payload)
         current_database()["model_versions"].insert_one({**document, "payload": identifier})
 
-    def known_calculations(self, hashes: Iterable[str]) -> dict[str, str]:
-        """Return which calculations the database has already, with their states."""
+    def known_calculations(self, hashes: Iterable[str]) -> dict[str, Document]:
+        """Return which calculations the database has already, by hash.
+
+        Returns:
+            Of each ``state``, ``result`` and ``outputs``.
+        """
         found = current_database()["calculations"].find(
-            {"_id": {"$in": list(hashes)}}, {"state": 1}
+            {"_id": {"$in": list(hashes)}}, {"state": 1, "result": 1, "outputs": 1}
         )
-        return {one["_id"]: one["state"] for one in found}
+        return {one["_id"]: one for one in found}
+
+    def move_outputs(self, document: Document, folder: str) -> None:
+        """Say where the files of a completed calculation are, unless that was changed meanwhile.
+
+        Args:
+            document: The calculation with its new ``outputs``.
+            folder: Where its files were.
+        """
+        self._renew()
+        current_database()["calculations"].update_one(
+            {
+                **{"_id": document["_id"], "state": str(CalculationState.COMPLETED)},
+                "outputs.folder": folder,
+            },
+            {"$set": {"outputs": document["outputs"]}},
+        )
 
     def add_calculations(self, documents: Iterable[Document]) -> int:
         """Insert calculations that the database has not; of others, note whose they are too.
 
-        A completed calculation takes the place of one that failed or is not finished here.
+        A completed calculation takes the place of one that failed or was not queued here. One
+        that is in the queue stays as it is: its launch answers for it.
 
         Returns:
             How many are new here, or completed now.
@@ -120,14 +146,16 @@ class Restoration:
         return changed
 
     def _complete(self, document: Document) -> int:
-        """Put a completed calculation in the place of one that is not."""
-        completed = str(CalculationState.COMPLETED)
-        linked = {"candidates": {"$setUnion": ["$candidates", document["candidates"]]}}
-        done = current_database()["calculations"].update_one(
-            {"_id": document["_id"], "state": {"$ne": completed}},
-            [{"$replaceWith": {"$mergeObjects": [{"$literal": document}, linked]}}],
-        )
-        return done.modified_count
+        """Put a completed calculation in the place of one that failed or was not queued."""
+        calculations, name = current_database()["calculations"], document["_id"]
+        while True:
+            here = calculations.find_one({"_id": name}) or {}
+            if here.get("state") not in REPLACED or _is_queued(name):
+                return 0
+            unchanged = {"_id": name, "state": here["state"], "history": here.get("history")}
+            done = calculations.update_one(unchanged, {"$set": _completed(document, here)})
+            if done.matched_count:
+                return 1
 
     def finish(self, document: Document, *, records: int) -> None:
         """Put the campaign's own record in the place of the marker; from now on it is there.
@@ -228,6 +256,35 @@ class Restoration:
 
     def _lost(self) -> RestorationLost:
         return RestorationLost(f"another process restores {self.name!r} since: this one stops")
+
+
+def _completed(document: Document, here: Document) -> Document:
+    """Return what a completed calculation changes of the one whose place it takes.
+
+    What was paid here stays paid, by whom it was paid.
+    """
+    spent = here.get("attempts") or []
+    told = [_payless(one) for one in spent]
+    added = [one for one in document.get("attempts") or [] if _payless(one) not in told]
+    entry = {"from": here["state"], "to": document["state"], "by": "restore"}
+    entry |= {"note": "completed in a backup", "at": server_time()}
+    payer = {"campaign": (here.get("info") or {}).get("campaign")}
+    return {
+        **{name: value for name, value in document.items() if name not in _KEPT},
+        "info": {**document["info"], **payer},
+        "attempts": [*spent, *added],
+        "history": [*(here.get("history") or []), entry],
+    }
+
+
+def _payless(attempt: Mapping[str, Any]) -> Document:
+    return {name: value for name, value in attempt.items() if name != "campaign"}
+
+
+def _is_queued(hash: str) -> bool:
+    """Say whether a Firework of a calculation waits or runs."""
+    waiting = {"spec.hash": hash, "state": {"$nin": list(_OVER)}}
+    return current_database()["fireworks"].find_one(waiting, {"_id": 1}) is not None
 
 
 def counter(campaign: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +25,8 @@ from db.campaigns import NAME
 from db.connection import home_directory
 from db.events import server_time
 from db.owners import owner_name
-from db.restoration import Restoration, require_free, unlinked
+from db.paths import private_folder
+from db.restoration import REPLACED, Restoration, require_free, unlinked
 from db.states import CalculationState, CampaignState
 from discovery.archive.manifest import ArchiveError
 from discovery.archive.reading import Archive, open_archive
@@ -166,6 +168,7 @@ class _Restorer:
         self.restoration = restoration
         self.renaming = Renaming(info.campaign, restoration.name)
         self.counts: dict[str, int] = {}
+        self._outputs: Path | None = None  # made for the first file
 
     def run(self, progress: Callable[[str], None]) -> Restored:
         progress("model_versions")
@@ -207,28 +210,46 @@ class _Restorer:
         """Write the calculations, those to be queued last; return how many were here already."""
         documents = list(self._records("calculations"))
         known = self.restoration.known_calculations([one["_id"] for one in documents])
-        completed = str(CalculationState.COMPLETED)
-        folder = home_directory().absolute() / "fireworks" / f"restored-{self.restoration.name}"
-        shutil.rmtree(folder, ignore_errors=True)  # of a restoration of this name that was killed
-        for document in documents:
-            if known.get(document["_id"]) != completed:
-                self._unpack(document, folder)
+        again = []
+        try:
+            for document in documents:
+                here = known.get(document["_id"])
+                if here is None or _replaces(document, here):
+                    self._unpack(document)
+                elif _lost_its_files(here, document):
+                    self._unpack(document)
+                    again.append((document, here["outputs"]["folder"]))
+        except BaseException:
+            if self._outputs is not None:  # no record names it yet
+                shutil.rmtree(self._outputs, ignore_errors=True)
+            raise
+        for document, folder in again:
+            self.restoration.move_outputs(document, folder)
         ready = [one for one in documents if one["state"] != CalculationState.SUBMITTING]
         waiting = [one for one in documents if one["state"] == CalculationState.SUBMITTING]
         self.counts["calculations"] = self.restoration.add_calculations([*ready, *waiting])
         return len(known)
 
-    def _unpack(self, document: Document, folder: Path) -> None:
+    def _unpack(self, document: Document) -> None:
         """Put the files of a calculation on this machine, and say in its record where."""
         outputs = document.get("outputs")
-        if not outputs or not _HASH.fullmatch(document["_id"]):
+        if not outputs:
             return
         prefix = f"outputs/{document['_id']}/"
-        here = folder / document["_id"]
+        here = self._folder() / document["_id"]
         for name in self.archive.names(prefix):
             self.archive.extract_file(name, here / name.removeprefix(prefix))
         files = [one for one in outputs["files"] if self.archive.has(prefix + one["path"])]
         document["outputs"] = {**outputs, "folder": str(here), "files": files}
+
+    def _folder(self) -> Path:
+        """Return a folder of this restoration alone; what others restored stays where it is."""
+        if self._outputs is None:
+            root = home_directory().absolute() / "fireworks"
+            private_folder(root)
+            prefix = f"restored-{self.restoration.name}-"
+            self._outputs = Path(tempfile.mkdtemp(prefix=prefix, dir=root))
+        return self._outputs
 
     def _stopped(self, campaign: Document) -> Document:
         """Return the campaign's record, led by nobody."""
@@ -242,6 +263,19 @@ class _Restorer:
 def _unleased(candidate: Document) -> Document:
     """Return a candidate that nobody works on; its token stays, and grows with the next lease."""
     return {**candidate, "lease": None}
+
+
+def _replaces(document: Document, here: Document) -> bool:
+    """Say whether a calculation of the backup may take the place of the one that is here."""
+    return bool(document["state"] == CalculationState.COMPLETED and here["state"] in REPLACED)
+
+
+def _lost_its_files(here: Document, document: Document) -> bool:
+    """Say whether a calculation that is completed here has no files, and the backup has them."""
+    folder = (here.get("outputs") or {}).get("folder")
+    same = document["state"] == here["state"] and document.get("result") == here.get("result")
+    kept = bool((document.get("outputs") or {}).get("files"))
+    return bool(same and kept and folder) and not Path(str(folder)).is_dir()
 
 
 def missing_references(info: BackupInfo) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -351,6 +352,96 @@ def test_a_completed_calculation_takes_the_place_of_one_that_failed_here(
     assert "x-1" in calculations.load(failed).candidates
     assert calculations.load(other).result == {"energy": -77.0}, "what is here stands"
     assert len(calculations.load(other).candidates) == 2
+
+
+@pytest.fixture
+def taken(
+    filled: Session, elsewhere: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A backup, and an empty database with a home of its own to restore it into."""
+    with connect(home=filled.home, database=filled.database_name):
+        path = saved(filled, tmp_path / "c.zip")
+    monkeypatch.setenv("DISCOVERY_HOME", str(tmp_path / "home"))
+    return path
+
+
+def interrupted(self: Restoration, *arguments: Any, **options: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def kept_file(name: str = "d") -> Path:
+    outputs = calculations.load(f"{name:0>64}").outputs
+    return Path(outputs["folder"], outputs["files"][0]["path"])
+
+
+def test_an_interrupted_restoration_that_is_repeated_keeps_the_files(
+    taken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Restoration, "finish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            restore(taken)
+    assert calculations.load(f"{'d':0>64}").state == "completed"
+    restore(taken)
+    assert kept_file().read_bytes() == b"kept"
+
+
+def test_files_that_are_gone_are_unpacked_again(
+    taken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restore(taken)
+    first = kept_file()
+    shutil.rmtree(first.parents[1])
+    restore(taken, name="copy")
+    assert kept_file() != first
+    assert kept_file().read_bytes() == b"kept"
+
+
+def test_restorations_of_one_name_in_two_databases_share_no_files(
+    taken: Path, filled: Session
+) -> None:
+    restore(taken)
+    first = kept_file()
+    with connect(home=filled.home, database="third") as third:
+        try:
+            restore(taken)
+            assert kept_file() != first
+        finally:
+            third.database.client.drop_database("third")
+    assert first.read_bytes() == b"kept"
+
+
+def test_what_is_in_the_queue_here_is_left_to_its_launch(taken: Path, elsewhere: Session) -> None:
+    paid = [{"core_seconds": 1000.0, "campaign": "x"}]
+    submitted = calculation("d", "x-1", info={"campaign": "x", "molecule": False})
+    move(submitted, CalculationState.SUBMITTED, fw_id=77, attempts=paid)
+    launched(elsewhere, submitted, 77, "READY", {})
+    behind = calculation("a", "x-1", info={"campaign": "x", "molecule": False})
+    launched(elsewhere, behind, 78, "READY", {})  # its submission was killed after this
+    restore(taken)
+    found = calculations.load(submitted)
+    assert (found.state, found.fw_id, found.attempts) == ("submitted", 77, paid)
+    assert len(found.candidates) == 2
+    assert calculations.load(behind).state == "submitting"
+
+
+def test_what_was_paid_here_stays_paid_by_whom_it_was(taken: Path) -> None:
+    paid = {"core_seconds": 1000.0, "campaign": "x"}
+    for name in "da":
+        calculation(name, "x-1", info={"campaign": "x", "molecule": False})
+    failed, waiting = f"{'d':0>64}", f"{'a':0>64}"
+    states = (CalculationState.SUBMITTED, CalculationState.FAILED)
+    move(failed, *states, error="timeout: late", attempts=[paid])
+    created = calculations.load(failed).created_at
+    restore(taken, name="copy")
+    found = calculations.load(failed)
+    assert (found.state, found.error, found.info["campaign"]) == ("completed", None, "x")
+    spent = [(one["core_seconds"], one["campaign"]) for one in found.attempts]
+    assert spent == [(1000.0, "x"), (5.0, "copy")]
+    assert [one["to"] for one in found.history] == ["submitted", "failed", "completed"]
+    assert found.created_at == created
+    assert calculations.load(waiting).info["campaign"] == "x"
+    assert calculations.load(waiting).state == "completed"
 
 
 def test_a_backup_taken_while_everything_grows_has_no_loose_ends(
