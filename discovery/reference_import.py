@@ -16,7 +16,15 @@ from db import reference_structures
 from discovery.ordered_pool import in_order
 from discovery.reference_files import Rows, UnreadableFile, open_rows
 from discovery.reference_rows import BadRow, Batch, BatchResult, read_batch
-from discovery.reference_sources import ROLES, SOURCES, Located, described, locate, locate_fetched
+from discovery.reference_sources import (
+    ROLES,
+    SOURCES,
+    Located,
+    described,
+    is_fetched,
+    locate,
+    locate_fetched,
+)
 
 #: Rows between two writes; what a kill can cost at most, once for each process.
 BATCH = 500
@@ -97,7 +105,7 @@ def ensure_imported(
             file by an older version.
         MissingFile: A table of a known collection is in no searched folder.
     """
-    if name not in SOURCES and locate_fetched(name) is None:
+    if name not in SOURCES and not is_fetched(name):
         found = reference_structures.load(name)
         if found["fingerprint_version"] != FINGERPRINT_VERSION:
             files = ", ".join(one["file"] for one in found["files"])

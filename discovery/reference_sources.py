@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,17 +136,39 @@ def locate(name: str) -> Located:
 
 
 def locate_fetched(name: str) -> Located | None:
-    """Find a table that ``discovery data fetch`` made under a name of the user's; None: none."""
+    """Find a table that ``discovery data fetch`` made under a name of the user's; None: none.
+
+    Raises:
+        MissingFile: It is not the table that its card describes.
+    """
+    table = _fetched_table(name)
+    return None if table is None else described(((table, "known"),), "", "OPTIMADE")
+
+
+def is_fetched(name: str) -> bool:
+    """Say whether ``discovery data fetch`` made a table under a name of the user's."""
+    return _fetched_table(name) is not None
+
+
+def _fetched_table(name: str) -> Path | None:
     try:
         table = data_path(f"{name}.csv.gz")
     except MissingFile:
         return None
-    known = fetched_card(table) is not None
-    return described(((table, "known"),), "", "OPTIMADE") if known else None
+    return table if fetched_card(table) is not None else None
 
 
 def described(tables: tuple[tuple[Path, str], ...], version: str, source: str) -> Located:
-    """Describe tables, by their card where they were fetched."""
+    """Describe tables, by their card where they were fetched.
+
+    Raises:
+        MissingFile: A table is not the one that its card describes.
+    """
+    for table, _ in tables:
+        if not is_as_fetched(table):
+            raise MissingFile(
+                f"{unlike_its_card(table)}: `discovery data fetch --force` makes it again"
+            )
     card = fetched_card(tables[0][0])
     if card is None:
         return Located(tables, version, source)
@@ -169,6 +192,23 @@ def fetched_card(table: Path) -> dict[str, Any] | None:
         return None
     card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return card
+
+
+def is_as_fetched(table: Path) -> bool:
+    """Say whether a table is the one that its card describes; one without a card is."""
+    card = fetched_card(table)
+    if card is None or not table.is_file():
+        return card is None
+    with table.open("rb") as stream:
+        return bool(hashlib.file_digest(stream, "sha256").hexdigest() == card["table_sha256"])
+
+
+def unlike_its_card(table: Path) -> str:
+    """Say why a table is not believed."""
+    return (
+        f"{table} is not the table that {card_path(table).name} describes (fetching it was killed, "
+        "or it was changed)"
+    )
 
 
 def known_sources() -> list[dict[str, Any]]:

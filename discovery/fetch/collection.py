@@ -14,7 +14,7 @@ from discovery.fetch import cdvae, jarvis, materials_project, optimade
 from discovery.fetch.layout import Card, data_folder
 from discovery.fetch.session import FetchFailed
 from discovery.fetch.source import SHA256, FetchProgress, FetchReport, Request
-from discovery.reference_sources import SOURCES, fetched_card
+from discovery.reference_sources import SOURCES, fetched_card, is_as_fetched, unlike_its_card
 
 SOURCES_BY_NAME: dict[str, ModuleType] = {
     **dict.fromkeys(cdvae.SETS, cdvae),
@@ -98,6 +98,8 @@ def fetch(
     tables = tables_of(name, folder)
     there = [table for table in tables if table.exists()]
     cards = [fetched_card(table) for table in there]
+    if not force and (other := [table for table in there if not is_as_fetched(table)]):
+        raise FetchRefused(f"{unlike_its_card(other[0])}: --force fetches it again")
     if not force and len(there) == len(tables):
         return FetchReport(name, tuple(tables), tuple(Card(**c) for c in cards if c), already=True)
     if None in cards:

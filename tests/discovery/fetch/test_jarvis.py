@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
 from pathlib import Path
@@ -12,10 +13,11 @@ from data_server import DataServer
 from known_crystals import QUARTZ, c2db_entry, c2db_zip, crystals
 
 from agents.download import DownloadFailed
+from agents.paths import MissingFile
 from agents.tables import parse_structure, read_rows
 from db.connection import Session
 from discovery.fetch import jarvis
-from discovery.fetch.collection import fetch
+from discovery.fetch.collection import FetchRefused, fetch
 from discovery.fetch.session import FetchFailed
 from discovery.reference_import import import_reference
 
@@ -118,3 +120,28 @@ def test_a_damaged_download_is_not_kept(
     with pytest.raises((FetchFailed, DownloadFailed)):
         fetch("c2db")
     assert fetch("c2db").cards[0].rows == 5
+
+
+def test_a_card_without_its_table_is_not_believed(
+    entries: list[dict[str, Any]], server: DataServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is killed between the new card and the new table."""
+    fetch("c2db")
+    server.files[FILE] = packed = c2db_zip(entries[:4])
+    pins = {jarvis.FILE: hashlib.sha256(packed).hexdigest()}
+    write_card = jarvis.write_card
+
+    def killed(*arguments: Any) -> None:
+        write_card(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jarvis, "write_card", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fetch("c2db", force=True, pins=pins)
+    monkeypatch.setattr(jarvis, "write_card", write_card)
+    with pytest.raises(FetchRefused, match=r"is not the table that .* describes .*--force"):
+        fetch("c2db")
+    with pytest.raises(MissingFile, match="is not the table that"):
+        import_reference("c2db")
+    assert fetch("c2db", force=True, pins=pins).cards[0].rows == 4
+    assert fetch("c2db").already
