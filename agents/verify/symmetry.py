@@ -18,6 +18,10 @@ MESH_SYMPREC = 0.01  # Å
 MIN_ANGLE = 40.0
 """Sharper cells are Niggli-reduced, degrees: GPAW calls their results unreliable, and a mesh along
 their long reciprocal vectors wastes points."""
+HEXAGONAL_LENGTH = 0.005
+"""Relative difference of a and b up to which the plane lattice of a slab is taken for hexagonal."""
+HEXAGONAL_ANGLE = 0.3
+"""Likewise of its angle, degrees."""
 CLOSEST = 0.5
 """Å; the shortest bond there is, that of H2, has 0.74 Å."""
 
@@ -199,7 +203,7 @@ def displacement(structure: Structure, other: Structure) -> float | None:
 
 
 def mesh(structure: Structure, density: float, *, flat: bool = False) -> tuple[int, int, int]:
-    """Choose a k-point mesh around Γ that holds the zone boundary, too.
+    """Choose a k-point mesh around Γ that holds the middle of every face of the zone, too.
 
     Args:
         structure: The cell.
@@ -207,9 +211,11 @@ def mesh(structure: Structure, density: float, *, flat: bool = False) -> tuple[i
         flat: The cell is a slab with its vacuum along c, where one point is enough.
 
     Returns:
-        Even numbers of points along the three reciprocal vectors. Where different ones break the
+        Even numbers of points along the three reciprocal vectors; in the plane of a hexagonal slab
+        multiples of 6, which hold K as well as M. Bulk crystals: where different numbers break the
         symmetry of a Niggli-reduced cell, they are all the same, and just enough for every vector
-        of the crystal that the mesh makes periodic to be as long (2π times the density).
+        of the crystal that the mesh makes periodic to be as long (2π times the density). Their
+        even numbers hold the faces of the zone, but K of a hexagonal crystal only by chance.
     """
     lengths = structure.lattice.reciprocal_lattice.abc
     n = [max(2, 2 * int(np.ceil(density * length / 2 - 1e-6))) for length in lengths]
@@ -225,11 +231,29 @@ def mesh(structure: Structure, density: float, *, flat: bool = False) -> tuple[i
 
 
 def _flat_mesh(structure: Structure, n: int, m: int) -> tuple[int, int, int]:
-    """Make both numbers of points the larger one where different ones break the symmetry."""
+    """Make both numbers of points the larger one where different ones break the symmetry.
+
+    Those of a hexagonal lattice become a multiple of 6, so that the mesh holds K and M.
+    """
+    if is_hexagonal(structure):
+        size = 6 * -(-max(n, m) // 6)
+        return size, size, 1
     folded = irreducible(structure, (max(n, m), max(n, m), 1), MESH_SYMPREC)
     if n == m or irreducible(structure, (n, m, 1), MESH_SYMPREC) <= folded:
         return n, m, 1
     return max(n, m), max(n, m), 1
+
+
+def is_hexagonal(structure: Structure) -> bool:
+    """Say whether the lattice in the plane of a slab is hexagonal, its atoms aside.
+
+    Dirac cones and the gaps of many such layers are at K, (1/3, 1/3), which a mesh holds only where
+    both numbers of points are multiples of 3.
+    """
+    a, b, _ = structure.lattice.abc
+    gamma = structure.lattice.gamma
+    same = abs(a - b) <= HEXAGONAL_LENGTH * max(a, b)
+    return same and min(abs(gamma - 60.0), abs(gamma - 120.0)) <= HEXAGONAL_ANGLE
 
 
 def irreducible(structure: Structure, size: tuple[int, int, int], symprec: float) -> int:

@@ -50,7 +50,13 @@ DEFAULTS: dict[Task, dict[str, Any]] = {
 """Options of a task where a calculation does not say; records without a task mean the same.
 
 ``vacuum`` (Å), which has no default, says of any task that the crystal is a slab, computed with so
-much vacuum along c; without it the crystal is bulk."""
+much vacuum along c; without it the crystal is bulk. With it goes ``mesh``, the name of the rule
+that chooses the k-points of slabs."""
+
+SLAB_MESH = "K"
+"""The rule: the mesh of a hexagonal layer holds K (`agents.verify.symmetry.mesh`). Part of the
+identity of every slab, so that none is taken for one computed by the rule before, which did not
+hold it and had no name."""
 
 RELATIVE_COST: dict[Task, float] = {
     Task.RELAX: 8.0,  # steps, each from the density of the one before
@@ -68,7 +74,10 @@ GAP_SHARE = 0.4
 
 def options_of(task: Task, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Fill in what a calculation's options leave open."""
-    return {**DEFAULTS.get(task, {}), **(options or {})}
+    complete = {**DEFAULTS.get(task, {}), **(options or {})}
+    if complete.get("vacuum") is not None:
+        complete["mesh"] = SLAB_MESH
+    return complete
 
 
 def relative_cost(task: Task, options: Mapping[str, Any]) -> float:

@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from agents.verify.cost import SECONDS_PER_COEFFICIENT, is_in_vacuum, plane_waves
-from agents.verify.symmetry import irreducible, symmetrise
+from agents.verify.symmetry import irreducible, is_hexagonal, symmetrise
 from agents.verify.vasp_settings import VASPSettings
 
 if TYPE_CHECKING:
@@ -63,10 +63,14 @@ def mesh(
     Args:
         cell: The cell that is computed.
         k_points: ``reciprocal_density`` or ``KSPACING``, see `VASPSettings`.
-        flat: The cell is a slab: as dense in its plane, one point along c.
+        flat: The cell is a slab: at least as dense in its plane, one point along c; multiples of 3
+            in a hexagonal plane, which hold K.
     """
     if flat:
-        return (*mesh(cell, k_points)[:2], 1)
+        first, second, _ = mesh(cell, k_points)
+        if is_hexagonal(cell):
+            first = second = 3 * -(-max(first, second) // 3)
+        return first, second, 1
     if "KSPACING" in k_points:
         spacing = k_points["KSPACING"]
         a, b, c = cell.lattice.reciprocal_lattice.abc  # 2π included, as VASP counts

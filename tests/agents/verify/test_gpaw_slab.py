@@ -107,6 +107,17 @@ def test_a_mirror_spares_the_correction_and_the_gap_is_that_of_one_more_vacuum(
 
 
 @pytest.mark.long
+def test_graphene_has_no_gap(tmp_path: Path) -> None:
+    """Its bands touch at K, which a mesh of even numbers alone misses by 0.9 eV."""
+    lattice = Lattice.hexagonal(2.468, 20.0)
+    graphene = Structure(lattice, ["C", "C"], [[1 / 3, 2 / 3, 0.5], [2 / 3, 1 / 3, 0.5]])
+    settings = GPAWBackend().settings("fast").model_copy(update={"cutoff": 300.0})
+    found = run(tmp_path / "graphene", graphene, settings, task="static", options={"vacuum": 10.5})
+    assert found["k_points"][0] % 6 == 0
+    assert found["band_gap"] < 0.01
+
+
+@pytest.mark.long
 def test_a_layer_relaxes_in_its_plane_to_the_minimum_of_its_energy(tmp_path: Path) -> None:
     settings = COARSE.model_copy(update={"relax_cutoff": 500.0, "cutoff": 500.0})
     stretched = boron_nitride(0.0, edge=2.62)

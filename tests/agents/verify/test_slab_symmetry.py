@@ -12,8 +12,12 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from scipy.spatial.transform import Rotation
 
 from agents.slab import area, thickness, vacuum, with_vacuum
+from agents.verify import vasp_cost
+from agents.verify import vasp_settings as vasp
+from agents.verify.gpaw import GPAWBackend
 from agents.verify.identity import rounded_cell
 from agents.verify.symmetry import irreducible, mesh, symmetrise
+from agents.verify.tasks import Task, options_of
 from model.data.canonical import Crystal, structure_from_arrays
 from model.data.dataset import read_split
 
@@ -134,7 +138,42 @@ def test_moments_keep_an_antiferromagnet_in_its_cell() -> None:
 
 def test_meshes_have_one_point_across_the_layer() -> None:
     cell = symmetrise(janus(), 0.01, 0.1, 12.0).structure
-    assert mesh(cell, 3.5, flat=True) == (8, 8, 1)
-    assert irreducible(cell, (8, 8, 1), 0.01) == 10
+    assert mesh(cell, 3.5, flat=True) == (12, 12, 1)
+    assert irreducible(cell, (12, 12, 1), 0.01) == 19
     oblong = Structure(Lattice.from_parameters(3.0, 9.0, 15.0, 90, 90, 90), ["C"], [[0, 0, 0.5]])
     assert mesh(oblong, 3.5, flat=True) == (8, 4, 1)
+
+
+@pytest.mark.parametrize("gamma", [60.0, 120.0])
+@pytest.mark.parametrize("edge", [2.46, 2.51, 3.18, 3.87, 4.33, 6.5])
+@pytest.mark.parametrize("name", ["fast", "standard"])
+def test_meshes_of_hexagonal_layers_hold_k_and_m(name: str, edge: float, gamma: float) -> None:
+    lattice = Lattice.from_parameters(edge, edge * 1.0001, 15.0, 90, 90, gamma)
+    cell = Structure(lattice, ["C"], [[0, 0, 0.5]])
+    settings = GPAWBackend().settings(name)
+    for density in [*settings.k_densities(1), *settings.k_densities(2)]:
+        n, m, across = mesh(cell, density, flat=True)
+        assert (n % 6, m - n, across) == (0, 0, 1)
+        assert n >= density * cell.lattice.reciprocal_lattice.a - 0.01
+    for points in (vasp.preset(name).k_points, vasp.preset(name).gap_k_points):
+        n, m, across = vasp_cost.mesh(cell, points, flat=True)
+        assert (n % 3, m - n, across) == (0, 0, 1)
+        assert n >= vasp_cost.mesh(cell, points)[0]
+
+
+@pytest.mark.parametrize("shape", [(3.0, 3.0, 90.0), (3.0, 4.0, 101.0), (3.0, 3.0, 110.0)])
+def test_meshes_of_other_layers_are_as_dense_as_asked_for(
+    shape: tuple[float, float, float],
+) -> None:
+    a, b, gamma = shape
+    cell = Structure(Lattice.from_parameters(a, b, 15.0, 90, 90, gamma), ["C"], [[0, 0, 0.5]])
+    lengths = cell.lattice.reciprocal_lattice.abc[:2]
+    n, m = (2 * int(np.ceil(3.5 * length / 2)) for length in lengths)
+    assert mesh(cell, 3.5, flat=True) == (n, m, 1)
+    points = vasp.preset("standard").k_points
+    assert vasp_cost.mesh(cell, points, flat=True)[:2] == vasp_cost.mesh(cell, points)[:2]
+
+
+def test_the_rule_of_the_mesh_is_part_of_a_slabs_identity() -> None:
+    assert options_of(Task.STATIC, {"vacuum": 12.0}) == {"gap": True, "vacuum": 12.0, "mesh": "K"}
+    assert "mesh" not in options_of(Task.STATIC)
