@@ -30,13 +30,13 @@ from pymongo.errors import PyMongoError
 
 from agents.log_context import log_context
 from agents.verify import guard, pings, workflow_lock
+from agents.verify.answers import LARGEST_ANSWER, parse_answer
 from agents.verify.backend import DFTBackend, load_backend
 from agents.verify.ladder import CURABLE
 from agents.verify.launches import parent_of
 from agents.verify.left_behind import INPUT, OUTPUT, directories, finished_attempt
 from agents.verify.outputs import keep
 from agents.verify.settings import VerifySettings
-from db.plain import plain
 from db.retry import is_away
 
 # Whatever launcher loads this module needs all three: FireWorks itself reports once an hour.
@@ -48,8 +48,6 @@ POLL_SECONDS = 0.1
 CANCEL_SECONDS = 2.0
 EXIT_INTERRUPTED = 130
 TAIL_BYTES = 4000
-LARGEST_ANSWER = 14 * 2**20
-"""Bytes; a record of the database has at most 16 MiB."""
 GUARD = [sys.executable, "-I", "-S", guard.__file__]
 """Starts what comes after it, and leaves nothing of it."""
 GUARD_SECONDS = 10.0
@@ -317,20 +315,9 @@ def read_answer(target: Path, folder: Path) -> dict[str, Any]:
     """
     try:
         with target.open("rb") as stream:
-            content = stream.read(LARGEST_ANSWER + 1)
-        if len(content) > LARGEST_ANSWER:
-            raise ValueError(f"it has more than {LARGEST_ANSWER >> 20} MiB")
-        answer = plain(json.loads(content), target.name)
-        if not isinstance(answer, dict):
-            raise ValueError("it is no JSON object")
-        error, result = answer.get("error"), answer.get("result")
-        if isinstance(error, dict) and {"kind", "message"} <= set(error):
-            return {"error": {"log_tail": "", **error}}
-        if not isinstance(result, dict) or error is not None:
-            raise ValueError("it holds neither a result nor an error")
+            return parse_answer(stream.read(LARGEST_ANSWER + 1), target.name)
     except (ValueError, OSError, RecursionError) as error:
         return _error("output", f"{target.name} is no answer of a runner: {error!s:.300}", folder)
-    return {"result": result}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

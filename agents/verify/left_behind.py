@@ -11,9 +11,13 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import math
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agents.verify.answers import LARGEST_ANSWER, parse_answer
 from db.plain import plain
 
 if TYPE_CHECKING:
@@ -22,9 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INPUT, OUTPUT = "input.json", "output.json"
-UNREADABLE = (OSError, EOFError, ValueError, RecursionError)
-LARGEST = 64 * 2**20
-"""Bytes of a document that is read."""
+UNREADABLE = (OSError, EOFError, ValueError, RecursionError, zlib.error)
 
 
 def directories(pad: LaunchPad, fw_id: int, own: Path) -> list[Path]:
@@ -42,7 +44,7 @@ def directories(pad: LaunchPad, fw_id: int, own: Path) -> list[Path]:
         for one in found
         if "attempts" not in ((one.get("action") or {}).get("stored_data") or {})
     ]
-    return [folder for folder in dict.fromkeys(silent) if folder != own and folder.is_dir()]
+    return [folder for folder in dict.fromkeys(silent) if folder != own and _is_there(folder)]
 
 
 def finished_attempt(
@@ -62,21 +64,47 @@ def finished_attempt(
     asked = json.loads(json.dumps(document))
     for folder in folders:
         place = folder / name
-        answer = _read(place / OUTPUT)
-        told = answer is not None and any(
-            isinstance(answer.get(name), dict) for name in ("result", "error")
-        )
-        if answer is None or not told or _read(place / INPUT) != asked:
+        answer = _read(place / OUTPUT, parse_answer)
+        if answer is None or _read(place / INPUT, _plain_json) != asked:
             continue
-        wall = max(
-            0.0, _file(place / OUTPUT).stat().st_mtime - _file(place / INPUT).stat().st_mtime
-        )
-        cpu = (answer.get("result") or {}).get("cpu_seconds", wall)
+        try:
+            began, ended = (_file(place / one).stat().st_mtime for one in (INPUT, OUTPUT))
+            _tidy(place)
+        except OSError as error:
+            log.warning("%s cannot be taken over: %s", place, error)
+            continue
+        wall = max(0.0, ended - began)
+        cpu = answer.get("result", {}).get("cpu_seconds")
         log.warning("%s of a launch that vanished had its answer: it is taken over", place)
-        _tidy(place)
-        spent = {"wall_seconds": wall, "cpu_seconds": float(cpu)}
+        spent = {"wall_seconds": wall, "cpu_seconds": _seconds(cpu, wall)}
         return answer, {"folder": str(place), **spent, "left_behind": True}
     return None
+
+
+def _is_there(folder: Path) -> bool:
+    """Say whether a folder can be looked into; launch folders are their owner's alone."""
+    try:
+        return folder.is_dir()
+    except OSError:
+        return False
+
+
+def _seconds(value: object, otherwise: float) -> float:
+    """Return a time that a runner told; another one where it told none."""
+    if isinstance(value, int | float) and math.isfinite(value) and value >= 0:
+        return float(value)
+    return otherwise
+
+
+def _plain_json(content: bytes, name: str) -> Any:
+    """Read a document of plain JSON values.
+
+    Raises:
+        ValueError: It is none, or too large.
+    """
+    if len(content) > LARGEST_ANSWER:
+        raise ValueError(f"it has more than {LARGEST_ANSWER >> 20} MiB")
+    return plain(json.loads(content), name)
 
 
 def _file(path: Path) -> Path:
@@ -84,21 +112,17 @@ def _file(path: Path) -> Path:
     return path if path.exists() else path.with_name(path.name + ".gz")
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path, parse: Callable[[bytes, str], Any]) -> Any:
     """Read a document that is there as a whole; processes write their answers atomically."""
-    found = _file(path)
     try:
+        found = _file(path)
         with gzip.open(found) if found.suffix == ".gz" else found.open("rb") as stream:
-            content = stream.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise ValueError(f"it has more than {LARGEST >> 20} MiB")
-        document = plain(json.loads(content), path.name)
+            return parse(stream.read(LARGEST_ANSWER + 1), path.name)
     except FileNotFoundError:
         return None
     except UNREADABLE as error:
-        log.warning("%s cannot be read: %s", found, error)
+        log.warning("%s cannot be read: %s", path, error)
         return None
-    return document if isinstance(document, dict) else None
 
 
 def _tidy(place: Path) -> None:

@@ -6,13 +6,14 @@ import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fireworks.core import rocket
 from pymatgen.core import Lattice, Structure
 
-from agents.verify import firetask
+from agents.verify import firetask, left_behind
 from agents.verify.left_behind import finished_attempt
 from agents.verify.outputs import keep, missing
 from agents.verify.submission import Submission
@@ -175,3 +176,54 @@ def test_an_answer_to_another_question_is_none(tmp_path: Path) -> None:
     assert finished_attempt([tmp_path], "attempt-2", {"task": "static", "changes": {}}) is None
     (place / "output.json").write_text("{")
     assert finished_attempt([tmp_path], "attempt-1", {"task": "static", "changes": {}}) is None
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"error": {"message": "no kind"}},
+        {"error": {"kind": "scf", "message": "no"}, "result": [1]},
+        {"result": {"cpu_seconds": "many"}},
+        {"result": {"cpu_seconds": None}},
+        {"result": {"text": "x" * (15 * 2**20)}},
+    ],
+)
+def test_answers_are_checked_as_those_of_a_process_are(
+    tmp_path: Path, written: dict[str, Any]
+) -> None:
+    place = tmp_path / "attempt-1"
+    place.mkdir()
+    (place / "input.json").write_text("{}")
+    (place / "output.json").write_text(json.dumps(written))
+    read = firetask.read_answer(place / "output.json", place)
+    found = finished_attempt([tmp_path], "attempt-1", {})
+    if read.get("error", {}).get("kind") == "output":
+        assert found is None
+    else:
+        assert found is not None
+        assert found[0] == read
+        assert found[1]["cpu_seconds"] == found[1]["wall_seconds"]
+
+
+def test_folders_of_other_users_are_not_looked_into(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Forbidden(type(tmp_path)):  # type: ignore[misc]
+        """A path below a folder of somebody else; those who run tests may be root."""
+
+        def stat(self, *_: Any, **__: Any) -> Any:
+            raise PermissionError(13, "Permission denied", str(self))
+
+        open = stat  # type: ignore[assignment]
+
+    class Launches:
+        def find(self, *_: Any) -> Any:
+            return self
+
+        def sort(self, *_: Any) -> list[dict[str, Any]]:
+            return [{"launch_dir": str(tmp_path)}]
+
+    monkeypatch.setattr(left_behind, "Path", Forbidden)
+    queue: Any = SimpleNamespace(launches=Launches())
+    assert left_behind.directories(queue, 1, Path("/own")) == []
+    assert finished_attempt([Forbidden(tmp_path)], "attempt-1", {}) is None
