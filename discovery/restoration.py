@@ -7,17 +7,13 @@ paid for once comes last, and last of all the campaign's own record.
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bson import Int64, ObjectId, json_util
-from bson.errors import BSONError
 from pydantic import ValidationError
 
 from db import events, migrations, reference_structures
@@ -31,16 +27,10 @@ from db.states import CalculationState, CampaignState
 from discovery.archive.manifest import ArchiveError
 from discovery.archive.reading import Archive, open_archive
 from discovery.backup import FORMAT, BackupInfo
+from discovery.backup_records import check_records, read_records
 from discovery.renaming import Renaming
 
 Document = dict[str, Any]
-
-_OPTIONS = json_util.JSONOptions(
-    json_mode=json_util.JSONMode.CANONICAL, tz_aware=True, tzinfo=json_util.utc
-)
-#: Exactly these types: code and others of BSON are subclasses of text.
-_PLAIN = frozenset({str, int, Int64, float, bool, datetime, ObjectId, type(None)})
-_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class CannotRestore(ValueError):
@@ -97,7 +87,7 @@ def restore(
         require_free(new)
         progress("checking the archive")
         archive.verify()
-        _check_records(archive, info)
+        check_records(archive, info.campaign, info.counts)
         restoration = Restoration(new, owner_name())
         try:
             return _Restorer(archive, info, restoration).run(progress)
@@ -125,38 +115,6 @@ def read_info(archive: Archive) -> BackupInfo:
             f"{migrations.VERSION}: use {info.code_version} or later"
         )
     return info
-
-
-def _check_records(archive: Archive, info: BackupInfo) -> None:
-    """Read every record once, so that a broken one is found before anything is written."""
-    for collection, count in info.counts.items():
-        found = sum(1 for _ in _records(archive, collection))
-        if found != count:
-            raise ArchiveError(f"{archive.path}: {found} {collection}, not {count}")
-    (campaign,) = _records(archive, "campaigns")
-    if campaign.get("_id") != info.campaign or not isinstance(campaign.get("config"), dict):
-        raise ArchiveError(f"{archive.path}: its campaign is not {info.campaign}")
-
-
-def _records(archive: Archive, collection: str) -> Iterator[Document]:
-    """Read the records of a collection; nothing but plain values, times and object ids."""
-    name = f"records/{collection}.jsonl"
-    for number, line in enumerate(archive.lines(name), start=1):
-        try:
-            document = json_util.loads(line, json_options=_OPTIONS)
-        except (ValueError, TypeError, RecursionError, BSONError, LookupError) as error:
-            raise ArchiveError(f"{archive.path}: line {number} of {name}: {error!s:.200}") from None
-        if not isinstance(document, dict) or not _is_plain(document):
-            raise ArchiveError(f"{archive.path}: line {number} of {name} is no record")
-        yield document
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
-    return type(value) in _PLAIN
 
 
 class _Restorer:
@@ -199,9 +157,7 @@ class _Restorer:
         return Restored(self.restoration.name, self.info, self.counts, paid_here, missing)
 
     def _records(self, collection: str) -> Iterator[Document]:
-        if collection not in self.info.counts:
-            return iter(())
-        return map(self.renaming.document, _records(self.archive, collection))
+        return map(self.renaming.document, read_records(self.archive, collection))
 
     def _insert(self, collection: str, documents: Iterator[Document]) -> None:
         self.counts[collection] = self.restoration.insert(collection, documents)
@@ -239,7 +195,7 @@ class _Restorer:
         here = self._folder() / document["_id"]
         for name in self.archive.names(prefix):
             self.archive.extract_file(name, here / name.removeprefix(prefix))
-        files = [one for one in outputs["files"] if self.archive.has(prefix + one["path"])]
+        files = [one for one in outputs.get("files", []) if self.archive.has(prefix + one["path"])]
         document["outputs"] = {**outputs, "folder": str(here), "files": files}
 
     def _folder(self) -> Path:

@@ -505,7 +505,25 @@ def rewritten(path: Path, target: Path, name: str, change: Any) -> Path:
     return target
 
 
-CANDIDATES = "records/candidates.jsonl"
+CANDIDATES, CALCULATIONS = "records/candidates.jsonl", "records/calculations.jsonl"
+
+
+def _counting(text: bytes, **changes: int | None) -> bytes:
+    """Change what a backup counts; None: not counted."""
+    info = json.loads(text)
+    counts = {**info["counts"], **changes}
+    info["counts"] = {name: count for name, count in counts.items() if count is not None}
+    return json.dumps(info).encode()
+
+
+def _line_twice(text: bytes) -> bytes:
+    first, _, *others = text.splitlines()
+    return b"\n".join([first, first, *others])
+
+
+def _deep(text: bytes, levels: int) -> bytes:
+    nested = b'{"a": ' * levels + b"1" + b"}" * levels
+    return b'{"campaign": "c", "data": ' + nested + b"}\n" + b"".join(text.splitlines(True)[1:])
 
 
 @pytest.mark.parametrize(
@@ -519,6 +537,22 @@ CANDIDATES = "records/candidates.jsonl"
         (CANDIDATES, lambda text: text.replace(b'"g"', b'{"$numberInt": "x"}', 1)),
         (CANDIDATES, lambda text: text.replace(b'"g"', b"[" * 10_000, 1)),
         ("records/campaigns.jsonl", lambda text: text.replace(b'"c"', b'"d"', 1)),
+        (CANDIDATES, lambda text: _line_twice(text)),
+        (CANDIDATES, lambda text: text.replace(b'"campaign": "c"', b'"campaign": "victim"')),
+        (CANDIDATES, lambda text: text.replace(b'"_id": "c-', b'"_id": "victim-')),
+        ("records/model_versions.jsonl", lambda text: text.replace(b'"_id": "c-', b'"_id": "d-')),
+        ("records/generations.jsonl", lambda text: text.replace(b'"c"', b'"victim"')),
+        ("records/events.jsonl", lambda text: text.replace(b'"campaign": "c"', b'"campaign": "d"')),
+        ("records/events.jsonl", lambda text: _deep(text, 400)),
+        ("records/optuna_journal.jsonl", lambda text: text.replace(b'"c"', b'"victim"')),
+        ("records/counters.jsonl", lambda text: text.replace(b"seq/c", b"seq/victim")),
+        (CALCULATIONS, lambda text: text.replace(b'"_id": "000', b'"_id": "x00')),
+        (CALCULATIONS, lambda text: text.replace(b'"completed"', b'"done"')),
+        (CALCULATIONS, lambda text: text.replace(b'"attempt-1"', b'"../attempt-1"')),
+        ("records/campaigns.jsonl", lambda text: b""),
+        ("backup.json", lambda text: _counting(text, campaigns=0)),
+        ("backup.json", lambda text: _counting(text, candidates=None)),
+        ("backup.json", lambda text: _counting(text, fireworks=0)),
         ("backup.json", lambda text: b"{}"),
         ("backup.json", lambda text: text.replace(b'"records": 2', b'"records": 99')),
         ("backup.json", lambda text: text.replace(b'"campaign": "c"', b'"campaign": "../c"')),
@@ -533,6 +567,7 @@ def test_a_broken_backup_touches_nothing(
     with pytest.raises((ArchiveError, CannotRestore)) as caught:
         restore(broken, name="copy")
     assert str(broken) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
     assert everything(filled) == before
 
 
