@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agents.tables import parse_structure, read_rows
+from agents.tables import read_rows, structure_reader
 
 if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
     from agents.relax.potential import Potential
     from agents.relax.references import ElementalReferences
 
@@ -61,9 +63,10 @@ def label_dataset(
         table = csv.writer(text, lineterminator="\n")
         table.writerow(["id", "value"])
         for split in splits:
-            rows = islice(read_rows(data_dir / f"{dataset}_{split}.csv.gz"), limit)
+            path = data_dir / f"{dataset}_{split}.csv.gz"
+            read, rows = structure_reader(path), islice(read_rows(path), limit)
             while batch := list(islice(rows, BATCH)):
-                for identifier, value in _label(potential, references, batch):
+                for identifier, value in _label(potential, references, batch, read):
                     table.writerow([identifier, f"{value:.6f}"])
                     written += 1
                 progress(written)
@@ -71,12 +74,15 @@ def label_dataset(
 
 
 def _label(
-    potential: Potential, references: ElementalReferences, rows: Sequence[dict[str, str]]
+    potential: Potential,
+    references: ElementalReferences,
+    rows: Sequence[dict[str, str]],
+    read: Callable[[str], Structure],
 ) -> list[tuple[str, float]]:
     known = potential.elements & references.elements
     ids, structures = [], []
     for row in rows:
-        structure = parse_structure(row["structure"])
+        structure = read(row["structure"])
         if {site.specie.symbol for site in structure} <= known:
             ids.append(row["material_id"])
             structures.append(structure)

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from model.data.canonical import Crystal
 
-TABLES = frozenset({"c2db_train.csv.gz", "c2db_val.csv.gz", "c2db_test.csv.gz"})
-"""Names of the tables that are written so; what JARVIS publishes is not."""
+TABLES = frozenset(
+    f"c2db_{split}.csv{packed}" for split in ("train", "val", "test") for packed in (".gz", "")
+)
+"""Names of the tables that are written so, packed or not; what JARVIS publishes is not."""
 RECTANGULAR = 0.05
 """An angle in the plane this near to 90 degrees is one: both readings are the same."""
 EDGE = 1e-3

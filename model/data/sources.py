@@ -7,9 +7,11 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model.data.c2db import TABLES, repaired
 from model.data.canonical import crystal_from_structure
 from model.data.formats import (
     bad_entry,
@@ -54,6 +56,7 @@ def read_source(
     Args:
         source: one of
             - a .csv or .csv.gz with the column structure (JSON) or cif, and material_id or id;
+              the coordinates of one called as a table of C2DB are repaired (`model.data.c2db`);
             - a .cif, .vasp, .poscar, .xyz or .extxyz file, or one called POSCAR or CONTCAR;
             - a folder of these, read recursively and sorted by path; a crystal's id is its path in
               the folder without the extension (with it where two would be the same);
@@ -138,12 +141,25 @@ def _open(source: Path | str | Sequence[Structure]) -> tuple[Iterable[Entry], st
     payload = path.read_bytes()
     sha256 = hashlib.sha256(payload).hexdigest()
     if path.name.lower().endswith((".csv", ".csv.gz")):
-        return read_csv(_text(payload, path), str(path)), sha256
+        entries = read_csv(_text(payload, path), str(path))
+        return (_repaired(entries) if path.name in TABLES else entries), sha256
     reader = _structure_reader(path)
     if reader is None:
         known = ", ".join([".csv", ".csv.gz", ".db", *_STRUCTURE_READERS, *_VASP_NAMES])
         raise ValueError(f"{path} is in no known format; known are {known}, or a folder")
     return reader(_text(payload, path), _stem(Path(path.name))), sha256
+
+
+def _repaired(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Read the layers of a table of C2DB as they are meant (`model.data.c2db`)."""
+    for entry in entries:
+        if isinstance(entry.crystal, str):
+            yield entry
+            continue
+        try:
+            yield replace(entry, crystal=repaired(entry.crystal))
+        except ValueError as error:
+            yield replace(entry, crystal=reason(error))
 
 
 def _from_structures(structures: Iterable[Structure]) -> Iterator[Entry]:

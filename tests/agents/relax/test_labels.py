@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import json
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -41,3 +45,24 @@ def test_the_same_labels_give_the_same_bytes(chgnet, references, data_dir, tmp_p
     for path in paths:
         label_dataset(chgnet, references, data_dir, path, limit=2)
     assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_layers_of_c2db_are_labelled_as_they_are_meant(tmp_path):
+    frac = [[0.5, 0.288675, 0.5], [0.0, 0.57735, 0.6], [0.0, 0.57735, 0.4]]
+    cell = [3.18, 3.18, 15.6, 90.0, 90.0, 120.0]
+    layer = json.dumps({"cell": cell, "species": ["Mo", "S", "S"], "frac": frac})
+    with gzip.open(tmp_path / "c2db_train.csv.gz", "wt") as stream:
+        csv.writer(stream).writerows([["material_id", "structure"], ["a", layer]])
+    bonds = []
+
+    def energies(structures):
+        bonds.extend(one.get_distance(0, 1) for one in structures)
+        return np.zeros(len(structures))
+
+    known = frozenset({"Mo", "S"})
+    references = SimpleNamespace(elements=known, formation_energy_per_atom=lambda _, energy: energy)
+    potential = SimpleNamespace(elements=known, energies=energies)
+    label_dataset(
+        potential, references, tmp_path, tmp_path / "out", dataset="c2db", splits=["train"]
+    )
+    assert bonds == pytest.approx([2.41], abs=0.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 import spglib
 from pymatgen.core import Structure
 
+from agents.tables import structure_reader
 from model.data.c2db import repaired
 from model.data.canonical import Crystal, structure_from_arrays
 from model.data.dataset import read_split
 from model.data.formats import read_csv
+from model.data.sources import read_source
 
 
 def group(crystal: Crystal) -> int:
@@ -84,3 +87,29 @@ def test_rectangular_cells_stay_and_tilted_ones_are_refused() -> None:
     tilted = Crystal(crystal.numbers, crystal.frac, np.array([3.1, 4.2, 18.0, 80.0, 90.0, 120.0]))
     with pytest.raises(ValueError, match="perpendicular"):
         repaired(tilted)
+
+
+ROW = {
+    "cell": [3.18, 3.18, 15.6, 90.0, 90.0, 120.0],
+    "species": ["Mo", "S", "S"],
+    "frac": [[0.5, 0.288675, 0.5], [0.0, 0.57735, 0.6], [0.0, 0.57735, 0.4]],
+}
+"""1H-MoS2 as the tables write it."""
+
+
+@pytest.mark.parametrize("name", ["c2db_val.csv.gz", "c2db_val.csv"])
+def test_a_table_given_as_a_source_is_read_as_meant(name: str, tmp_path: Path) -> None:
+    tilted = {**ROW, "cell": [3.18, 3.18, 15.6, 80.0, 90.0, 120.0]}
+    rows = [["material_id", "structure"], ["a", json.dumps(ROW)], ["b", json.dumps(tilted)]]
+    opened = gzip.open if name.endswith(".gz") else open
+    for place in (tmp_path / name, tmp_path / f"copy_{name}"):
+        with opened(place, "wt") as stream:
+            csv.writer(stream).writerows(rows)
+    found = read_source(tmp_path / name)
+    assert found.ids == ["a"]  # the other is no layer, and is named
+    assert structure(found.crystals[0]).get_distance(0, 1) == pytest.approx(2.41, abs=0.01)
+    assert structure_reader(tmp_path / name)(rows[1][1]).get_distance(0, 1) == pytest.approx(
+        2.41, abs=0.01
+    )
+    copy = read_source(tmp_path / f"copy_{name}")
+    np.testing.assert_allclose(sorted(copy.crystals[0].frac[:, 1]), [0.2887, 0.5774, 0.5774], 1e-3)
