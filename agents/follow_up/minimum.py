@@ -16,6 +16,7 @@ import numpy as np
 
 from agents.relax.batch import relax
 from agents.relax.relaxation import Relaxation, finite_or_none
+from agents.slab import MATCHING_VACUUM, with_vacuum
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -37,7 +38,7 @@ class MinimumCheck:
         rms: How far the atoms are from where they were after the best superposition, Å; None where
             the crystals do not match at all.
         moved: How far the tight relaxation moved the given crystal, rms, Å; None where the two do
-            not match.
+            not match. Slabs are compared with one vacuum.
         seed: Seed of the rattle.
         before: The crystal relaxed tightly.
         after: Rattled and relaxed with the same criterion.
@@ -106,7 +107,8 @@ def check_minimum(
     before = relax(structure, potential, tight)
     if not before.converged:
         return MinimumCheck(None, "not_converged", math.nan, None, None, seed, before, before)
-    moved = distance(structure, before.structure)
+    given = with_vacuum(structure, MATCHING_VACUUM) if relaxation.in_plane else structure
+    moved = distance(given, before.structure)
     pushed = rattled(
         before.structure,
         settings.rattle,

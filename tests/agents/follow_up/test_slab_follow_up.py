@@ -19,7 +19,7 @@ from agents.follow_up.supercell import choose_supercell, labels
 from agents.relax.batch import relax
 from agents.relax.calculator import atoms_from_structure
 from agents.relax.settings import RelaxSettings
-from agents.slab import MATCHING_VACUUM, vacuum
+from agents.slab import MATCHING_VACUUM, vacuum, with_vacuum
 from agents.verify.band_path import high_symmetry_path
 from agents.verify.symmetry import symmetrise
 from tests.agents.relax.emt import EMTPotential
@@ -88,6 +88,12 @@ def test_a_slab_is_rattled_in_its_plane_and_comes_back() -> None:
     found = check_minimum(film(), EMTPotential(), SLABS, QUICK, seed=3)
     assert found.is_minimum
     assert vacuum(found.after.structure) == pytest.approx(MATCHING_VACUUM, abs=1e-9)
+
+
+@pytest.mark.parametrize("gap", [12.0, 40.0])
+def test_how_far_a_layer_moved_does_not_depend_on_its_vacuum(gap: float) -> None:
+    found = check_minimum(with_vacuum(relaxed(), gap), EMTPotential(), SLABS, QUICK, seed=3)
+    assert found.moved == pytest.approx(0.0, abs=0.005)
 
 
 def test_the_record_says_that_it_was_a_slab() -> None:
