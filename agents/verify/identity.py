@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from agents.slab import LAYER_SPACE, with_vacuum
 from agents.verify.backend import DFTBackend, S
 from agents.verify.symmetry import MOMENT_DECIMALS, has_moments, symmetrise
 from agents.verify.tasks import DEFAULTS, Kind, Task, options_of
@@ -143,8 +144,10 @@ def find_equal(spec: dict[str, Any]) -> str | None:
     """Look for a recorded calculation of the same crystal, task and level.
 
     The hash of a crystal depends on noise near a rounding edge, and on the choice of origin and
-    axes; a match of the structures does not. What has a parent is known by the parent, whose equal
-    was looked for when it was queued. A ``static`` with its gap answers one without, too.
+    axes; a match of the structures does not. Layers are compared without their vacuum, and one that
+    may have a dipole is never equal to one that may not. What has a parent is known by the parent,
+    whose equal was looked for when it was queued. A ``static`` with its gap answers one without,
+    too.
 
     Args:
         spec: From `calculation_spec`.
@@ -166,11 +169,12 @@ def find_equal(spec: dict[str, Any]) -> str | None:
     if spec["info"]["molecule"] or spec["parent"] is not None:
         return None
     matcher = StructureMatcher(**MATCHER)
-    cell = _primitive(spec["structure"], spec)
+    cells, polar = _primitive(spec["structure"], spec)
     for calculation in recorded:
         if calculation.info.get("molecule"):
             continue
-        if matcher.fit(cell, _primitive(calculation.structure, spec)):
+        others, other_polar = _primitive(calculation.structure, spec)
+        if polar == other_polar and all(map(matcher.fit, cells, others)):
             return str(calculation.hash)
     return None
 
@@ -184,11 +188,21 @@ def _same_task(recorded: Calculation, spec: dict[str, Any]) -> bool:
     return recorded.task == spec["task"] and recorded.options in wanted
 
 
-def _primitive(record: dict[str, Any], spec: Mapping[str, Any]) -> Structure:
-    """Return the cell that is computed, its moments as spins of the species."""
+def _primitive(
+    record: dict[str, Any], spec: Mapping[str, Any]
+) -> tuple[list[Structure], bool | None]:
+    """Return the cell that is computed, its moments as spins of the species, and what it is.
+
+    Returns:
+        The cell, and of a slab the same layer without its vacuum, too: the matcher's tolerances are
+        parts of c and of the volume, so that the vacuum would hide a buckling of 0.1 Å. And whether
+        a slab may have a dipole; None for bulk crystals.
+    """
     structure, settings = record_to_structure(record), spec["settings"]
     tolerances = (settings["symprec"], settings["max_displacement"])
-    cell = symmetrise(structure, *tolerances, spec["options"].get("vacuum")).structure
+    found = symmetrise(structure, *tolerances, spec["options"].get("vacuum"))
+    cell = found.structure
     if has_moments(cell):  # the matcher tells species apart, not site properties
         cell.add_spin_by_site(cell.site_properties["magmom"])
-    return cell
+    cells = [cell] if found.polar is None else [cell, with_vacuum(cell, LAYER_SPACE)]
+    return cells, found.polar

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
@@ -141,3 +142,23 @@ def test_records_older_than_tasks_are_found_and_read(
     (found,) = Calculation.objects
     assert (found.task, found.parent, found.options) == ("static", None, {"gap": True})
     assert find_equal(calculation_spec(backend, shifted(), dft, kind="compound")) == old["hash"]
+
+
+@pytest.mark.parametrize("symbols", [["Si", "Si"], ["B", "N"]])
+def test_layers_that_buckle_differently_are_not_shared(
+    symbols: list[str], database: Session, backend: DFTBackend, dft: DFTSettings
+) -> None:
+    def spec(buckling: float, edge: float = 3.87, space: float = 12.0) -> dict[str, Any]:
+        heights = 0.5 + np.array([0.5, -0.5]) * buckling / 20.0
+        sites = [[1 / 3, 2 / 3, heights[0]], [2 / 3, 1 / 3, heights[1]]]
+        layer = Structure(Lattice.hexagonal(edge, 20.0), symbols, sites)
+        options = {"vacuum": space}
+        return calculation_spec(backend, layer, dft, kind="compound", options=options)
+
+    calculations.claim(spec(0.0))
+    assert find_equal(spec(0.1)) is None
+    assert find_equal(spec(0.0, edge=3.88)) == spec(0.0)["hash"] != spec(0.0, edge=3.88)["hash"]
+    calculations.claim(spec(0.5))
+    assert find_equal(spec(0.51)) == spec(0.5)["hash"]
+    assert find_equal(spec(0.6)) is None
+    assert find_equal(spec(0.5, space=13.0)) is None
