@@ -7,27 +7,32 @@ that was killed leaves its marker; the next one of that name removes what it wro
 
 from __future__ import annotations
 
+import hashlib
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 import gridfs
+from bson import ObjectId
 from pymongo import InsertOne
-from pymongo.errors import DuplicateKeyError
+from pymongo.client_session import ClientSession
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from db import model_versions
 from db.connection import current_database
 from db.events import server_time
 from db.leases import from_now
 from db.migrations import VERSION, add_property_tables
-from db.owners import is_dead
+from db.owners import is_alive, is_dead
 from db.states import CalculationState, CampaignState
 
 Document = dict[str, Any]
 
 SECONDS = 120
 BATCH = 500
+DUPLICATE_KEY = 11000
 REPLACED = (str(CalculationState.FAILED), str(CalculationState.SUBMITTING))
 """States of calculations whose place a completed one takes."""
 _OVER = ("COMPLETED", "FIZZLED", "DEFUSED", "ARCHIVED")  # of a Firework
@@ -54,6 +59,9 @@ class Restoration:
         name: What the campaign will be called here.
         owner: Name of this process (`db.owners.owner_name`).
 
+    Attributes:
+        finished: Whether the campaign is there.
+
     Raises:
         CampaignExists: There is a campaign of this name, or somebody restores one at this moment.
     """
@@ -61,7 +69,9 @@ class Restoration:
     def __init__(self, name: str, owner: str) -> None:
         self.name = name
         self.owner = owner
+        self.finished = False
         self._token = 0  # no marker yet
+        self._renewed = time.monotonic()
         self._begin()
         self._remove()
 
@@ -70,7 +80,8 @@ class Restoration:
 
         Args:
             collection: One of `OWNED`, ``optuna_journal`` or ``counters``.
-            documents: With their own ``_id``, or without one.
+            documents: With their own ``_id``, which is the same whenever they are restored under
+                this name: one that a restoration wrote too late, after it was taken over, stands.
 
         Returns:
             How many.
@@ -81,9 +92,13 @@ class Restoration:
         count = 0
         for batch in _batches(documents):
             self._renew()
-            current_database()[collection].bulk_write(
-                [InsertOne(document) for document in batch], ordered=False
-            )
+            try:
+                current_database()[collection].bulk_write(
+                    [InsertOne(document) for document in batch], ordered=False
+                )
+            except BulkWriteError as error:
+                if any(one["code"] != DUPLICATE_KEY for one in error.details["writeErrors"]):
+                    raise
             count += len(batch)
         return count
 
@@ -157,27 +172,73 @@ class Restoration:
             if done.matched_count:
                 return 1
 
-    def finish(self, document: Document, *, records: int) -> None:
+    def finish(self, document: Document, *, records: int, waiting: Iterable[Document] = ()) -> int:
         """Put the campaign's own record in the place of the marker; from now on it is there.
+
+        Calculations that wait to be queued come at the same moment, in one transaction: whoever
+        queues what waits pays for it, so none may be there for a campaign that is not.
 
         Args:
             document: The record, with the ``_id`` of this restoration.
             records: Version of the records that were inserted (`db.migrations`).
+            waiting: Calculations that are to be queued.
+
+        Returns:
+            How many of these are new here.
 
         Raises:
             RestorationLost: See there.
         """
+        self._renew()
         if records < VERSION:
             add_property_tables(current_database())
-        done = current_database()["campaigns"].replace_one(
+        calculations = list(waiting)
+        with current_database().client.start_session() as session:
+            new = session.with_transaction(lambda one: self._finish(document, calculations, one))
+        self.finished = True
+        return new
+
+    def _finish(
+        self, document: Document, waiting: Iterable[Document], session: ClientSession
+    ) -> int:
+        database, new = current_database(), 0
+        done = database["campaigns"].replace_one(
             {"_id": self.name, "state": str(CampaignState.RESTORING), "token": self._token},
             {**document, "_id": self.name},
+            session=session,
         )
         if not done.matched_count:
             raise self._lost()
+        for one in waiting:
+            written = database["calculations"].update_one(
+                {"_id": one["_id"]},
+                {
+                    "$setOnInsert": {key: one[key] for key in one if key != "candidates"},
+                    "$addToSet": {"candidates": {"$each": one["candidates"]}},
+                },
+                upsert=True,
+                session=session,
+            )
+            new += written.upserted_id is not None
+        return new
+
+    def renew(self) -> None:
+        """Keep the name while something takes long; may be called as often as one likes.
+
+        Raises:
+            RestorationLost: See there.
+        """
+        if time.monotonic() - self._renewed > SECONDS / 4:
+            self._renew()
 
     def abandon(self) -> None:
-        """Remove everything that was written, the marker last."""
+        """Remove everything that was written, the marker last; nothing where it is finished.
+
+        Raises:
+            RestorationLost: See there.
+        """
+        if self.finished:
+            return
         self._renew()
         self._remove()
         current_database()["campaigns"].delete_one(
@@ -214,11 +275,11 @@ class Restoration:
             raise CampaignExists(
                 f"there is a campaign {self.name!r} already: restore under another name with --as"
             )
-        gone = is_dead(found["leader"]["owner"]) or found["leader"]["expires_at"] <= server_time()
+        owner, ends = found["leader"]["owner"], found["leader"]["expires_at"]
+        gone = is_dead(owner) or (ends <= server_time() and not is_alive(owner))
         if not gone:
             raise CampaignExists(
-                f"campaign {self.name!r} is being restored by {found['leader']['owner']}: wait "
-                "for it, or stop it"
+                f"campaign {self.name!r} is being restored by {owner}: wait for it, or stop it"
             )
         token = int(found["token"]) + 1
         taken = campaigns.update_one(
@@ -239,11 +300,12 @@ class Restoration:
         )
         if not done.matched_count:
             raise self._lost()
+        self._renewed = time.monotonic()
 
     def _remove(self) -> None:
         """Remove what an earlier restoration of this name left; calculations stay, they are paid.
 
-        None of them waits for anything: those that are not finished are written last.
+        None of them waits for anything: those that are not finished come with the campaign.
         """
         database = current_database()
         for collection in OWNED:
@@ -305,10 +367,19 @@ def require_free(name: str) -> None:
         )
 
 
-def unlinked(documents: Iterable[Mapping[str, Any]]) -> Iterator[Document]:
-    """Drop the ids that the database gives, so that copies can lie beside each other."""
-    for document in documents:
-        yield {name: value for name, value in document.items() if name != "_id"}
+def numbered(
+    campaign: str, collection: str, documents: Iterable[Mapping[str, Any]]
+) -> Iterator[Document]:
+    """Replace the ids that the database gave, so that copies can lie beside each other.
+
+    Args:
+        campaign: What the campaign is called here.
+        collection: What the documents are.
+        documents: In an order that is always the same, as are their new ids.
+    """
+    prefix = hashlib.sha256(f"{collection}/{campaign}".encode()).digest()[:8]
+    for number, document in enumerate(documents):
+        yield {**document, "_id": ObjectId(prefix + number.to_bytes(4, "big"))}
 
 
 def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:

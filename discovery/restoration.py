@@ -1,8 +1,8 @@
 """``discovery restore``: a campaign from a backup, whole or not at all.
 
 The archive is read to its end and checked before the database is touched. Then everything is
-written under a marker that keeps the campaign's name from everybody (`db.restoration`): what can be
-paid for once comes last, and last of all the campaign's own record.
+written under a marker that keeps the campaign's name from everybody (`db.restoration`). Last of all
+come the campaign's own record and, at the same moment, the calculations that are to be queued.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from db.connection import home_directory
 from db.events import server_time
 from db.owners import owner_name
 from db.paths import private_folder
-from db.restoration import REPLACED, Restoration, require_free, unlinked
+from db.restoration import REPLACED, Restoration, RestorationLost, numbered, require_free
 from db.states import CalculationState, CampaignState
 from discovery.archive.manifest import ArchiveError
 from discovery.archive.reading import Archive, open_archive
@@ -92,7 +93,8 @@ def restore(
         try:
             return _Restorer(archive, info, restoration).run(progress)
         except BaseException:
-            restoration.abandon()
+            with suppress(RestorationLost):  # nothing of it is there any more
+                restoration.abandon()
             raise
 
 
@@ -137,12 +139,15 @@ class _Restorer:
         self._insert("candidates", map(_unleased, self._records("candidates")))
         for collection in ("generations", "events", "optuna_journal"):
             progress(collection)
-            self._insert(collection, unlinked(self._records(collection)))
+            records = numbered(self.restoration.name, collection, self._records(collection))
+            self._insert(collection, records)
         self._insert("counters", self._records("counters"))
         progress("calculations")
-        paid_here = self._calculations()
+        paid_here, waiting = self._calculations()
         (campaign,) = self._records("campaigns")
-        self.restoration.finish(self._stopped(campaign), records=self.info.records)
+        self.counts["calculations"] += self.restoration.finish(
+            self._stopped(campaign), records=self.info.records, waiting=waiting
+        )
         events.record(
             self.restoration.name,
             "restored",
@@ -162,8 +167,12 @@ class _Restorer:
     def _insert(self, collection: str, documents: Iterator[Document]) -> None:
         self.counts[collection] = self.restoration.insert(collection, documents)
 
-    def _calculations(self) -> int:
-        """Write the calculations, those to be queued last; return how many were here already."""
+    def _calculations(self) -> tuple[int, list[Document]]:
+        """Write the calculations but those to be queued.
+
+        Returns:
+            How many were here already, and those to be queued.
+        """
         documents = list(self._records("calculations"))
         known = self.restoration.known_calculations([one["_id"] for one in documents])
         again = []
@@ -183,8 +192,8 @@ class _Restorer:
             self.restoration.move_outputs(document, folder)
         ready = [one for one in documents if one["state"] != CalculationState.SUBMITTING]
         waiting = [one for one in documents if one["state"] == CalculationState.SUBMITTING]
-        self.counts["calculations"] = self.restoration.add_calculations([*ready, *waiting])
-        return len(known)
+        self.counts["calculations"] = self.restoration.add_calculations(ready)
+        return len(known), waiting
 
     def _unpack(self, document: Document) -> None:
         """Put the files of a calculation on this machine, and say in its record where."""
@@ -194,6 +203,7 @@ class _Restorer:
         prefix = f"outputs/{document['_id']}/"
         here = self._folder() / document["_id"]
         for name in self.archive.names(prefix):
+            self.restoration.renew()
             self.archive.extract_file(name, here / name.removeprefix(prefix))
         files = [one for one in outputs.get("files", []) if self.archive.has(prefix + one["path"])]
         document["outputs"] = {**outputs, "folder": str(here), "files": files}

@@ -9,8 +9,10 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,12 @@ from db import calculations, campaigns, candidates, events, generations, model_v
 from db.connection import Session, connect
 from db.leases import lease
 from db.optuna_journal import MongoJournalBackend
+from db.owners import owner_name
 from db.proposals import insert_proposals
 from db.restoration import CampaignExists, Restoration
 from db.states import CalculationState, State
 from discovery.archive.manifest import ArchiveError
-from discovery.archive.reading import open_archive
+from discovery.archive.reading import Archive, open_archive
 from discovery.archive.writing import new_archive
 from discovery.backup import FORMAT, VERSION, backup
 from discovery.renaming import Renaming
@@ -384,6 +387,97 @@ def test_an_interrupted_restoration_that_is_repeated_keeps_the_files(
     assert calculations.load(f"{'d':0>64}").state == "completed"
     restore(taken)
     assert kept_file().read_bytes() == b"kept"
+
+
+def test_no_calculation_waits_for_a_campaign_that_is_not_there(
+    taken: Path, elsewhere: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        finish = Restoration._finish
+
+        def stopped(self: Restoration, *arguments: Any) -> int:
+            finish(self, *arguments)
+            raise KeyboardInterrupt
+
+        patch.setattr(Restoration, "_finish", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            restore(taken)
+    assert not list(elsewhere.database["campaigns"].find())
+    assert {one.state for one in calculations.find()} == {"completed", "failed"}
+    assert restore(taken).counts["calculations"] == 2
+    assert [one.state for one in calculations.find()].count("submitting") == 2
+
+
+def test_a_restoration_that_lives_is_not_taken_over(taken: Path, elsewhere: Session) -> None:
+    Restoration("c", owner_name())
+    past = {"$set": {"leader.expires_at": datetime(2000, 1, 1, tzinfo=UTC)}}
+    elsewhere.database["campaigns"].update_one({"_id": "c"}, past)
+    with pytest.raises(CampaignExists, match="is being restored by"):
+        restore(taken)
+
+
+def test_the_name_is_kept_while_files_are_unpacked(
+    taken: Path, elsewhere: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.restoration.SECONDS", 0.0)
+    extract, ends = Archive.extract_file, []
+
+    def slow(self: Archive, *arguments: Any) -> None:
+        ends.append(elsewhere.database["campaigns"].find_one({"_id": "c"})["updated_at"])
+        time.sleep(0.02)
+        extract(self, *arguments)
+
+    monkeypatch.setattr(Archive, "extract_file", slow)
+    counted = Restoration.known_calculations
+
+    def known(self: Restoration, hashes: Any) -> Any:
+        ends.append(elsewhere.database["campaigns"].find_one({"_id": "c"})["updated_at"])
+        time.sleep(0.02)
+        return counted(self, hashes)
+
+    monkeypatch.setattr(Restoration, "known_calculations", known)
+    restore(taken)
+    assert len(ends) == 2
+    assert ends[0] < ends[1]
+
+
+def test_what_a_restoration_wrote_too_late_is_there_once(
+    taken: Path, elsewhere: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restore(taken)
+    collections = ("events", "generations", "optuna_journal", "candidates")
+    late = {
+        name: list(elsewhere.database[name].find({"kind": {"$ne": "restored"}}))
+        for name in collections
+    }
+    counts = {name: len(found) for name, found in late.items()}
+    for name in (*ALL, "weights.files", "weights.chunks"):
+        elsewhere.database[name].delete_many({})
+    insert = Restoration.insert
+
+    def taken_over(self: Restoration, collection: str, documents: Any) -> int:
+        if collection in late:
+            elsewhere.database[collection].insert_many(late.pop(collection))
+        return insert(self, collection, documents)
+
+    monkeypatch.setattr(Restoration, "insert", taken_over)
+    restore(taken)
+    assert not late
+    for name, count in counts.items():
+        own = {"kind": {"$ne": "restored"}}
+        assert elsewhere.database[name].count_documents(own) == count
+
+
+def test_what_goes_wrong_behind_the_end_is_said_as_it_is(
+    taken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*arguments: Any, **options: Any) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("discovery.restoration.events.record", fails)
+    with pytest.raises(OSError, match="the disk is full"):
+        restore(taken)
+    assert campaigns.load("c").state == "stopped"
 
 
 def test_files_that_are_gone_are_unpacked_again(
