@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import sleep
+from urllib.parse import urlsplit
+
+from db.locks import FileLock
 
 BLOCK = 1 << 20
 TIMEOUT_SECONDS = 60
 ATTEMPTS = 4
 """Rounds through the sources that are busy or break off."""
 LONGEST_WAIT_SECONDS = 60.0
+WINDOW_SECONDS = 120.0
+SLOWEST = 1024
+"""Bytes a second that a connection must deliver in every window; a slower one is given up."""
+LONGEST_LOCK_SECONDS = 3600.0
+"""How long another process may download the same file before this one gives up."""
 LARGEST = 64 << 30
 """Bytes that are accepted unless the caller says otherwise."""
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -40,7 +49,8 @@ def download(
     """Download a file from the first of several sources that delivers it.
 
     What an interrupted call has fetched stays beside `out` and is continued. Without a checksum
-    that is done only where the source vouches, by an ETag, that it is still the same file.
+    that is done only where the source vouches, by an ETag, that it is still the same file. One
+    process downloads a file at a time; what another one has fetched meanwhile is taken.
 
     Args:
         urls: sources of the same file, tried in this order.
@@ -57,6 +67,42 @@ def download(
         DownloadFailed: every source failed or delivered another file.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out.with_name(f"{out.name}.part.lock"))
+    waited = not _take(lock)
+    if waited and not _take(lock, LONGEST_LOCK_SECONDS):
+        raise DownloadFailed(f"{out.name} is being fetched by another process")
+    try:
+        if waited and out.exists() and (sha256 is None or _sha256_of(out) == sha256):
+            return out
+        return _download(urls, out, sha256, progress, largest, pause)
+    finally:
+        lock.path.unlink(missing_ok=True)
+        lock.close()
+
+
+def _take(lock: FileLock, timeout: float = 0.0) -> bool:
+    """Take a lock whose file is removed by those who had it."""
+    while lock.acquire(shared=False, timeout=timeout):
+        if lock.path.exists():
+            return True
+        lock.close()
+    return False
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _download(
+    urls: Sequence[str],
+    out: Path,
+    sha256: str | None,
+    progress: Callable[[int, int | None], None],
+    largest: int,
+    pause: Callable[[float], None],
+) -> Path:
+    """Download a file; see `download`."""
     part = _Part(out, trusts_etag=sha256 is None)
     failures: dict[str, str] = {}
     left = list(urls)
@@ -66,7 +112,10 @@ def download(
             try:
                 _continue(url, part, progress, largest)
                 part.check(sha256)
-            except (_Unusable, ValueError) as error:
+            except (ValueError, http.client.InvalidURL):  # whose message is the whole address
+                failures[url] = "it is no address of a file"
+                left.remove(url)
+            except _Unusable as error:
                 failures[url] = str(error)
                 left.remove(url)
             except (OSError, http.client.HTTPException) as error:
@@ -81,8 +130,17 @@ def download(
         if not left or attempt + 1 == ATTEMPTS:
             break
         pause(wait)
-    reasons = "; ".join(f"{url}: {reason}" for url, reason in failures.items())
+    reasons = "; ".join(f"{_place(url)}: {reason}" for url, reason in failures.items())
     raise DownloadFailed(f"{out.name} could not be fetched: {reasons}")
+
+
+def _place(url: str) -> str:
+    """Return an address for people: without query, user and password."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that is none"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _asked_to_wait(error: Exception) -> float | None:
@@ -134,8 +192,7 @@ class _Part:
         """
         if sha256 is None:
             return
-        with self.path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = _sha256_of(self.path)
         if found != sha256:
             self.remove()
             raise _Unusable(f"the file has sha256 {found}, expected {sha256}")
@@ -174,11 +231,16 @@ def _continue(
             part.remove()
             raise _Unusable(f"it has {total} bytes, more than the {largest} that are accepted")
         with part.path.open("ab" if done else "wb") as stream:
-            while block := response.read(BLOCK):
+            window, before = time.monotonic(), done
+            while block := response.read1(BLOCK):
                 stream.write(block)
                 done += len(block)
                 if done > largest:
                     break
+                if (seconds := time.monotonic() - window) > WINDOW_SECONDS:
+                    if done - before < SLOWEST * seconds:
+                        raise OSError(f"{done - before} bytes in {seconds:.0f} s are too few")
+                    window, before = time.monotonic(), done
                 progress(done, total)
     if done > largest:
         part.remove()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from data_server import DataServer
 
 from agents.download import ATTEMPTS, DownloadFailed, download
+from db.locks import FileLock
 
 CONTENT = random.Random(0).randbytes(3_000_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -141,3 +144,38 @@ def test_what_is_not_there_is_not_asked_for_again(server: DataServer, fetch: Fet
     with pytest.raises(DownloadFailed, match="404"):
         fetch()
     assert (len(server.asked), fetch.waited) == (1, [])
+
+
+def test_a_slow_source_is_given_up(
+    server: DataServer, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.download.WINDOW_SECONDS", 0.2)
+    server.fail("/file", *["drip"] * ATTEMPTS)
+    with pytest.raises(DownloadFailed, match="are too few"):
+        fetch()
+
+
+def test_no_key_of_an_address_is_shown(tmp_path: Path) -> None:
+    addresses = ["http://ann:KKK@127.0.0.1:1/x?token=KKK", "http://127.0.0.1/a b?KKK"]
+    with pytest.raises(DownloadFailed, match=r"http://127\.0\.0\.1:1/x: ") as caught:
+        download(addresses[:1], tmp_path / "file", sha256=None, pause=lambda _: None)
+    assert "KKK" not in str(caught.value)
+    assert "ann" not in str(caught.value)
+    with pytest.raises(DownloadFailed, match="it is no address") as caught:
+        download(addresses[1:], tmp_path / "file", sha256=None, pause=lambda _: None)
+    assert "KKK" not in str(caught.value)
+
+
+def test_two_calls_fetch_one_file_once(server: DataServer, fetch: Fetch) -> None:
+    lock = FileLock(fetch.out.with_name("file.part.lock"))
+    assert lock.acquire(shared=False)
+    other = threading.Thread(target=fetch)
+    other.start()
+    time.sleep(0.1)
+    assert not server.asked
+    fetch.out.write_bytes(CONTENT)
+    lock.path.unlink()
+    lock.close()
+    other.join(10)
+    assert not server.asked
+    assert fetch.left() == ["file"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,8 +33,8 @@ class DataServer:
 
     Faults of a path: ``500``, ``503``, ``429``, ``429 for 7`` (Retry-After), ``cut`` (half of the
     answer, then the connection ends), ``longer`` and ``shorter`` (lies about Content-Length),
-    ``html`` (a web page with status 200), ``endless``, ``half`` (half of it, as if it were all),
-    ``moved URL`` (redirect), ``whole`` (no fault).
+    ``html`` (a web page with status 200), ``endless``, ``drip`` (slowly), ``half`` (half of it,
+    as if it were all), ``moved URL`` (redirect), ``whole`` (no fault).
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -94,6 +95,8 @@ def _handler(server: DataServer) -> type[http.server.BaseHTTPRequestHandler]:
             status, sent, body = _content(server, asked)
             if kind == "endless":
                 return self.endless(sent)
+            if kind == "drip":
+                return self.endless(sent, b"x", 0.02)
             if kind == "half":
                 body = body[: len(body) // 2]
             length = len(body) + {"longer": 1000, "shorter": -min(10, len(body))}.get(kind, 0)
@@ -109,14 +112,17 @@ def _handler(server: DataServer) -> type[http.server.BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(body)
 
-        def endless(self, headers: dict[str, str]) -> None:
+        def endless(
+            self, headers: dict[str, str], block: bytes = ENDLESS_BLOCK, seconds: float = 0.0
+        ) -> None:
             self.send_response(200)
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
             try:
                 for _ in range(10_000):
-                    self.wfile.write(ENDLESS_BLOCK)
+                    self.wfile.write(block)
+                    time.sleep(seconds)
             except OSError:
                 return
 
