@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from urllib.parse import urlsplit
 
 from db.locks import FileLock
 from discovery.fetch import cdvae, jarvis, materials_project, optimade
@@ -92,8 +92,15 @@ def fetch(
         )
     if filter is not None and (name in SOURCES or not NAME.fullmatch(name)):
         raise FetchRefused(f"{name!r} cannot be the name of a provider's crystals: use --name")
+    taken = {table.file for one in SOURCES.values() for table in (*one.tables, *one.fetched)}
+    if filter is not None and f"{name}.csv.gz" in taken:
+        raise FetchRefused(f"{name}.csv.gz is a table of a known collection: use another --name")
     if filter:
         _check_filter(filter)
+    if filter is None:
+        address = address or os.environ.get(SOURCES_BY_NAME[name].ADDRESS_VARIABLE) or None
+    if address is not None:
+        _check_address(address)
     folder = data_folder()
     tables = tables_of(name, folder)
     there = [table for table in tables if table.exists()]
@@ -122,7 +129,7 @@ def fetch(
         if filter is not None:
             return optimade.fetch(request, filter, fields, most)
         source = SOURCES_BY_NAME[name]
-        report: FetchReport = source.fetch(_with_address(request, source.ADDRESS_VARIABLE))
+        report: FetchReport = source.fetch(request)
         return report
     except OSError as error:
         raise FetchFailed(
@@ -144,5 +151,14 @@ def _check_filter(filter: str) -> None:
         raise FetchRefused(f"{filter!r} is no OPTIMADE filter: {reason}") from error
 
 
-def _with_address(request: Request, variable: str) -> Request:
-    return replace(request, address=request.address or os.environ.get(variable) or None)
+def _check_address(address: str) -> None:
+    """Refuse an address that may hold a key: it is written beside every table, and shown."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        raise FetchRefused("the address is none") from None
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise FetchRefused(
+            f"the address at {parts.hostname} has a user, a password or a query: addresses are "
+            "recorded, so give it without; keys are for MP_API_KEY alone"
+        )

@@ -21,6 +21,8 @@ PAGES = (500, 100, None)
 """Crystals of a page that are tried: a provider refuses more than it gives. None: as it likes."""
 REFUSED = ("RuntimeError: 400 ", "RuntimeError: 403 ")
 """How the client puts the status by which a page of this length may have been refused."""
+EMPTY_PAGES = 3
+"""Pages without structures, one after the other, after which a provider is left alone."""
 MOST_OF_A_PAGE = 10_000
 STRUCTURE_FIELDS = ("lattice_vectors", "cartesian_site_positions", "species", "species_at_sites")
 FIELD = re.compile(r"[a-z_][a-z0-9_]*")
@@ -48,20 +50,29 @@ def fetch(request: Request, filter: str, fields: Sequence[str] = (), most: int =
     }
     store = PageStore(request.work / "pages.jsonl", question)
     provider = _Provider(request.address, filter, [*STRUCTURE_FIELDS, *fields])
-    seen = {row["material_id"] for page in store.pages() for row in page.rows}
+    seen = {name for page in store.pages() for name in _ids(page)}
     addresses = {page.next for page in store.pages()}
+    empty = 0
     while _more(store, most):
         where = store.last.next if store.last else None
         page, total = provider.page(where, fields)
-        found = {one["material_id"] for one in page.rows}
+        found = _ids(page)
+        empty = 0 if found else empty + 1
+        if page.next is not None and empty == EMPTY_PAGES:
+            raise FetchFailed(f"{place(request.address)} gives pages without structures, and more")
         if page.next is not None and (page.next in addresses or (found and found <= seen)):
-            raise FetchFailed(f"{place(request.address)} goes round in circles: {page.next}")
+            raise FetchFailed(f"{place(request.address)} goes round in circles")
         seen, addresses = seen | found, addresses | {page.next}
         store.append(page)
         request.progress(FetchProgress(request.name, store.count, total, "crystals"))
     table = request.folder / f"{request.name}.csv.gz"
     version = f"OPTIMADE, {place(request.address)}, filter {filter or 'none'}"
     return store.write(request, table, request.address, version, fields)
+
+
+def _ids(page: Page) -> set[str]:
+    """Return the ids of a page, also of what cannot be used."""
+    return {row["material_id"] for row in page.rows} | {name for name, _ in page.left_out}
 
 
 def _more(store: PageStore, most: int) -> bool:

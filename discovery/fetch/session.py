@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib import metadata
@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
+import urllib3
 
 ATTEMPTS = 5
 TIMEOUT_SECONDS = (10.0, 60.0)
@@ -161,7 +162,7 @@ def _read_whole(answer: requests.Response, address: str, largest: int) -> None:
     deadline = time.monotonic() + LONGEST_ANSWER_SECONDS
     pieces, size = [], 0
     try:
-        for piece in answer.iter_content(BLOCK):
+        for piece in _pieces(answer):
             pieces.append(piece)
             size += len(piece)
             if size > largest:
@@ -176,6 +177,23 @@ def _read_whole(answer: requests.Response, address: str, largest: int) -> None:
         raise requests.exceptions.ChunkedEncodingError(f"{size} of {announced} bytes")
     # What `content` returns; the answer was read by ourselves, to a limit.
     answer._content = b"".join(pieces)
+
+
+def _pieces(answer: requests.Response) -> Iterator[bytes]:
+    """Read what has come, not whole blocks: a slow server is noticed between any two pieces.
+
+    Raises:
+        requests.RequestException: It broke off.
+    """
+    try:
+        while piece := answer.raw.read1(BLOCK, decode_content=True):
+            yield piece
+    except urllib3.exceptions.ReadTimeoutError as error:
+        raise requests.ConnectionError(error) from error
+    except urllib3.exceptions.DecodeError as error:
+        raise requests.exceptions.ContentDecodingError(error) from error
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.exceptions.ChunkedEncodingError(error) from error
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

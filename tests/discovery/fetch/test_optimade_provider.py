@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from optimade.adapters.structures import Structure as OptimadeStructure
 from agents.tables import parse_structure, read_rows
 from db.connection import Session
 from discovery.fetch.collection import FetchRefused, fetch
+from discovery.fetch.pages import Page
 from discovery.fetch.session import ATTEMPTS, FetchFailed, PatientSession
 from discovery.reference_import import import_reference
 
@@ -226,3 +228,63 @@ def test_what_cannot_be_a_provider_is_refused(provider: Provider) -> None:
     for name in ("mp", "../x", ""):
         with pytest.raises(FetchRefused, match="cannot be the name"):
             fetch(name, address=provider.base, filter="")
+
+
+@pytest.mark.parametrize("entries", ["none", "unusable"])
+def test_pages_without_end_are_stopped(provider: Provider, entries: str) -> None:
+    def answer(asked: Asked) -> Answer:
+        follows = int(asked.query.get("page_offset", 0)) + 1
+        return {
+            "data": [] if entries == "none" else [{"id": "a", "attributes": {}}],
+            "meta": {},
+            "links": {"next": f"{provider.base}/v1/structures?page_offset={follows}"},
+        }
+
+    provider.server.answers[STRUCTURES] = answer
+    with pytest.raises(FetchFailed, match=r"infinite loop|in circles"):
+        provider.fetch()
+    assert len(provider.server.asked) <= 3
+
+
+def test_empty_pages_are_stopped_whatever_the_client_does(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    links = (f"{provider.base}/{number}" for number in range(10))
+    monkeypatch.setattr(
+        "discovery.fetch.optimade._Provider.page", lambda *_: (Page([], [], next(links)), None)
+    )
+    with pytest.raises(FetchFailed, match="gives pages without structures"):
+        provider.fetch()
+
+
+@pytest.mark.parametrize("key", ["?api_key=KKK", "#KKK", "ann:KKK@"])
+def test_an_address_with_a_key_is_refused(provider: Provider, folder: Path, key: str) -> None:
+    base = provider.base
+    address = base.replace("://", f"://{key}") if key.endswith("@") else base + key
+    with pytest.raises(FetchRefused, match="a user, a password or a query") as caught:
+        fetch("example", address=address, filter="")
+    assert "KKK" not in str(caught.value)
+    assert not folder.exists()
+    assert not provider.server.asked
+
+
+def test_a_link_is_not_shown(provider: Provider) -> None:
+    provider.loops = True
+    with pytest.raises(FetchFailed, match="in circles") as caught:
+        provider.fetch()
+    assert "page_offset" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["mp_api", "c2db_jarvis", "mp20_train"])
+def test_the_table_of_a_known_collection_is_not_a_providers(provider: Provider, name: str) -> None:
+    with pytest.raises(FetchRefused, match="is a table of a known collection"):
+        fetch(name, address=provider.base, filter="")
+
+
+def test_a_slow_answer_is_given_up(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("discovery.fetch.session.LONGEST_ANSWER_SECONDS", 0.2)
+    provider.server.always[STRUCTURES] = "drip"
+    began = time.monotonic()
+    with pytest.raises(FetchFailed, match="is too slow"):
+        provider.fetch()
+    assert time.monotonic() - began < 10
