@@ -9,10 +9,11 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from db import campaigns, candidates, queries
+from db import campaigns, candidates, events, queries
 from db.connection import Session, connect
 from db.documents import Campaign
 from db.paths import home_directory
@@ -166,6 +167,38 @@ def _extended(record: Campaign, config: CampaignConfig, options: RunOptions) -> 
     return allowed is None or allowed > sum(candidates.counts(config.name).values())
 
 
+def _note_changes(config: CampaignConfig, overrides: Mapping[str, Any], token: int) -> None:
+    """Record what a run changes of a campaign's limits, before it does.
+
+    Args:
+        config: As the run has it.
+        overrides: Keys that were set on its command line.
+        token: The lead's token.
+
+    Raises:
+        LostLead: Another loop leads the campaign since (`db.campaigns`).
+    """
+    record = campaigns.load(config.name)
+    old, new = _completed(record.config), config.record()
+    changes = [
+        {"key": key, "old": _value_of(old, key), "new": _value_of(new, key)}
+        for key in differing_keys(old, new)
+    ]
+    if changes:
+        events.record(config.name, "config_changed", data={"changes": changes})
+    if dict(overrides) != record.resolved.get("overrides", {}):
+        resolved = {**record.resolved, "overrides": dict(overrides)}
+        campaigns.update(config.name, token=token, resolved=resolved)
+
+
+def _value_of(record: Mapping[str, Any], key: str) -> Any:
+    """Return what a record holds under a dotted key; None where it lacks it."""
+    found: Any = record
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
 def _reopened(record: Campaign) -> bool:
     """Say whether a person restored candidates, or calculations of theirs, since it finished."""
     if any(queries.count_state(record.name, state) for state in UNFINISHED):
@@ -204,7 +237,7 @@ def _lead(
             longest_dft=_longest_dft(config, minutes, workers),
         )
         stack.enter_context(interrupted_by_signals())
-        with loop.leadership():
+        with loop.leadership(partial(_note_changes, config, options.overrides)):
             children = stack.enter_context(Children(environment, home_directory() / "logs"))
             _start_children(children, config, workers, resolved, announce)
 

@@ -202,8 +202,11 @@ class CampaignLoop:
                 return tick
 
     @contextmanager
-    def leadership(self) -> Iterator[None]:
+    def leadership(self, on_lead: Callable[[int], None] = lambda token: None) -> Iterator[None]:
         """Hold the campaign's lead while the block runs, and mark the campaign as running.
+
+        Args:
+            on_lead: Called with the lead's token before the campaign's configuration is stored.
 
         Raises:
             CampaignLed: Another process leads the campaign (`db.campaigns`).
@@ -211,11 +214,15 @@ class CampaignLoop:
         self._token = campaigns.lead(self.name, self.runtime.owner, LEADER_SECONDS)
         self._renewed = time.monotonic()
         try:
+            on_lead(self._token)
             campaigns.update(self.name, token=self._token, config=self.config.record())
             campaigns.set_state(self.name, "running", token=self._token)
             yield
         except KeyboardInterrupt:
             self._end("stopped", "interrupted")
+            raise
+        except Exception as error:
+            self._end_by(error)
             raise
         finally:
             campaigns.resign(self.name, self.runtime.owner, self._token)
@@ -237,7 +244,9 @@ class CampaignLoop:
         screening_done = not any(tick.counts.get(state.value) for state in BEFORE_SCREENED)
         last = proposing_done and screening_done and not unplaced
         before = first_open(self.name, placed=self.hull)
-        verification = self.verification.step(last=last, before=before, stop=enough)
+        verification = self.verification.step(
+            last=last, before=before, stop=enough, confirm=self._renew_the_lead
+        )
         if verification.waiting_for:
             tick.waiting_for.append(verification.waiting_for)
         followed = self._follow_up(tick)
@@ -381,14 +390,33 @@ class CampaignLoop:
     def _keep_the_lead(self) -> None:
         if time.monotonic() - self._renewed < LEADER_SECONDS / 6:
             return
+        self._renew_the_lead()
+        self._write_figures()
+
+    def _renew_the_lead(self) -> None:
+        """Make sure that this loop leads, for as long as a lead lasts from now on.
+
+        Raises:
+            LostLead: Another loop leads since (`db.campaigns`).
+        """
         campaigns.renew_lead(self.name, self.runtime.owner, self._token, LEADER_SECONDS)
         self._renewed = time.monotonic()
-        self._write_figures()
 
     def _write_figures(self) -> None:
         """Add what was counted since last time to the campaign's record, for its metrics."""
         seen, self._figures = self._figures, LoopFigures()
         campaigns.add_figures(self.name, token=self._token, **asdict(seen))
+
+    def _end_by(self, error: Exception) -> None:
+        """Say in the records that an error ended this loop, where they can be written."""
+        if isinstance(error, campaigns.LostLead):
+            return
+        if isinstance(error, PyMongoError) and is_away(error):
+            return
+        try:
+            self._end("stopped", f"error: {type(error).__name__}")
+        except (PyMongoError, campaigns.LostLead):  # the error itself is what matters
+            log.warning("that %s ended the loop is not recorded", type(error).__name__)
 
     def _end(self, state: str, reason: str) -> None:
         self._write_figures()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,7 +112,14 @@ class VerifyAgent:
         self._estimates: dict[str, float] = {}  # a cache; estimates never change
         self._recovered = Rationed(self._recover)  # FireWorks looks at every launch there ever was
 
-    def step(self, *, last: bool, before: int | None = None, stop: bool = False) -> Progress:
+    def step(
+        self,
+        *,
+        last: bool,
+        before: int | None = None,
+        stop: bool = False,
+        confirm: Callable[[], None] = lambda: None,
+    ) -> Progress:
         """Do everything that can be done now, once.
 
         Args:
@@ -120,21 +127,29 @@ class VerifyAgent:
             before: Only candidates proposed before this number may be chosen; None for all. With
                 whole rounds only, the choice does not depend on which was screened first.
             stop: Choose nothing more, but finish what is chosen.
+            confirm: See `select`.
         """
         if self.enabled:
             self.submission.reconcile()
             self.collect()
             if not stop:
-                self.select(last=last, before=before)
+                self.select(last=last, before=before, confirm=confirm)
             self.submit()
         return self.progress(last=last, before=before, stop=stop)
 
-    def select(self, *, last: bool, before: int | None = None) -> list[Choice]:
+    def select(
+        self,
+        *,
+        last: bool,
+        before: int | None = None,
+        confirm: Callable[[], None] = lambda: None,
+    ) -> list[Choice]:
         """Choose screened candidates and mark them ``selected``.
 
         Args:
             last: No more candidates will be screened, so a small pool need not wait.
             before: Only candidates proposed before this number may be chosen; None for all.
+            confirm: Called before anything is marked; raises where somebody else chooses since.
 
         Returns:
             What was chosen, without candidates that another process moved meanwhile.
@@ -161,6 +176,8 @@ class VerifyAgent:
             n=allowed,
             remaining_core_seconds=self.core_time().remaining,
         )
+        if choices:
+            confirm()
         return [choice for choice in choices if self._mark(choice)]
 
     def _mark(self, choice: Choice) -> bool:

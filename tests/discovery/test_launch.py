@@ -10,11 +10,11 @@ import pytest
 import yaml
 from workplace import Workplace
 
-from db import campaigns, candidates
+from db import campaigns, candidates, events
 from db.connection import Session
 from db.states import State
 from discovery.config import CampaignConfig, ConfigError
-from discovery.launch import RunOptions, _create_or_continue, _extended
+from discovery.launch import RunOptions, _create_or_continue, _extended, _note_changes
 
 pytestmark = pytest.mark.campaign
 
@@ -111,9 +111,25 @@ def test_a_complete_campaign_goes_on_where_a_candidate_was_restored(database: Se
     (name,) = candidates.insert_proposals(
         "short", [{"generator_version": "g", "codes_hash": "h", "codes": {"crystal": [1]}}]
     )
-    fail = {"to": State.FAILED, "agent": "relax", "reason": "gave up after 3 attempts"}
-    candidates.transition(name, source=State.PROPOSED, token=0, **fail)
+    candidates.transition(
+        name, source=State.PROPOSED, to=State.FAILED, token=0, agent="relax", reason="gave up"
+    )
     campaigns.set_state("short", "complete", stop_reason="rounds")
     assert not _extended(campaigns.load("short"), config, RunOptions())
     candidates.restore(name, by="ann", why="there is room again")
     assert _extended(campaigns.load("short"), config, RunOptions())
+
+
+def test_limits_that_a_run_changes_are_recorded_with_their_old_values(database: Session) -> None:
+    config = CampaignConfig.model_validate(yaml.safe_load(FILE))
+    resolved = {"overrides": {"seed": 1}}
+    campaigns.create("short", config=config.record(), resolved=resolved, seed=config.seed)
+    token = campaigns.lead("short", "host/loop", 60)
+    _note_changes(config, {"seed": 1}, token)
+    assert events.events("short", kinds=["config_changed"]) == []
+    budget = config.budget.model_copy(update={"rounds": 60})
+    overrides = {"seed": 1, "budget.rounds": 60}
+    _note_changes(config.model_copy(update={"budget": budget}), overrides, token)
+    (event,) = events.events("short", kinds=["config_changed"])
+    assert event["data"] == {"changes": [{"key": "budget.rounds", "old": 50, "new": 60}]}
+    assert campaigns.load("short").resolved["overrides"] == overrides

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -75,3 +76,34 @@ def test_enough_hits_end_the_choice_for_dft(
         verification.found = replace(verification.found, hits=0)
         loop.tick()
     assert [one["stop"] for one in verification.told] == [True, False]
+
+
+def test_a_loop_that_lost_its_lead_chooses_nothing(
+    database: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = looped(database, CONFIG)
+    verification = Verification()
+    monkeypatch.setattr(loop, "verification", verification)
+    monkeypatch.setattr(loop, "_propose", lambda tick, enough: 1)
+
+    def lose_the_lead() -> None:
+        loop.tick()
+        confirm = verification.told[-1]["confirm"]
+        confirm()
+        expired = {"$set": {"leader.expires_at": datetime(2000, 1, 1)}}
+        database.database["campaigns"].update_one({"_id": NAME}, expired)
+        campaigns.lead(NAME, "host/other", 60)
+        confirm()
+
+    with pytest.raises(campaigns.LostLead), loop.leadership():
+        lose_the_lead()
+    found = campaigns.load(NAME)
+    assert (found.state, found.leader["owner"]) == ("running", "host/other")
+
+
+def test_a_loop_that_an_error_ends_says_so(database: Session) -> None:
+    loop = looped(database, CONFIG)
+    with pytest.raises(KeyError), loop.leadership():
+        raise KeyError("seed")
+    found = campaigns.load(NAME)
+    assert (found.state, found.stop_reason, found.leader) == ("stopped", "error: KeyError", None)

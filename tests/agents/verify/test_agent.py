@@ -326,3 +326,17 @@ def test_a_reference_that_was_killed_costs_again_and_excludes_nothing(
     add_candidate(cubic("Na F", 3.0), state=State.SCREENED)
     agent.step(last=True)
     assert calculations.load(reference.hash).state == CalculationState.SUBMITTED
+
+
+def test_whoever_may_not_choose_any_more_marks_nothing(make_agent: Any, add_candidate: Any) -> None:
+    name = add_candidate(cubic("Na Cl", 3.0), state=State.SCREENED)
+
+    def refuse() -> None:
+        raise PermissionError
+
+    agent = make_agent(min_pool=1)
+    with pytest.raises(PermissionError):
+        agent.step(last=True, confirm=refuse)
+    assert candidates.load(name).state == State.SCREENED
+    assert agent.step(last=True).submitted == 1
+    agent.step(last=True, confirm=refuse)  # asked only where there is something to choose
