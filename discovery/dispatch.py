@@ -6,6 +6,7 @@ from collections import defaultdict
 
 from agents.relax.settings import RelaxSettings
 from db import candidates as candidate_records
+from db.candidates import StaleLease
 from db.documents import Candidate
 from db.states import State
 
@@ -39,7 +40,10 @@ def dispatch_relaxations(campaign: str, settings: RelaxSettings) -> int:
         members.sort(key=lambda member: (_energy(member), member.seq))
         already = _already_sent(campaign, episode, generation)
         for rank, candidate in enumerate(members, start=already + 1):
-            sent += _decide(candidate, rank, settings)
+            try:
+                sent += _decide(candidate, rank, settings)
+            except StaleLease:  # another process decided, by the same energies
+                continue
     return sent
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from agents.relax.settings import RelaxSettings
 from db import campaigns, candidates
 from db.connection import Session
 from db.states import State
+from discovery import dispatch
 from discovery.dispatch import dispatch_relaxations
 
 CAMPAIGN = "dispatch"
@@ -75,6 +80,26 @@ def test_a_crash_in_the_middle_changes_nothing(database: Session) -> None:
         agent="loop",
         updates={"screening.dispatch": {"rank": 1}},
     )
+    settings = RelaxSettings(max_per_generation=3, max_unrelaxed_formation_energy=1.0)
+    assert dispatch_relaxations(CAMPAIGN, settings) == 2
+    assert states(ids) == ["rejected", "relaxing", "relaxing", "rejected", "relaxing", "rejected"]
+
+
+def test_one_that_another_process_decided_about_is_left_alone(
+    database: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = prescreened(ENERGIES)
+    already_sent = dispatch._already_sent
+
+    def meanwhile(*place: Any) -> int:
+        sent = already_sent(*place)
+        for name, to in ((ids[1], State.RELAXING), (ids[3], State.REJECTED)):
+            candidates.transition(
+                name, source=State.PRESCREENED, to=to, token=0, agent="loop", reason="other"
+            )
+        return sent
+
+    monkeypatch.setattr(dispatch, "_already_sent", meanwhile)
     settings = RelaxSettings(max_per_generation=3, max_unrelaxed_formation_energy=1.0)
     assert dispatch_relaxations(CAMPAIGN, settings) == 2
     assert states(ids) == ["rejected", "relaxing", "relaxing", "rejected", "relaxing", "rejected"]
