@@ -106,7 +106,8 @@ def _leaders(campaigns: list[Campaign], now: datetime) -> Iterator[Metric]:
     states = _gauge("campaign_state", "1 for the state a campaign is in.", "campaign", "state")
     left = _gauge(
         "leader_seconds_left",
-        "How long the lead of a campaign's loop lasts unless renewed; below zero: it expired.",
+        "How long the lead of a campaign's loop lasts unless renewed; below zero: it expired; "
+        "zero: the campaign runs without one.",
         "campaign",
     )
     age = _gauge("leader_age_seconds", "Since the loop renewed its lead.", "campaign")
@@ -117,6 +118,8 @@ def _leaders(campaigns: list[Campaign], now: datetime) -> Iterator[Metric]:
             seconds = (campaign.leader["expires_at"] - now).total_seconds()
             left.add_metric([campaign.name], seconds)
             age.add_metric([campaign.name], (now - campaign.updated_at).total_seconds())
+        elif campaign.state == str(CampaignState.RUNNING):
+            left.add_metric([campaign.name], 0.0)
     yield states
     yield left
     yield age

@@ -182,3 +182,11 @@ def test_names_are_prometheus_names(client: TestClient) -> None:
     campaigns.create("one", config={}, seed=0)
     for name, _ in figures(client):
         assert re.fullmatch(r"discovery_[a-z_]+", name)
+
+
+def test_a_running_campaign_without_a_leader_is_seen(client: TestClient) -> None:
+    campaigns.create("one", config={}, seed=0)
+    assert figure(figures(client), "leader_seconds_left", campaign="one") == 0
+    campaigns.set_state("one", "stopped")
+    labels = frozenset({"campaign": "one"}.items())
+    assert ("discovery_leader_seconds_left", labels) not in figures(client)
