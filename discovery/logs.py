@@ -7,6 +7,7 @@ them there.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -86,7 +87,8 @@ class JsonLines(JsonFormatter):
         super().__init__(
             "%(levelname)s %(name)s %(message)s %(process)d", rename_fields=names, timestamp="time"
         )
-        self._secrets = known_secrets()
+        secrets = known_secrets()
+        self._escaped = [json.dumps(one)[1:-1] for one in secrets] + secrets
 
     def add_fields(
         self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
@@ -97,7 +99,7 @@ class JsonLines(JsonFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one record."""
-        return without_secrets(super().format(record), self._secrets)
+        return without_secrets(super().format(record), self._escaped)
 
 
 def log_format() -> str:

@@ -130,3 +130,12 @@ def test_an_unknown_format_is_refused_before_anything_starts(
     assert ended.returncode == 2
     assert "DISCOVERY_LOG_FORMAT=xml: use text or json" in ended.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("secret", ["plain-and-long", 'quo"ted\\word', "pässwörd-é"])
+def test_secrets_are_hidden_however_json_writes_them(
+    monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    monkeypatch.setenv("SOME_SECRET", secret)
+    record = logging.LogRecord("a", logging.INFO, "f", 1, "it is %s!", (secret,), None)
+    assert json.loads(JsonLines().format(record))["message"] == "it is ***!"
