@@ -70,4 +70,6 @@ def repair(
     for finding in left:
         table.add_row(escape(finding.id), escape(finding.evidence), escape(finding.action))
     console_for_tables().print(table)
-    print(f"Nothing was changed. To do one: discovery repair {campaign} --apply FINDING")
+    if dry_run or not done:
+        print("Nothing was changed.")
+    print(f"To do one: discovery repair {campaign} --apply FINDING")

@@ -243,3 +243,21 @@ def test_the_command_changes_nothing_until_it_is_told(
     again = CliRunner().invoke(app, ["repair", NAME, "--db", mongo_session.uri, "--apply", wanted])
     assert again.exit_code == 1
     assert isinstance(again.exception, NotFound)
+
+
+def test_the_command_says_whether_something_was_changed(pad: Any, mongo_session: Session) -> None:
+    one, other = proposed(2)
+    for name in (one, other):
+        fail(name, State.PROPOSED, "gave up after 3 attempts")
+
+    def run(*arguments: str) -> str:
+        ended = CliRunner().invoke(app, ["repair", NAME, "--db", mongo_session.uri, *arguments])
+        assert ended.exit_code == 0, ended.output
+        return ended.stdout
+
+    wanted = ("--apply", f"retry-candidate:{one}")
+    assert "Nothing was changed" in run()
+    assert "Nothing was changed" in run(*wanted, "--dry-run")
+    told = run(*wanted)
+    assert "Nothing was changed" not in told
+    assert f"To do one: discovery repair {NAME} --apply FINDING" in told
