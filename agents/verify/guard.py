@@ -14,10 +14,13 @@ import ctypes
 import os
 import signal
 import sys
+import time
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 NOT_FOUND = 127
+PAUSE_SECONDS = 0.05
+"""Between two looks at all processes of the machine; one in the kernel dies only when it is out."""
 WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 
@@ -49,11 +52,17 @@ def run(parent: int, command: list[str]) -> int:
         if child in ended:
             code = ended[child]
             break
+    end_descendants()
+    return code
+
+
+def end_descendants() -> None:
+    """Kill everything below this process, and wait until it is gone."""
     while below := descendants(os.getpid()):
         for process in below:
             _kill(process)
         _reap()
-    return code
+        time.sleep(PAUSE_SECONDS)
 
 
 def descendants(process: int) -> list[int]:

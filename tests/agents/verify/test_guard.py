@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -130,3 +130,13 @@ def test_it_does_not_start_for_a_launcher_that_is_gone(tmp_path: Path) -> None:
     process = subprocess.Popen([*GUARD, "1", "touch", str(tmp_path / "started")])
     assert process.wait(timeout=20) == 1
     assert not (tmp_path / "started").exists()
+
+
+def test_it_pauses_while_a_process_will_not_die(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: Iterator[list[int]] = iter([[99], [99], [99], []])
+    pauses: list[float] = []
+    monkeypatch.setattr(guard, "descendants", lambda process: next(looks))
+    monkeypatch.setattr(guard, "_kill", lambda process: None)
+    monkeypatch.setattr(guard.time, "sleep", pauses.append)
+    guard.end_descendants()
+    assert pauses == [guard.PAUSE_SECONDS] * 3
