@@ -214,7 +214,7 @@ def test_folders_of_other_users_are_not_looked_into(
         def stat(self, *_: Any, **__: Any) -> Any:
             raise PermissionError(13, "Permission denied", str(self))
 
-        open = stat  # type: ignore[assignment]
+        open = stat
 
     class Launches:
         def find(self, *_: Any) -> Any:

@@ -148,7 +148,7 @@ def test_lost_and_interrupted_launches_cost_the_time_that_they_reported(
     pad.launches.update_one({"launch_id": lost}, {"$set": {"state_history": ran}})
     assert recover(pad) == [fw_id]
     _, launch_id = pad.checkout_fw(FWorker(name=owner_name()), os.getcwd(), fw_id=fw_id)
-    done = {"core_seconds": 8.0, "error": None, "changes": {}}
+    done: dict[str, Any] = {"core_seconds": 8.0, "error": None, "changes": {}}
     action = FWAction(stored_data={"result": {}, "attempts": [done]})
     pad.complete_launch(launch_id, action, "COMPLETED")
     first, second = attempts_of(pad, fw_id)
