@@ -24,7 +24,10 @@ def _members() -> dict[str, bytes]:
         "taken_at": "2026-11-21T20:00:00+00:00",
         "code_version": "1",
         "records": 1,
-        "counts": {"campaigns": 1, "candidates": 2, "calculations": 1},
+        "counts": {
+            **{"campaigns": 1, "candidates": 2, "calculations": 1, "generations": 0, "events": 0},
+            **{"model_versions": 0, "optuna_journal": 0, "counters": 0},
+        },
         "calculations_unfinished": 0,
         "references": [{"name": "mp", "version": "1", "checksum": "a", "n": 3}],
         "guarantee": "x",
@@ -34,10 +37,14 @@ def _members() -> dict[str, bytes]:
     time = {"$date": {"$numberLong": "1795000000000"}}
     campaign = {"_id": "tiny", "config": {}, "state": "stopped", "created_at": time}
     candidates = [
-        {"_id": f"tiny-{n}", "campaign": "tiny", "seq": {"$numberInt": str(n)}, "history": []}
+        {"_id": f"tiny-{n:012x}", "campaign": "tiny", "seq": {"$numberInt": str(n)}, "history": []}
         for n in range(2)
     ]
-    calculation = {"_id": "a" * 64, "state": "completed", "result": {"energy": -1.5}}
+    calculation = {
+        **{"_id": "a" * 64, "state": "completed", "result": {"energy": -1.5}},
+        **{"info": {}, "candidates": ["tiny-000000000000"]},
+    }
+    empty = ("generations", "events", "model_versions", "optuna_journal", "counters")
 
     def lines(*records: dict[str, Any]) -> bytes:
         return b"".join(json.dumps(one).encode() + b"\n" for one in records)
@@ -47,6 +54,7 @@ def _members() -> dict[str, bytes]:
         "records/campaigns.jsonl": lines(campaign),
         "records/candidates.jsonl": lines(*candidates),
         "records/calculations.jsonl": lines(calculation),
+        **{f"records/{name}.jsonl": b"" for name in empty},
         "README.txt": b"what this is\n",
     }
 
@@ -73,11 +81,12 @@ def _open(path: Path, folder: Path) -> object:
     from discovery import restoration
     from discovery.archive.reading import open_archive
     from discovery.backup import FORMAT
+    from discovery.backup_records import check_records
 
     with open_archive(path, format=FORMAT) as archive:
         info = restoration.read_info(archive)
         archive.verify()
-        restoration._check_records(archive, info)
+        check_records(archive, info.campaign, info.counts)
         archive.extract(folder / "unpacked")
         return info
 
