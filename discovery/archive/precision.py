@@ -29,6 +29,9 @@ LIMITS: dict[tuple[str, str], float] = {
 OTHERWISE = 1e-3
 """For models that were not measured, because their weights belong to other people."""
 
+MEASURED = "chgnet"
+"""The potential whose differences were measured."""
+
 
 def limit(kind: str, property_name: str) -> float:
     """Return the largest difference that counts as the same number, in the property's unit.
@@ -40,6 +43,17 @@ def limit(kind: str, property_name: str) -> float:
             ``largest_displacement`` (Å).
     """
     return LIMITS.get((kind, property_name), OTHERWISE)
+
+
+def potential_limit(model: str, property_name: str) -> float:
+    """Return the largest difference that counts as the same number of a potential.
+
+    Args:
+        model: Its name. The limits of `LIMITS` are CHGNet's; no other one is held to less.
+        property_name: See `limit`.
+    """
+    measured = limit("potential", property_name)
+    return measured if model == MEASURED else max(measured, OTHERWISE)
 
 
 def statement() -> dict[str, Any]:

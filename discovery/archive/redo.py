@@ -8,6 +8,7 @@ archive: those are taken from this machine if they are the same files.
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from discovery.archive.values import DECODER, DFT, HEAD, POTENTIAL, Value, value
 
 FORMAT = "discovery-export"
 RELAXATION = "relaxation"
+#: What records raise that were not written by this product.
+_UNUSABLE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 RELAXED_LIMIT = 1e-3
 """Formation energies after relaxing again that differ by more (eV/atom) are of other minima."""
 
@@ -117,21 +120,32 @@ def _order(stated: Sequence[Value]) -> list[str]:
 
 
 def _stated(archive: Archive) -> list[Value]:
-    """Read which numbers the archive says can be redone, and check that these are its records'."""
+    """Read which numbers can be redone: all that its records hold, to the precision of each."""
     try:
         stated = [Value(**one) for one in archive.json("redo.json")["values"]]
-    except (KeyError, TypeError) as error:
+        given = Counter(stated)
+        numbers = {name: _numbers(archive, name) for name in _candidates(archive)}
+    except _UNUSABLE as error:
         raise ArchiveError(f"{archive.path}: redo.json is not usable: {error!s:.200}") from error
-    for candidate in dict.fromkeys(value.candidate for value in stated):
-        own = [value for value in stated if value.candidate == candidate]
-        known = {_key(value): value.value for value in values(_record(archive, candidate))}
-        if any(known.get(_key(value)) != value.value for value in own):
-            raise ArchiveError(f"{archive.path}: redo.json has other numbers than {candidate}")
+    known = sum(numbers.values(), Counter())
+    for value in [*given, *known]:
+        if given[value] != known[value]:
+            name = value.candidate
+            raise ArchiveError(f"{archive.path}: redo.json has other numbers than {name!s:.80}")
     return stated
 
 
-def _key(value: Value) -> tuple[str, ...]:
-    return value.kind, value.model, value.version, value.level, value.property, value.on
+def _candidates(archive: Archive) -> list[str]:
+    """Return the ids of the candidates that the archive holds."""
+    names = [name.split("/") for name in archive.names("candidates/")]
+    return [parts[1] for parts in names if len(parts) == 3 and parts[2] == "record.json"]
+
+
+def _numbers(archive: Archive, candidate: str) -> Counter[Value]:
+    record = _record(archive, candidate)
+    if record["id"] != candidate:
+        raise ValueError(f"the record of {candidate} is another one's")
+    return Counter(values(record))
 
 
 def _record(archive: Archive, candidate: str) -> Record:

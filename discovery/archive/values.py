@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from agents.targets import UNITS
-from discovery.archive.precision import limit
+from discovery.archive.precision import limit, potential_limit
 
 Record = Mapping[str, Any]
 
@@ -142,7 +142,7 @@ def _value(
         on=on,
         value=value,
         unit=_POTENTIAL_UNITS.get(name) or UNITS[name],
-        tolerance=limit(kind, name),
+        tolerance=potential_limit(model, name) if kind == POTENTIAL else limit(kind, name),
     )
 
 

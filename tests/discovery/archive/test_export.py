@@ -19,9 +19,11 @@ from pymatgen.core import Structure
 from workplace import Workplace
 
 from discovery.archive.citations import SOURCES, bibliography, citations
-from discovery.archive.precision import LIMITS
+from discovery.archive.manifest import ArchiveError
+from discovery.archive.precision import LIMITS, OTHERWISE
 from discovery.archive.reading import open_archive
-from discovery.archive.values import values
+from discovery.archive.redo import redo
+from discovery.archive.values import Value, values
 from discovery.archive.writing import new_archive
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -90,6 +92,72 @@ def test_energies_are_asked_on_the_crystal_that_they_are_of() -> None:
     assert per_atom == {"decoded": -5.0, "relaxed": -2.5}
     assert [v.value for v in found if v.level == "chgnet-0.2.0"] == [-1.1]
     assert all(v.tolerance == LIMITS["potential", v.property] for v in found)
+
+
+def test_a_potential_that_was_not_measured_has_the_limit_of_those() -> None:
+    part = {
+        **{"energy": -10.0, "formation_energy_per_atom": -1.0, "max_force": 0.1},
+        **{"potential": "mace", "version": "1", "level": "mace-1"},
+    }
+    second = {"level": "m3gnet-1", "formation_energy_per_atom": -1.1}
+    relaxed = {"second_potential": second}
+    found = list(values(record(evaluation=part, relaxation=relaxed)))[1:]
+    assert {(v.model, v.property): v.tolerance for v in found} == {
+        ("mace", "energy_per_atom"): OTHERWISE,
+        ("mace", "formation_energy_per_atom"): OTHERWISE,
+        ("mace", "max_force"): LIMITS["potential", "max_force"],
+        ("m3gnet", "formation_energy_per_atom"): OTHERWISE,
+    }
+
+
+class Shifted:
+    """Models that give other numbers than they gave."""
+
+    def __init__(self, *arguments: Any) -> None:
+        pass
+
+    def compute(self, value: Value, record: Any) -> float:
+        return value.value + 3.0
+
+
+def small_archive(path: Path, change: Callable[[list[dict[str, Any]]], Any]) -> Path:
+    """An archive of two candidates whose list of numbers was changed."""
+    given = {"version": "v", "level": "l", "on": "relaxed", "unit": "eV", "model": "megnet"}
+    predictions = [{**given, "property": name, "value": 1.0} for name in ("band_gap", "p_gap")]
+    records = [
+        record(id=name, campaign="c", proposer="substitution", predictions=predictions)
+        for name in ("c-1", "c-2")
+    ]
+    with new_archive(path, format="discovery-export", version=1) as archive:
+        stated = [value.record() for one in records for value in values(one)]
+        archive.add_json("redo.json", {"values": change(stated)})
+        archive.add_json("campaigns/c.json", {})
+        archive.add_json("models/models.json", [])
+        for one in records:
+            archive.add_json(f"candidates/{one['id']}/record.json", one)
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda stated: [{**one, "tolerance": 1e9} for one in stated],
+        lambda stated: stated[1:],
+        lambda stated: stated[2:],
+        lambda stated: [],
+        lambda stated: [*stated, stated[0]],
+        lambda stated: [*stated, {**stated[0], "candidate": "c-3"}],
+        lambda stated: [{**one, "unit": "meV"} for one in stated],
+        lambda stated: [{**one, "value": [1.0]} for one in stated],
+    ],
+)
+def test_what_an_archive_promises_is_what_its_records_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any
+) -> None:
+    monkeypatch.setattr("discovery.archive.redo.ArchivedModels", Shifted)
+    assert [one.agrees for one in redo(small_archive(tmp_path / "a.zip", list))] == [False] * 4
+    with pytest.raises(ArchiveError, match=r"b\.zip: redo\.json"):
+        redo(small_archive(tmp_path / "b.zip", change))
 
 
 @pytest.fixture(scope="module")
