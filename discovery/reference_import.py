@@ -253,6 +253,14 @@ class _Import:
                 "energies may have been computed for its crystals: import this one under another "
                 "name with --name"
             )
+        for name, one in there.items():
+            role = one.get("role")  # older versions noted none
+            if role not in (None, files[name]["role"]):
+                raise ImportRefused(
+                    f"{name} of the collection {self.name} has the role {role}, and crystals may "
+                    f"have been compared with it: import it as {files[name]['role']} under another "
+                    "name with --name"
+                )
 
     def import_file(self, rows: Rows, role: str) -> None:
         """Import what is missing of one table."""
@@ -286,7 +294,7 @@ class _Import:
         """Declare the collection complete.
 
         Raises:
-            ImportRefused: What is stored is not what was read.
+            ImportRefused: What is stored is not what was read, or is nothing.
             LostImport: Another import took the name.
         """
         known = reference_structures.describe(self.name)
@@ -297,6 +305,10 @@ class _Import:
         stored = reference_structures.describe(self.name)
         if stored is None or stored["n"] != self.expected:
             self._give_up(stored["n"] if stored else 0)
+        if self.expected == 0 and not stored["complete"]:
+            reference_structures.forget(self.name)
+            first = f": row {self.bad[0].row}: {self.bad[0].reason}" if self.bad else ""
+            raise ImportRefused(f"{self.tables[0].path} has no crystal{first}")
         reference_structures.note(
             self.name,
             run=self.run,

@@ -187,9 +187,9 @@ def test_what_an_older_version_imported_is_brought_up_to_date(
     unset = {"$unset": dict.fromkeys(lacking, 1)}
     database.database["reference_structures"].update_many({}, unset)
     file = "files.cells_csv_gz"
-    unset = {f"{file}.{name}": 1 for name in ("fingerprint_version", "role", "n_bad")}
+    fields = {f"{file}.{name}": 1 for name in ("fingerprint_version", "role", "n_bad")}
     database.database["reference_collections"].update_one(
-        {"_id": "mp"}, {"$unset": unset | {"fingerprint_version": 1}}
+        {"_id": "mp"}, {"$unset": fields | {"fingerprint_version": 1}}
     )
     before = reference_structures.load("mp")
     assert before["n"] == 10
@@ -239,15 +239,34 @@ def test_a_collection_that_was_never_finished_can_be_begun_with_another_file(
     assert (report.n, report.read, report.bad) == (10, 10, ())
 
 
-def test_another_role_is_given_to_what_is_there(database: Session, table: Path) -> None:
-    import_reference(str(table))
-    report = import_reference(str(table), role="train")
-    assert (report.n, report.read) == (10, 10)
-    stored = database.database["reference_structures"]
-    assert stored.distinct("role") == ["train"]
-    assert import_reference(str(table), role="train").read == 0
+def test_the_role_of_what_is_complete_is_kept(database: Session, table: Path) -> None:
+    import_reference(str(table), name="x")
+    with pytest.raises(ImportRefused, match=r"has the role known, .* as train under another name"):
+        import_reference(str(table), name="x", role="train")
+    assert database.database["reference_structures"].distinct("role") == ["known"]
+    assert import_reference(str(table), name="y", role="train").read == 10
     with pytest.raises(ImportRefused, match="use one of train, val, test, known"):
         import_reference(str(table), role="trian")
+
+
+def test_another_role_begins_anew_what_was_not_finished(
+    database: Session, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference_import, "BATCH", 3)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(table, "x", 3, stop)
+    assert import_reference(str(table), name="x", role="train").read == 10
+    assert database.database["reference_structures"].distinct("role") == ["train"]
+
+
+def test_a_file_without_a_crystal_is_no_collection(database: Session, tmp_path: Path) -> None:
+    path = tmp_path / "cells.csv"
+    path.write_text("material_id,structure\na,{}\nb,{}\n")
+    with pytest.raises(ImportRefused, match=r"cells\.csv has no crystal: row 1: "):
+        import_reference(str(path), name="x")
+    assert reference_structures.describe("x") is None
+    write_table(tmp_path / "cells.csv.gz", {"a": crystal(COLLECTION["mp-1"][0], 1)})
+    assert import_reference(str(tmp_path / "cells.csv.gz"), name="x").n == 1
 
 
 def interrupted(path: Path, name: str, rows: int, what: Callable[[], None]) -> None:
