@@ -26,6 +26,8 @@ from model.data.formats import cif_blocks, read_ase_db, xyz_frames
 
 #: Characters of one cell of a table: crystals of tens of thousands of atoms.
 LARGEST_CELL = 1 << 24
+#: Characters of one line, of a table or of JSON lines.
+LONGEST_LINE = 1 << 26
 #: Characters of a file that is not read row by row.
 LARGEST_TEXT = 1 << 30
 CRYSTALS = ("structure", "cif")
@@ -96,6 +98,18 @@ class Rows(ABC):
         return self.name.split(".")[0]
 
 
+def _lines(stream: TextIO, path: Path) -> Iterator[str]:
+    """Yield the lines of a text.
+
+    Raises:
+        UnreadableFile: One is longer than any crystal.
+    """
+    while line := stream.readline(LONGEST_LINE + 1):
+        if len(line) > LONGEST_LINE:
+            raise UnreadableFile(f"{path} has a line of more than {LONGEST_LINE >> 20} Mi letters")
+        yield line
+
+
 class TableRows(Rows):
     """A CSV with a column of crystals."""
 
@@ -103,7 +117,7 @@ class TableRows(Rows):
         """Yield the rows below the heading."""
         csv.field_size_limit(LARGEST_CELL)
         with self._opened() as stream:
-            table = csv.DictReader(stream, strict=True)
+            table = csv.DictReader(_lines(stream, self.path), strict=True)
             columns = table.fieldnames or ()
             lacking = [" or ".join(one) for one in (IDS, CRYSTALS) if not set(one) & set(columns)]
             if lacking:
@@ -119,7 +133,8 @@ class JsonLineRows(Rows):
     def __iter__(self) -> Iterator[Row]:
         """Yield the lines that are not empty."""
         with self._opened() as stream:
-            for number, line in enumerate(filter(str.strip, stream), start=1):
+            lines = _lines(stream, self.path)
+            for number, line in enumerate(filter(str.strip, lines), start=1):
                 self.position = self._file.tell()
                 try:
                     yield _json_row(number, str(number), json.loads(line))

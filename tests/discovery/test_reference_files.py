@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from agents.screen.duplicates_fingerprint import fingerprint, from_bytes
 from db import reference_structures
 from db.connection import Session
 from db.crystals import record_to_structure
+from discovery import reference_files
 from discovery.reference_files import open_rows
 from discovery.reference_import import ImportRefused, import_reference
 
@@ -260,3 +262,20 @@ def test_the_same_crystal_as_left_and_right_handed_cell(database: Session, tmp_p
     import_reference(str(path))
     stored = reference_structures.structures("left", ["left"])["left"]
     assert record_to_structure(stored).get_space_group_info()[1] == 152
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.gz"])
+def test_a_line_without_end_is_not_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(reference_files, "LONGEST_LINE", 1 << 20)
+    path = tmp_path / name
+    with gzip.open(path, "wt") as stream:
+        for _ in range(64):
+            stream.write(" " * (1 << 20))
+    tracemalloc.start()
+    with pytest.raises(reference_files.UnreadableFile, match="a line of more than 1 Mi letters"):
+        list(reference_files.open_rows(path))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1 << 24
