@@ -15,7 +15,7 @@ from cluster import PLUGIN, Cluster, Zygote, database_uri
 from history import read
 from outcome import Outcome, Row, outcome, table
 
-from db.connection import Session, connect
+from db.embedded import EmbeddedServer
 
 CAMPAIGN = Path(__file__).with_name("campaign.yaml")
 GENERATOR = "perov5"
@@ -23,12 +23,11 @@ ROWS = pytest.StashKey[list[Row]]()
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    """A database server of their own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MONGODB_URI", raising=False)
-        with connect(home=tmp_path_factory.mktemp("server")) as session:
-            yield session
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a database server of their own; this process is not connected to it."""
+    used = EmbeddedServer(tmp_path_factory.mktemp("server"))
+    yield used.start()
+    used.close()
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +57,7 @@ def zygote(models: Path) -> Iterator[Zygote]:
 
 @pytest.fixture(scope="session")
 def found(
-    server: Session, zygote: Zygote, tmp_path_factory: pytest.TempPathFactory
+    server: str, zygote: Zygote, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Cluster]]:
     """Found a cluster with a database of its own; whatever is left of it is killed at the end."""
     numbers = itertools.count(1)
@@ -67,7 +66,7 @@ def found(
     def make(file: Path = CAMPAIGN, **environment: str) -> Cluster:
         number = next(numbers)
         folder = tmp_path_factory.mktemp(f"cluster{number}")
-        uri = database_uri(server.uri, f"chaos{number}")
+        uri = database_uri(server, f"chaos{number}")
         made = Cluster(zygote, folder, uri, "chaos", file, dict(environment))
         founded.append(made)
         return made
