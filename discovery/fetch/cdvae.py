@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from agents.download import download
 from discovery.fetch.layout import Card, new_tables, now, row, sha256_of, write_card, write_table
 from discovery.fetch.session import FetchFailed
 from discovery.fetch.source import (
@@ -18,6 +17,8 @@ from discovery.fetch.source import (
     LeftOut,
     Request,
     check_against_before,
+    downloaded,
+    remove_downloaded,
 )
 from discovery.ordered_pool import in_order
 from discovery.reference_sources import SPLITS
@@ -74,19 +75,19 @@ def fetch(request: Request) -> FetchReport:
     with new_tables(tables) as parts:
         for split, table, part in zip(SPLITS, tables, parts, strict=True):
             file = f"{split}.csv"
-            raw = _download(request, base, file)
+            raw = downloaded(request, f"{base}/{file}", file, LARGEST)
             digest = sha256_of(raw)
             try:
                 trusted = check_against_before(table, file, digest, request.pins)
             except FetchFailed:
-                raw.unlink()
+                remove_downloaded(raw)
                 raise
             left_out = LeftOut()
             columns = [name for name in _columns(raw) if name not in NOT_KEPT]
             rows = _converted(request, raw, columns, chosen, chosen.rows[split], left_out)
             count = write_table(part, [NAMES.get(name, name) for name in columns], rows)
             if count + left_out.n != chosen.rows[split]:
-                raw.unlink()
+                remove_downloaded(raw)
                 raise FetchFailed(
                     f"{base}/{file} has {count + left_out.n} rows instead of {chosen.rows[split]}"
                 )
@@ -107,21 +108,8 @@ def fetch(request: Request) -> FetchReport:
         for table, card in zip(tables, cards, strict=True):
             write_card(table, card)
     for split in SPLITS:
-        (request.work / f"{split}.csv").unlink()
+        remove_downloaded(request.work / f"{split}.csv")
     return FetchReport(request.name, tuple(tables), tuple(cards))
-
-
-def _download(request: Request, base: str, file: str) -> Path:
-    raw = request.work / file
-    if raw.exists():  # an earlier call was interrupted afterwards
-        return raw
-    return download(
-        [f"{base}/{file}"],
-        raw,
-        sha256=request.pins.get(file),
-        progress=lambda done, total: request.progress(FetchProgress(file, done, total, "bytes")),
-        largest=LARGEST,
-    )
 
 
 def _columns(raw: Path) -> list[str]:
@@ -136,7 +124,7 @@ def _columns(raw: Path) -> list[str]:
     except (UnicodeDecodeError, csv.Error):
         columns = []
     if not {"material_id", "cif"} <= set(columns):
-        raw.unlink()
+        remove_downloaded(raw)
         raise FetchFailed(f"{raw.name} is not a table with the columns material_id and cif")
     return columns
 
@@ -161,7 +149,7 @@ def _converted(
                 done += len(rows) + len(reasons)
                 request.progress(FetchProgress(raw.name, done, total, "crystals"))
     except (UnicodeDecodeError, csv.Error) as error:
-        raw.unlink()
+        remove_downloaded(raw)
         raise FetchFailed(f"{raw.name} is damaged: {error}") from error
 
 

@@ -114,7 +114,7 @@ def fetch(
             f"{there[cards.index(None)]} is there and was not fetched by this program: move it "
             "away, or set DISCOVERY_DATA to another folder"
         )
-    request = Request(name, folder, address, dict(pins or {}), progress, processes)
+    request = Request(name, folder, address, dict(pins or {}), progress, processes, again=force)
     try:
         request.work.mkdir(parents=True, exist_ok=True)
         lock = FileLock(request.work / "lock")

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from agents.download import download
 from discovery.fetch.layout import Card, new_tables, now, row, sha256_of, write_card, write_table
 from discovery.fetch.session import FetchFailed
 from discovery.fetch.source import (
@@ -17,6 +16,8 @@ from discovery.fetch.source import (
     LeftOut,
     Request,
     check_against_before,
+    downloaded,
+    remove_downloaded,
 )
 from discovery.reference_sources import SOURCES
 from discovery.structure_json import structure_text
@@ -41,21 +42,13 @@ def fetch(request: Request) -> FetchReport:
     """
     address = f"{(request.address or ADDRESS).rstrip('/')}/{NUMBER}"
     (table,) = (request.folder / one.file for one in SOURCES[request.name].fetched)
-    packed = request.work / FILE
-    if not packed.exists():  # else an earlier call was killed when it converted
-        download(
-            [address],
-            packed,
-            sha256=request.pins.get(FILE),
-            progress=lambda done, total: request.progress(
-                FetchProgress(FILE, done, total, "bytes")
-            ),
-            largest=LARGEST,
-        )
+    packed = downloaded(request, address, FILE, LARGEST)
     try:
         card = _make_table(request, address, packed, table)
-    finally:  # whether it was used or is not what it should be
-        packed.unlink()
+    except FetchFailed:  # it is not what it should be
+        remove_downloaded(packed)
+        raise
+    remove_downloaded(packed)
     return FetchReport(request.name, (table,), (card,))
 
 

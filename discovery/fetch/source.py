@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agents.download import download
 from discovery.fetch.layout import REASONS_KEPT, Card
 from discovery.fetch.session import FetchFailed
 from discovery.reference_sources import fetched_card
@@ -46,6 +47,7 @@ class Request:
         pins: Expected SHA-256 of files, by name.
         progress: Told how far it is.
         processes: Processes that convert.
+        again: Whether it is fetched though it is there.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Request:
     pins: Mapping[str, str] = field(default_factory=dict)
     progress: Callable[[FetchProgress], None] = lambda progress: None
     processes: int = min(2, os.cpu_count() or 1)
+    again: bool = False
 
     @property
     def work(self) -> Path:
@@ -76,6 +79,43 @@ class FetchReport:
     tables: tuple[Path, ...]
     cards: tuple[Card, ...]
     already: bool = False
+
+
+def downloaded(request: Request, address: str, file: str, largest: int) -> Path:
+    """Download a file into the folder of what is not whole yet; continue what was interrupted.
+
+    What an earlier call downloaded is taken if it came from the same address, and is not to be
+    fetched again.
+
+    Args:
+        request: What is fetched.
+        address: Of the file.
+        file: Its name here.
+        largest: Bytes that are accepted.
+
+    Raises:
+        DownloadFailed: It could not be fetched.
+    """
+    raw, origin = request.work / file, request.work / f"{file}.from"
+    if not origin.exists() or origin.read_text(encoding="utf-8") != address:
+        for name in (file, f"{file}.part", f"{file}.part.etag"):
+            (request.work / name).unlink(missing_ok=True)
+        origin.write_text(address, encoding="utf-8")
+    if raw.exists() and not request.again:
+        return raw
+    return download(
+        [address],
+        raw,
+        sha256=request.pins.get(file),
+        progress=lambda done, total: request.progress(FetchProgress(file, done, total, "bytes")),
+        largest=largest,
+    )
+
+
+def remove_downloaded(raw: Path) -> None:
+    """Remove a file that was used, or is not what it should be."""
+    raw.unlink(missing_ok=True)
+    raw.with_name(f"{raw.name}.from").unlink(missing_ok=True)
 
 
 class LeftOut:

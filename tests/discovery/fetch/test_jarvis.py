@@ -145,3 +145,44 @@ def test_a_card_without_its_table_is_not_believed(
         import_reference("c2db")
     assert fetch("c2db", force=True, pins=pins).cards[0].rows == 4
     assert fetch("c2db").already
+
+
+def test_what_was_downloaded_is_kept_when_it_is_interrupted_or_the_disk_is_full(
+    entries: list[dict[str, Any]], server: DataServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_table = jarvis.write_table
+    for fault, seen in ((KeyboardInterrupt(), KeyboardInterrupt), (OSError(28, "x"), FetchFailed)):
+
+        def fail(*_: Any, fault: BaseException = fault) -> int:
+            raise fault
+
+        monkeypatch.setattr(jarvis, "write_table", fail)
+        with pytest.raises(seen):
+            fetch("c2db")
+    monkeypatch.setattr(jarvis, "write_table", write_table)
+    assert fetch("c2db").cards[0].rows == 5
+    assert server.paths() == [FILE]
+
+
+def test_what_was_downloaded_from_elsewhere_is_not_taken(
+    entries: list[dict[str, Any]], server: DataServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor what is to be fetched again."""
+    server.files[f"/elsewhere{FILE}"] = c2db_zip(entries[:2])
+    write_table = jarvis.write_table
+
+    def stop(*_: Any) -> int:
+        raise KeyboardInterrupt
+
+    def interrupted(**options: Any) -> None:
+        monkeypatch.setattr(jarvis, "write_table", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fetch("c2db", **options)
+        monkeypatch.setattr(jarvis, "write_table", write_table)
+
+    interrupted(address=f"{server.address}/elsewhere")
+    assert fetch("c2db").cards[0].rows == 5
+    interrupted(force=True)
+    server.asked.clear()
+    assert fetch("c2db", force=True).cards[0].rows == 5
+    assert server.paths() == [FILE]
