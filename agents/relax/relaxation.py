@@ -171,12 +171,13 @@ def course(
     if settings.in_plane:
         structure = with_vacuum(structure, MATCHING_VACUUM)
     numbers = np.array([site.specie.Z for site in structure])
+    given = _size(structure.lattice.matrix, settings)
     calls, initial_energy = 0, np.nan
     start = _separated(structure, numbers, settings)
     if settings.volume_scan:
         trials = scaled(start, settings.volume_scan_scales)
-        if settings.in_plane:
-            trials = {scale: with_vacuum(one, MATCHING_VACUUM) for scale, one in trials.items()}
+        if settings.in_plane and is_slab_like(start):
+            trials = {scale: _scaled_slab(start, scale) for scale in trials}
         answer = yield Ask(list(trials.values()), energies_only=True)
         calls = len(trials)
         if start is structure:
@@ -198,7 +199,7 @@ def course(
     last, best, lowest, stop = start, start, np.inf, Stop.MAX_STEPS
     for steps in range(settings.max_steps + 1):
         cell, positions = coordinates.geometry(state.coordinates)
-        while reason := _broken(cell, positions, structure.volume, settings):
+        while reason := _broken(cell, positions, given, settings):
             shorter = optimizer.shorten(state)
             if shorter is None:
                 break
@@ -235,7 +236,7 @@ def course(
     if stop in (Stop.MAX_STEPS, Stop.TIME):
         last = best
     final, max_force, max_stress = np.nan, np.nan, np.nan
-    volume_ratio = float(last.volume / structure.volume)
+    volume_ratio = _size(last.lattice.matrix, settings) / given
     if not stop.blown_up:
         if settings.in_plane and is_slab_like(last):
             last = with_vacuum(last, MATCHING_VACUUM)
@@ -291,6 +292,24 @@ def scaled(structure: Structure, scales: Sequence[float]) -> dict[float, Structu
     return trials
 
 
+def _scaled_slab(slab: Structure, scale: float) -> Structure:
+    """Scale a layer as a crystal's volume would be, and give it the vacuum of all slabs.
+
+    Its vacuum is wide enough to stay one however much it is scaled.
+    """
+    length = scale ** (1 / 3)
+    wide = with_vacuum(slab, MATCHING_VACUUM / min(1.0, length))
+    wide.scale_lattice(wide.volume * scale)
+    return with_vacuum(wide, MATCHING_VACUUM)
+
+
+def _size(cell: np.ndarray, settings: RelaxSettings) -> float:
+    """Return the volume of a cell, Å^3; of a slab the area in its plane, Å^2."""
+    if settings.in_plane:
+        return float(np.linalg.norm(np.cross(cell[0], cell[1])))
+    return abs(float(np.linalg.det(cell)))
+
+
 def _lowest(
     trials: Sequence[Structure], energies: np.ndarray, settings: RelaxSettings
 ) -> Structure:
@@ -305,12 +324,12 @@ def _structure(like: Structure, cell: np.ndarray, positions: np.ndarray) -> Stru
 
 
 def _broken(
-    cell: np.ndarray, positions: np.ndarray, volume: float, settings: RelaxSettings
+    cell: np.ndarray, positions: np.ndarray, given: float, settings: RelaxSettings
 ) -> Stop | None:
-    """Return why a geometry is no crystal any more, or None."""
+    """Return why a geometry is no crystal any more, or None; ``given`` is the first `_size`."""
     if not (np.isfinite(cell).all() and np.isfinite(positions).all()):
         return Stop.NOT_FINITE
-    ratio = abs(float(np.linalg.det(cell))) / volume
+    ratio = _size(cell, settings) / given
     if not settings.volume_ratio_min <= ratio <= settings.volume_ratio_max:
         return Stop.VOLUME
     fractional = positions @ np.linalg.inv(cell)

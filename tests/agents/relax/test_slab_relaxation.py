@@ -12,7 +12,7 @@ from ase.optimize import BFGS, FIRE
 from pymatgen.core import Lattice, Structure
 from scipy.spatial.transform import Rotation
 
-from agents.relax import fire
+from agents.relax import fire, relaxation
 from agents.relax.batch import relax, relax_many
 from agents.relax.calculator import PotentialCalculator, atoms_from_structure, structure_from_atoms
 from agents.relax.cell_coordinates import CellCoordinates
@@ -21,7 +21,15 @@ from agents.relax.references import ElementalReferences
 from agents.relax.relaxation import Stop
 from agents.relax.rules import broken_rule, out_of_domain
 from agents.relax.settings import RelaxSettings
-from agents.slab import LAYER_SPACE, MATCHING_VACUUM, area, thickness, vacuum, with_vacuum
+from agents.slab import (
+    LAYER_SPACE,
+    MATCHING_VACUUM,
+    area,
+    is_slab_like,
+    thickness,
+    vacuum,
+    with_vacuum,
+)
 from tests.agents.relax.emt import EMTPotential
 
 IN_PLANE = (1, 1, 0, 0, 0, 1)
@@ -152,3 +160,35 @@ def test_guards_of_slabs_measure_the_layer(
     assert out_of_domain(chgnet, SLABS) == ("vacuum: chgnet-0.3.0 learned from bulk crystals",)
     with pytest.raises(ValueError, match="pressure"):
         RelaxSettings(in_plane=True, pressure=1.0)
+
+
+@pytest.mark.parametrize("scale", [0.02, 0.8, 1.25])
+def test_a_scan_keeps_the_vacuum(scale: float) -> None:
+    slab = metal(2)
+    settings = RelaxSettings(
+        in_plane=True, volume_scan=True, volume_scan_scales=(scale,), max_steps=0
+    )
+    relax(slab, EMTPotential(), settings)  # 0.02 would leave 4 Å of 15, which is no slab
+    trial = relaxation._scaled_slab(slab, scale)
+    assert vacuum(trial) == pytest.approx(MATCHING_VACUUM)
+    assert area(trial) == pytest.approx(area(slab) * scale ** (2 / 3))
+    assert thickness(trial) == pytest.approx(thickness(slab) * scale ** (1 / 3))
+
+
+def test_the_ratio_after_a_scan_is_that_of_the_areas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relaxation, "_lowest", lambda trials, *_: trials[-1])
+    settings = RelaxSettings(
+        in_plane=True, volume_scan=True, volume_scan_scales=(1.25,), max_steps=0
+    )
+    found = relax(metal(2), EMTPotential(), settings)
+    assert found.volume_ratio == pytest.approx(1.25 ** (2 / 3), rel=1e-9)
+
+
+def test_atoms_that_separate_into_the_vacuum_end_no_scan(monkeypatch: pytest.MonkeyPatch) -> None:
+    spread = Structure(metal(2).lattice, ["Cu", "Au"], [[0, 0, 0.25], [0.5, 0.5, 0.75]])
+    assert vacuum(spread) < 10.0
+    slab = with_vacuum(Structure(spread.lattice, ["Cu", "Au"], [[0, 0, 0.4], [0.5, 0.5, 0.5]]), 15)
+    monkeypatch.setattr(relaxation, "_separated", lambda *_: spread)
+    settings = RelaxSettings(in_plane=True, volume_scan=True, max_steps=2)
+    found = relax(slab, EMTPotential(), settings)
+    assert not is_slab_like(found.structure)  # for the screen to reject
