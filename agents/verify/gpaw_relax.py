@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.slab import LAYER_SPACE
+from agents.slab import layer_volume
 from agents.verify.gpaw_calculator import NotConverged, atoms_of, converge, parameters
 from agents.verify.gpaw_ground_state import is_flat, prepared_cell, slab_fields
 from agents.verify.tasks import TaskInput
@@ -38,7 +38,8 @@ def relax(task: TaskInput) -> dict[str, Any]:
 
     Returns:
         Plain JSON values: the relaxed ``structure``; for each step energy (eV), largest force
-        (eV/Å) and stress component (GPa); the change of the volume.
+        (eV/Å), largest stress component and pressure (GPa; of a slab the mean of the two in its
+        plane); the change of the volume.
 
     Raises:
         NotConverged: A self-consistent calculation does not converge.
@@ -103,17 +104,19 @@ def relax(task: TaskInput) -> dict[str, Any]:
 
 
 def _step(atoms: Any, flat: bool) -> dict[str, float]:
+    from pymatgen.core import Structure
+
     stress = np.asarray(atoms.get_stress())
     if flat:
-        layer = np.linalg.norm(np.cross(*atoms.cell[:2])) * (
-            np.ptp(atoms.positions[:, 2]) + LAYER_SPACE
+        slab = Structure(
+            np.asarray(atoms.cell), atoms.get_chemical_symbols(), atoms.get_scaled_positions()
         )
-        stress = stress * IN_PLANE * atoms.get_volume() / layer
+        stress = stress * IN_PLANE * atoms.get_volume() / layer_volume(slab)
     return {
         "energy": float(atoms.get_potential_energy(force_consistent=False)),
         "max_force": float(np.linalg.norm(atoms.get_forces(), axis=1).max()),
         "max_stress_gpa": float(np.abs(stress).max() * GPA),
-        "pressure_gpa": float(-stress[:3].mean() * GPA),
+        "pressure_gpa": float(-stress[: 2 if flat else 3].mean() * GPA),
         "volume": float(atoms.get_volume()),
     }
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
 from pymatgen.core import Lattice, Structure
 
 from agents.slab import LAYER_SPACE, area, thickness, vacuum, with_vacuum
@@ -16,7 +17,7 @@ from agents.verify.backend import BackendUnavailable, DFTBackend, resolve_backen
 from agents.verify.cost import estimate
 from agents.verify.gpaw import GPAWBackend
 from agents.verify.gpaw_calculator import atoms_of, parameters
-from agents.verify.gpaw_relax import GPA
+from agents.verify.gpaw_relax import GPA, _step
 from agents.verify.presets import DFTSettings
 from agents.verify.settings import VerifySettings
 from agents.verify.tasks import Task
@@ -115,6 +116,19 @@ def test_graphene_has_no_gap(tmp_path: Path) -> None:
     found = run(tmp_path / "graphene", graphene, settings, task="static", options={"vacuum": 10.5})
     assert found["k_points"][0] % 6 == 0
     assert found["band_gap"] < 0.01
+
+
+def test_the_pressure_of_a_slab_is_that_in_its_plane() -> None:
+    layer = with_vacuum(boron_nitride(0.5), 11.0)
+    atoms, _ = atoms_of(layer, COARSE, molecule=False, flat=True)
+    stress = np.array([-0.02, -0.04, 0.7, 0.1, 0.2, 0.03])  # eV/Å^3, only the plane counts
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0, forces=np.zeros((2, 3)), stress=stress)
+    share = (thickness(layer) + LAYER_SPACE) / layer.lattice.c
+    found = _step(atoms, flat=True)
+    assert found["pressure_gpa"] == pytest.approx(0.03 / share * GPA)
+    assert found["max_stress_gpa"] == pytest.approx(0.04 / share * GPA)
+    bulk = _step(atoms, flat=False)
+    assert bulk["pressure_gpa"] == pytest.approx(-(0.7 - 0.06) / 3 * GPA)
 
 
 @pytest.mark.long
