@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from db.events import server_time
 from db.snapshot import Snapshot
 from db.states import CalculationState
 from discovery.archive.calculations import add_outputs
-from discovery.archive.secrets import without_credentials
+from discovery.archive.secrets import plain_json
 from discovery.archive.writing import ArchiveWriter, new_archive
 from discovery.backup_queue import settled
 from discovery.environment import environment
@@ -40,6 +41,7 @@ Document = dict[str, Any]
 
 #: Hashes of calculations wherever a candidate names them.
 _HASH = re.compile(r"[0-9a-f]{64}")
+_DUMPS = partial(json_util.dumps, json_options=json_util.CANONICAL_JSON_OPTIONS)
 
 
 class Reference(BaseModel):
@@ -199,8 +201,7 @@ class _Writer:
         count = 0
         with self.archive.open(f"records/{collection}.jsonl") as stream:
             for document in documents:
-                text = json_util.dumps(document, json_options=json_util.CANONICAL_JSON_OPTIONS)
-                stream.write(without_credentials(text).encode() + b"\n")
+                stream.write(plain_json(document, _DUMPS).encode() + b"\n")
                 count += 1
         self.counts[collection] = count
 

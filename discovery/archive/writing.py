@@ -9,12 +9,13 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from db.code_version import code_version
 from discovery.archive.manifest import MANIFEST, FileEntry, Manifest, check_names, require_safe
-from discovery.archive.secrets import without_credentials
+from discovery.archive.secrets import plain_json, without_credentials
 from discovery.output_files import new_file
 
 CHUNK = 1 << 20
@@ -46,8 +47,8 @@ class ArchiveWriter:
 
     def add_json(self, name: str, value: Any) -> None:
         """Add plain values as JSON, credentials taken out; numbers keep every bit."""
-        text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
-        self.add_text(name, text + "\n")
+        dumps = partial(json.dumps, indent=1, allow_nan=False, ensure_ascii=False)
+        self.add_bytes(name, f"{plain_json(value, dumps)}\n".encode())
 
     def add_file(self, name: str, path: Path) -> None:
         """Add a file of this machine as it is.

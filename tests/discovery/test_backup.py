@@ -34,7 +34,7 @@ from discovery.backup import FORMAT, VERSION, backup
 from discovery.renaming import Renaming
 from discovery.restoration import CannotRestore, restore
 
-PASSWORD = "correct-horse"
+PASSWORD = "correct/'\"horse"
 CELL = {
     "lattice": [[4.0, 0, 0], [0, 4.0, 0], [0, 0, 4.0]],
     "species": ["Na", "Cl"],
@@ -231,7 +231,7 @@ def test_no_credentials_are_in_a_backup(filled: Session, tmp_path: Path) -> None
     with zipfile.ZipFile(path) as file:
         texts = [file.read(name) for name in file.namelist()]
     assert any(b"db.example" in text for text in texts)
-    assert not any(PASSWORD.encode() in text for text in texts)
+    assert not any(b"correct" in text or b"horse" in text for text in texts)
 
 
 def test_a_copy_under_another_name_knows_nothing_of_the_old_one(
