@@ -267,6 +267,14 @@ def remove_outdated(collection: str, fingerprint_version: str) -> int:
 
 
 @idempotent
+def remove_rows(collection: str, file: str, rows: Sequence[int]) -> None:
+    """Remove the crystals of rows that an older version took for ones and this one does not."""
+    if rows:
+        chosen = {"collection": collection, "file": file, "row": {"$in": list(rows)}}
+        current_database()["reference_structures"].delete_many(chosen)
+
+
+@idempotent
 def note_file(
     collection: str, file: str, values: dict[str, Any], *, run: str | None = None, **fields: Any
 ) -> None:
@@ -276,7 +284,7 @@ def note_file(
         collection: Name of the collection.
         file: Name of the file.
         values: ``sha256``, ``role``, ``read`` (rows), ``bad`` (a list) and ``n_bad``,
-            ``fingerprint_version``, ``complete``.
+            ``fingerprint_version``, ``complete``; ``reading``, if it is read in a special way.
         run: The import that does it (`begin`); None: whoever does.
         fields: Fields of the collection itself: ``version``, ``source``, ``complete``, ...
 

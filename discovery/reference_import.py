@@ -15,7 +15,7 @@ from agents.screen.duplicates_fingerprint import VERSION as FINGERPRINT_VERSION
 from db import reference_structures
 from discovery.ordered_pool import in_order
 from discovery.reference_files import Rows, UnreadableFile, open_rows
-from discovery.reference_rows import BadRow, Batch, BatchResult, read_batch
+from discovery.reference_rows import BadRow, Batch, BatchResult, read_batch, reading_of
 from discovery.reference_sources import (
     ROLES,
     SOURCES,
@@ -107,7 +107,7 @@ def ensure_imported(
     """
     if name not in SOURCES and not is_fetched(name):
         found = reference_structures.load(name)
-        if found["fingerprint_version"] != FINGERPRINT_VERSION:
+        if not is_current(found):
             files = ", ".join(one["file"] for one in found["files"])
             raise reference_structures.OutdatedCollection(
                 f"the reference collection {name} was imported by an older version: import "
@@ -115,10 +115,17 @@ def ensure_imported(
             )
         return found
     known = reference_structures.describe(name)
-    if known and known["complete"] and known["fingerprint_version"] == FINGERPRINT_VERSION:
+    if known and known["complete"] and is_current(known):
         return known
     import_reference(name, progress=progress, processes=processes)
     return reference_structures.load(name)
+
+
+def is_current(known: dict[str, Any]) -> bool:
+    """Say whether a complete collection is as this version would import it."""
+    return known["fingerprint_version"] == FINGERPRINT_VERSION and all(
+        one.get("reading") == reading_of(one["file"]) for one in known["files"]
+    )
 
 
 def import_reference(
@@ -265,7 +272,10 @@ class _Import:
     def import_file(self, rows: Rows, role: str) -> None:
         """Import what is missing of one table."""
         before = reference_structures.progress(self.name, rows.name) or {}
-        same = {"fingerprint_version": FINGERPRINT_VERSION, "role": role}
+        same = {
+            **{"fingerprint_version": FINGERPRINT_VERSION, "role": role},
+            "reading": reading_of(rows.name),
+        }
         if any(before.get(key) != value for key, value in same.items()):
             before = {}  # never begun, or by an older version, or with another role
         bad = [BadRow(**one) for one in before.get("bad", [])]
@@ -278,6 +288,8 @@ class _Import:
             for result in in_order(read_batch, self._batches(rows, role, count), processes):
                 reference_structures.check_run(self.name, self.run)
                 wrong = [*result.bad, *_store(result)]
+                left_out = [one.row for one in wrong]
+                reference_structures.remove_rows(self.name, rows.name, left_out)
                 bad = [*bad, *wrong][: reference_structures.BAD_ROWS_KEPT]
                 n_bad += len(wrong)
                 count += result.n
@@ -358,6 +370,7 @@ class _Import:
         return {
             **{"sha256": rows.sha256, "role": role, "read": 0, "bad": [], "n_bad": 0},
             **{"complete": False, "fingerprint_version": FINGERPRINT_VERSION},
+            **({"reading": reading} if (reading := reading_of(rows.name)) else {}),
         }
 
     def _state(self, file: str, rows: int, position: int) -> ImportProgress:

@@ -38,6 +38,16 @@ NOT_PROPERTIES = frozenset({*IDS, "formula", "natoms", "structure", "cif", "text
 NAMES = {"e_above_hull": "energy_above_hull"}
 
 
+#: What is read otherwise than it is written, and how: noted of a file, and changed when that is.
+OBLIQUE_READING = "oblique-1"
+C2DB_SOURCE = "C2DB"
+
+
+def reading_of(file: str) -> str | None:
+    """Return the version of how a file is read, by its name; None: as it is written."""
+    return OBLIQUE_READING if file in C2DB_TABLES else None
+
+
 class Form(StrEnum):
     """How the crystal of a row is written."""
 
@@ -143,7 +153,9 @@ def read_batch(batch: Batch) -> BatchResult:
     for row in batch.rows:
         place = {"role": batch.role, "file": batch.file, "row": row.number}
         try:
-            crystal = read_crystal(row, oblique=batch.file in C2DB_TABLES)
+            # Somebody's own file may have that name.
+            oblique = batch.file in C2DB_TABLES and row.values.get("source") == C2DB_SOURCE
+            crystal = read_crystal(row, oblique=oblique)
             name = crystal["reference_id"]
             if name in crystals:
                 raise ValueError(f"row {crystals[name][0]} has the same id")

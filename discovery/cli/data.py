@@ -80,7 +80,7 @@ def _print_table(sources: list[dict[str, Any]], imported: list[dict[str, Any]]) 
 
 
 def _state(name: str, known: dict[str, Any] | None) -> str:
-    from agents.screen.duplicates_fingerprint import VERSION
+    from discovery.reference_import import is_current
     from discovery.reference_sources import ROLES
 
     if known is None:
@@ -96,7 +96,7 @@ def _state(name: str, known: dict[str, Any] | None) -> str:
     lines = [f"{known['n']:,} crystals"]
     lines += [split] if len(roles) > 1 else []
     lines += [f"{bad:,} rows left out"] if bad else []
-    if known["fingerprint_version"] != VERSION:
+    if not is_current(known):
         lines.append("of an older version: import again to bring it up to date")
     return "\n".join(lines)
 

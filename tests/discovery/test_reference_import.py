@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pymongo.collection
@@ -21,7 +23,7 @@ from db import reference_structures
 from db.connection import Session
 from db.crystals import record_to_structure
 from db.reference_structures import OutdatedCollection
-from discovery import reference_import
+from discovery import reference_import, reference_rows
 from discovery.cli import app
 from discovery.reference_files import open_rows
 from discovery.reference_import import (
@@ -350,3 +352,65 @@ def test_what_lacks_crystals_does_not_become_complete(
     with pytest.raises(ImportRefused, match="x has 7 crystals where 10 were read: import it again"):
         interrupted(table, "x", 3, empty)
     assert import_reference(str(table), name="x").n == 10
+
+
+@pytest.fixture
+def layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a folder with one oblique layer as C2DB's tables write it, in each of them."""
+    monkeypatch.setenv("DISCOVERY_DATA", str(tmp_path))
+    for split in ("train", "val", "test"):
+        record = {"cell": [2.46, 2.46, 15.0, 90, 90, 120], "species": ["C", "C"]}
+        record["frac"] = [[0.0, 0.57735, 0.5], [0.5, 0.288675, 0.5]]
+        with gzip.open(tmp_path / f"c2db_{split}.csv.gz", "wt", newline="") as stream:
+            table = csv.writer(stream)
+            table.writerow(["material_id", "source", "structure"])
+            table.writerow([f"{split}-1", "C2DB", json.dumps(record)])
+    return tmp_path
+
+
+def bond(database: Session, name: str) -> float:
+    """Return the distance of the two atoms of a stored layer."""
+    stored = database.database["reference_structures"].find_one({"collection": name})
+    assert stored is not None
+    return float(record_to_structure(stored["structure"]).get_distance(0, 1))
+
+
+def test_layers_that_an_older_version_misread_are_read_again(
+    database: Session, layers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference_import, "reading_of", lambda _: None)
+    tables = reference_rows.C2DB_TABLES
+    monkeypatch.setattr(reference_rows, "C2DB_TABLES", ())
+    assert ensure_imported("c2db")["n"] == 3
+    assert bond(database, "c2db") == pytest.approx(1.07, abs=0.02)
+    monkeypatch.setattr(reference_import, "reading_of", reference_rows.reading_of)
+    monkeypatch.setattr(reference_rows, "C2DB_TABLES", tables)
+    assert not reference_import.is_current(reference_structures.load("c2db"))
+    assert ensure_imported("c2db")["n"] == 3
+    assert bond(database, "c2db") == pytest.approx(1.42, abs=0.01)
+    assert import_reference("c2db").read == 0
+
+
+def test_a_row_that_is_no_crystal_any_more_is_removed(
+    database: Session, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_reference(str(table), name="x")
+
+    def refuse(row: reference_rows.Row, **_: object) -> dict[str, Any]:
+        if row.number == 3:
+            raise ValueError("it is none")
+        return read(row)
+
+    read = reference_rows.read_crystal
+    monkeypatch.setattr(reference_rows, "read_crystal", refuse)
+    monkeypatch.setattr("discovery.reference_import.reading_of", lambda _: "new")
+    report = import_reference(str(table), name="x")
+    assert (report.n, report.n_bad) == (9, 1)
+
+
+def test_somebody_elses_file_of_that_name_is_read_as_it_is_written(
+    database: Session, layers: Path
+) -> None:
+    rewrite(layers / "c2db_val.csv.gz", "C2DB", "mine")
+    import_reference(str(layers / "c2db_val.csv.gz"), name="x")
+    assert bond(database, "x") == pytest.approx(1.07, abs=0.02)
