@@ -9,6 +9,7 @@ from typing import Any
 from discovery.archive.calculations import add_calculation
 from discovery.archive.citations import citations
 from discovery.archive.crystals import add_crystal, crystals_of
+from discovery.archive.folders import without_folders
 from discovery.archive.models import ModelFiles
 from discovery.archive.precision import statement
 from discovery.archive.readme import readme
@@ -94,7 +95,7 @@ def _add_candidate(archive: ArchiveWriter, record: Record) -> list[str]:
             left_out += add_calculation(archive, calculation)
     campaign = f"campaigns/{record['campaign']}.json"
     if campaign not in archive:
-        archive.add_json(campaign, record["lineage"]["campaign"])
+        archive.add_json(campaign, without_folders(record["lineage"]["campaign"]))
     archive.add_json(f"{place}/record.json", _without_copies(record))
     return left_out
 
@@ -110,7 +111,7 @@ def _without_copies(record: Record) -> Record:
     for part in ("verification", "follow_up"):
         if plain.get(part):
             plain[part] = {k: v for k, v in plain[part].items() if k != "records"}
-    lineage = dict(plain["lineage"])
+    lineage = without_folders(plain["lineage"])
     lineage["campaign"] = f"campaigns/{plain['campaign']}.json"
     return {**plain, "lineage": lineage}
 

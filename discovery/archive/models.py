@@ -10,6 +10,7 @@ from typing import Any
 
 from agents.paths import MissingFile
 from db import model_versions
+from discovery.archive.folders import last_part
 from discovery.archive.writing import ArchiveWriter
 
 Record = dict[str, Any]
@@ -60,14 +61,14 @@ class ModelFiles:
 
         try:
             folder = resolve_checkpoint(resolved["name"])
-        except MissingCheckpoint as error:
-            return _absent(str(error))
+        except MissingCheckpoint:
+            return _absent("it is not on this machine any more")
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         if generator_version(card) != resolved["version"]:
             return _absent("this machine has another version of it")
         place = f"{FOLDER}/generator-{resolved['version']}"
         return {
-            "name": resolved["name"],
+            "name": last_part(resolved["name"]),
             "place": place,
             "files": self._copy(
                 [folder / "card.json", *(folder / n for n in card["files"])], place

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -19,12 +20,15 @@ from pymatgen.core import Structure
 from workplace import Workplace
 
 from discovery.archive.citations import SOURCES, bibliography, citations
+from discovery.archive.export import _add_candidate
 from discovery.archive.manifest import ArchiveError
+from discovery.archive.models import ModelFiles
 from discovery.archive.precision import LIMITS, OTHERWISE
 from discovery.archive.reading import open_archive
 from discovery.archive.redo import redo
 from discovery.archive.values import Value, values
 from discovery.archive.writing import new_archive
+from model.checkpoint import generator_version, resolve_checkpoint
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -92,6 +96,37 @@ def test_energies_are_asked_on_the_crystal_that_they_are_of() -> None:
     assert per_atom == {"decoded": -5.0, "relaxed": -2.5}
     assert [v.value for v in found if v.level == "chgnet-0.2.0"] == [-1.1]
     assert all(v.tolerance == LIMITS["potential", v.property] for v in found)
+
+
+def test_a_generator_named_by_its_path_is_known_by_its_name(tmp_path: Path) -> None:
+    """The folders of whoever trained it are nobody's business; its version says what it is."""
+    folder = tmp_path / "secret" / "mine"
+    shutil.copytree(resolve_checkpoint("perov5"), folder)
+    card = json.loads((folder / "card.json").read_text())
+    generator = {"name": str(folder), "version": generator_version(card)}
+    config = {"generator": str(folder), "propose": {"base": {"files": [str(folder / "a.cif")]}}}
+    potential = {"name": "x", "level": "x-1", "references": "0"}
+    resolved = {"generator": generator, "potential": potential, "screens": []}
+    models = [{"model": "generator", **generator}]
+    campaign = {"config": config, "resolved": resolved}
+    lineage: dict[str, Any] = {"campaign": campaign, "models": models, "base": {}}
+    lineage["elsewhere"] = [{"model": "generator", "name": "secret/mine"}, {"name": "A/B"}]
+    one = record(campaign="c", structure=None, lineage=lineage)
+    with new_archive(tmp_path / "a.zip", format="discovery-export", version=1) as archive:
+        held = ModelFiles(archive, weights=False)
+        held.add(one)
+        archive.add_json("models/models.json", list(held.entries.values()))
+        _add_candidate(archive, one)
+    with open_archive(tmp_path / "a.zip") as archive:
+        documents = [archive.read(name) for name in archive.names() if name.endswith(".json")]
+        campaign = archive.json("campaigns/c.json")
+        (entry,) = [m for m in archive.json("models/models.json") if m["model"] == "generator"]
+        held_lineage = archive.json("candidates/c-1/record.json")["lineage"]
+    assert not any(str(tmp_path).encode() in document for document in documents)
+    assert [one["name"] for one in held_lineage["elsewhere"]] == ["mine", "A/B"]
+    assert campaign["resolved"]["generator"] == {**generator, "name": "mine"}
+    assert campaign["config"]["propose"]["base"]["files"] == ["a.cif"]
+    assert (entry["name"], entry["version"]) == ("mine", generator["version"])
 
 
 def test_a_potential_that_was_not_measured_has_the_limit_of_those() -> None:
