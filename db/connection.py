@@ -22,6 +22,7 @@ from db.migrations import is_migrated, migrate
 from db.mongod import EmbeddedServerFailed, MongodNotFound
 from db.paths import HomeFiles, home_directory
 from db.reference_documents import REFERENCE_DOCUMENTS
+from db.retry import idempotent
 from db.uri import DatabaseUnavailable, InvalidURI, database_of, normalised, redact
 
 __all__ = [
@@ -239,6 +240,7 @@ def current_database() -> Database[dict[str, Any]]:
     return found
 
 
+@idempotent
 def _bring_up_to_date(*, must_write: bool) -> None:
     """Make indexes and records those of this version; who only looks needs not have the right.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from pymongo import MongoClient
-from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
+from pymongo.errors import AutoReconnect, ConfigurationError, OperationFailure, PyMongoError
 
+from db.retry import PAUSE_SECONDS
 from db.uri import DatabaseUnavailable, redact
 
 FIRST_CONTACT_MS = 5_000
@@ -32,8 +34,7 @@ def first_contact(uri: str, source: str) -> dict[str, Any]:
         with MongoClient[dict[str, Any]](
             uri, serverSelectionTimeoutMS=FIRST_CONTACT_MS, timeoutMS=FIRST_CONTACT_MS
         ) as client:
-            hello: dict[str, Any] = client.admin.command("hello")
-            client.get_default_database().command("listCollections", nameOnly=True)
+            hello = _greet(client)
     except OperationFailure as error:
         reason = (error.details or {}).get("codeName", "OperationFailure")
         raise DatabaseUnavailable(
@@ -55,3 +56,18 @@ def first_contact(uri: str, source: str) -> dict[str, Any]:
     if hello["maxWireVersion"] < OLDEST_WIRE_VERSION:
         raise DatabaseUnavailable(f"MongoDB at {where} is older than 5.0: upgrade it")
     return hello
+
+
+def _greet(client: MongoClient[dict[str, Any]]) -> dict[str, Any]:
+    """Ask who the server is and whether we may read; one that just restarts is asked again."""
+    deadline = time.monotonic() + FIRST_CONTACT_MS / 1000
+    while True:
+        try:
+            hello: dict[str, Any] = client.admin.command("hello")
+            client.get_default_database().command("listCollections", nameOnly=True)
+        except AutoReconnect:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE_SECONDS)
+        else:
+            return hello

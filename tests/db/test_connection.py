@@ -7,8 +7,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pymongo.database import Database
+from pymongo.errors import AutoReconnect
 
 from db import connection, contact, embedded
 from db.connection import (
@@ -88,6 +91,29 @@ def test_closing_a_session_restores_the_one_before(database: Session) -> None:
     with pytest.raises(DatabaseUnavailable):
         connect("mongodb://127.0.0.1:1")
     assert current_database()["notes"].find_one() == {"_id": "outer"}
+
+
+@pytest.mark.parametrize("interrupted", ["db.connection.ensure_indexes", "Database.command"])
+def test_a_server_that_restarts_while_we_connect_is_asked_again(
+    interrupted: str, database: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, name = (
+        (Database, "command")
+        if interrupted == "Database.command"
+        else (connection, "ensure_indexes")
+    )
+    real, broken = getattr(owner, name), []
+
+    def breaks_off_once(*args: Any, **kwargs: Any) -> Any:
+        if not broken:
+            broken.append(True)
+            raise AutoReconnect("connection closed")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, breaks_off_once)
+    with connect(database.uri, database="restarting") as session:
+        assert broken
+        assert "state_1" in str(session.database["candidates"].index_information())
 
 
 def test_writes_are_majority_and_journaled(database: Session) -> None:

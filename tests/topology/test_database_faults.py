@@ -54,6 +54,7 @@ def test_a_killed_server_loses_nothing_that_it_acknowledged(
     site.launcher()
     loop = site.loop()
     acknowledged = tmp_path / "acknowledged.txt"
+    until(lambda: any(one["state"] == "relaxed" for one in site.candidates()), 120)
     with writing(site, acknowledged) as writer:
         for kill in range(4):
             before = len(lines(acknowledged))
