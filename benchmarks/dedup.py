@@ -38,8 +38,8 @@ from agents.screen.settings import MatcherSettings
 from agents.tables import parse_structure, read_rows
 from db import reference_structures
 from db.connection import connect, current_database
-from discovery.reference_import import ensure_imported
-from discovery.reference_sources import SOURCES
+from discovery.references.importing import ensure_imported
+from discovery.references.sources import SOURCES
 
 TOLERANCES = MatcherSettings()
 #: Cells of the copies; determinant 1, and 2 for a doubled one.

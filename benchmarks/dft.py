@@ -33,16 +33,16 @@ from dft_crystals import CASES, OLDER, ORDERS  # beside this file
 from pymatgen.core import Composition, Lattice, Structure
 
 from agents.paths import data_path
-from agents.verify.formation import (
+from agents.verify.gpaw.backend import GPAWBackend
+from agents.verify.identity import calculation_hash
+from agents.verify.properties.formation import (
     MIXING_TABLE,
     formation_energy_per_atom,
     mp2020_correction,
 )
-from agents.verify.gpaw import GPAWBackend
-from agents.verify.identity import calculation_hash
-from agents.verify.presets import DFTSettings
-from agents.verify.references import ground_state_energy, is_molecule, reference_info
-from agents.verify.symmetry import symmetrise
+from agents.verify.properties.references import ground_state_energy, is_molecule, reference_info
+from agents.verify.setup.presets import DFTSettings
+from agents.verify.setup.symmetry import symmetrise
 from db.crystals import record_to_structure, structure_to_record
 
 BACKEND = GPAWBackend()

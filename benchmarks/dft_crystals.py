@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from pymatgen.core import Structure
 
-from agents.verify.gpaw import GPAWBackend
+from agents.verify.gpaw.backend import GPAWBackend
 
 
 @dataclass(frozen=True)

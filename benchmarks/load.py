@@ -145,7 +145,7 @@ def _work(uri: str, database: str, start: Any, results: Any, limit: int) -> None
 @contextmanager
 def timed_steps(loop: Any, spent: dict[str, list[float]]) -> Iterator[None]:
     """Note how long the steps of a tick take, s."""
-    import discovery.loop as module
+    import discovery.campaign.loop as module
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
@@ -180,8 +180,8 @@ def timed_steps(loop: Any, spent: dict[str, list[float]]) -> Iterator[None]:
 def make_loop(session: Session) -> Any:
     """Return the loop of the campaign, without workers; it has the lead."""
     from agents.verify.backend import resolve_backend
-    from discovery.loop import LEADER_SECONDS, CampaignLoop
-    from discovery.runtime import Runtime
+    from discovery.campaign.loop import LEADER_SECONDS, CampaignLoop
+    from discovery.workers.runtime import Runtime
 
     config = load_records.config()
     resolved = {
@@ -247,7 +247,7 @@ def sizes(session: Session) -> dict[str, Any]:
 
 def measure_status() -> dict[str, float]:
     """Time the campaign's summary and the histories' funnel."""
-    from discovery.status import status
+    from discovery.reports.status import status
 
     started, used = time.perf_counter(), time.process_time()
     status(CAMPAIGN)

@@ -22,7 +22,7 @@ from query import candidate
 from db.connection import current_database, ensure_indexes
 from db.documents import DOCUMENTS
 from db.states import FUNNEL, CalculationState, State
-from discovery.config import CampaignConfig
+from discovery.campaign.config import CampaignConfig
 
 CAMPAIGN = "load"
 GENERATION = 100

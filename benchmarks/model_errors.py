@@ -1,6 +1,6 @@
 """How far off the property models are on crystals whose formula they never saw.
 
-    python benchmarks/model_errors.py --rows 1500 --json agents/verify/data/model_errors.json
+    python benchmarks/model_errors.py --rows 1500 --json agents/verify/choice/data/model_errors.json
 
 The crystals: rows of MP-20's test and validation splits whose formula is not among those of the
 Materials Project of 2018-06-01, which MEGNet and ALIGNN learned from; a random choice of them with
@@ -10,8 +10,8 @@ Models of the gap are judged where there is one, as their number means "if there
 predictions that the model itself counts as in its domain.
 
 The root mean square errors are the widths that the choice for DFT gives to models without an
-uncertainty of their own (`agents.verify.probability`). ``half_width_68``, half of what the middle
-68 % of the errors span, is smaller, because a few errors are large.
+uncertainty of their own (`agents.verify.choice.probability`). ``half_width_68``, half of what the
+middle 68 % of the errors span, is smaller, because a few errors are large.
 """
 
 from __future__ import annotations

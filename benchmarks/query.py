@@ -29,8 +29,8 @@ from db import campaigns
 from db.connection import connect, current_database
 from db.property_table import table_fields
 from db.selection import questions, select, stream
-from discovery.export import choose, records
-from discovery.formats import Format
+from discovery.export.candidates import choose, records
+from discovery.export.formats import Format
 
 CAMPAIGN = "benchmark"
 DATABASE = "query_benchmark"

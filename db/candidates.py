@@ -151,7 +151,7 @@ def restore(candidate_id: str, *, by: str, why: str) -> State:
 
     Raises:
         IllegalTransition: It did not fail, or failed in its verification, which is run again by
-            its calculations (`agents.verify.operations.rerun`).
+            its calculations (`agents.verify.queue.operations.rerun`).
         StaleLease: Somebody else moved it at the same moment.
         UnknownCandidate: There is none of this id.
     """

@@ -20,9 +20,9 @@ from agents.follow_up.settings import FollowUpSettings
 from agents.relax.phases import HullRefused
 from agents.targets import Window
 from agents.verify.agent import VerifyAgent
-from agents.verify.budget import core_time
+from agents.verify.choice.budget import core_time
 from agents.verify.collection import release_files
-from agents.verify.hull import PhaseCalculation, hull_record, queue_phase
+from agents.verify.properties.hull import PhaseCalculation, hull_record, queue_phase
 from agents.verify.submission import OWN_FAILURES, Submission, describe
 from agents.verify.tasks import Task
 from agents.verify.workflow import COMPOUND

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agents.verify.backend import DFTBackend, LevelSettings
-from agents.verify.hull import phase_specs
 from agents.verify.identity import calculation_spec, find_equal
+from agents.verify.properties.hull import phase_specs
 from agents.verify.settings import VerifySettings
 from agents.verify.tasks import Task
 from db import calculations

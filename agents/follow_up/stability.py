@@ -14,7 +14,7 @@ from agents.follow_up.supercell import SupercellTooLarge
 from agents.relax.batch import CRYSTAL_ERRORS
 from agents.slab import MATCHING_VACUUM
 from agents.stage import Outcome, Stage
-from agents.verify.symmetry import symmetrise
+from agents.verify.setup.symmetry import symmetrise
 from db.crystals import record_to_structure, structure_to_record
 from db.states import State
 

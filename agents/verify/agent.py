@@ -11,14 +11,14 @@ from typing import Any
 
 from agents.rationed import Rationed
 from agents.targets import Window
-from agents.verify.acquisition import Choice, Entry, affordable, calls_allowed, choose
-from agents.verify.attempts import may_retry
 from agents.verify.backend import check_recorded, load_backend
-from agents.verify.budget import CoreTime, core_time
+from agents.verify.choice.acquisition import Choice, Entry, affordable, calls_allowed, choose
+from agents.verify.choice.budget import CoreTime, core_time
 from agents.verify.collection import Collected, collect
 from agents.verify.identity import find_equal
-from agents.verify.launchpad import launchpad
-from agents.verify.recovery import recover
+from agents.verify.queue.attempts import may_retry
+from agents.verify.queue.launchpad import launchpad
+from agents.verify.queue.recovery import recover
 from agents.verify.settings import VerifySettings
 from agents.verify.submission import AGENT, OWN_FAILURES, Submission, crystal_of, describe
 from agents.verify.workflow import estimate

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, 
 from pydantic import BaseModel
 
 from agents.extensions import DFT_CODES, extensions, load_extension
-from agents.verify.presets import DFTSettings, preset
 from agents.verify.settings import VerifySettings
+from agents.verify.setup.presets import DFTSettings, preset
 from agents.verify.tasks import Task, relative_cost
 
 if TYPE_CHECKING:
@@ -257,11 +257,11 @@ def load_backend(name: str) -> DFTBackend[Any]:
         ValueError: There is none of that name.
     """
     if name == "gpaw":
-        from agents.verify.gpaw import GPAWBackend
+        from agents.verify.gpaw.backend import GPAWBackend
 
         return GPAWBackend()
     if name == "vasp":
-        from agents.verify.vasp import VASPBackend
+        from agents.verify.vasp.backend import VASPBackend
 
         return VASPBackend()
     brought = load_extension(DFT_CODES, name)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agents.targets import Window, hits
-from agents.verify.formation import formation_energy_per_atom, mp2020_correction
-from agents.verify.ladder import changes_level
-from agents.verify.launches import answer, attempts_of
-from agents.verify.outputs import release
-from agents.verify.references import ground_state_energy
+from agents.verify.properties.formation import formation_energy_per_atom, mp2020_correction
+from agents.verify.properties.references import ground_state_energy
+from agents.verify.queue.launches import answer, attempts_of
+from agents.verify.queue.outputs import release
 from agents.verify.settings import VerifySettings
+from agents.verify.setup.ladder import changes_level
 from agents.verify.submission import AGENT, OWN_FAILURES, describe, fail_by_parent
 from agents.verify.workflow import COMPOUND
 from db import calculations, candidates

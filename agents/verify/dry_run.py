@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from agents.verify import workflow
 from agents.verify.backend import DFTBackend, LevelSettings
 from agents.verify.files import elements_of
-from agents.verify.references import is_molecule
+from agents.verify.properties.references import is_molecule
 from agents.verify.settings import VerifySettings
 from agents.verify.submission import OWN_FAILURES, describe
 from agents.verify.tasks import Task, options_of

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agents.verify import workflow
-from agents.verify.attempts import may_retry
 from agents.verify.backend import DFTBackend, LevelSettings
 from agents.verify.collection import collect_calculations, release_files, verification_record
 from agents.verify.identity import find_equal
-from agents.verify.recovery import recover
+from agents.verify.queue.attempts import may_retry
+from agents.verify.queue.recovery import recover
 from agents.verify.settings import VerifySettings
 from agents.verify.submission import OWN_FAILURES, Submission, describe
 from agents.verify.workflow import COMPOUND

@@ -2,8 +2,8 @@
 
 What goes wrong inside the calculation (no convergence, a timeout, a killed process) is an answer
 and is stored as such; the Firework completes. Where self-consistency is not reached the process is
-run again with the changes of the next rung (`agents.verify.ladder`). Only a launcher that vanishes
-leaves a Firework unfinished, and `agents.verify.recovery` takes care of that.
+run again with the changes of the next rung (`agents.verify.setup.ladder`). Only a launcher that
+vanishes leaves a Firework unfinished, and `agents.verify.queue.recovery` takes care of that.
 
 A plain ``rlaunch`` or ``qlaunch`` of FireWorks runs it as well as ``discovery worker`` does.
 """
@@ -29,14 +29,14 @@ from fireworks.core import rocket
 from pymongo.errors import PyMongoError
 
 from agents.log_context import log_context
-from agents.verify import guard, pings, workflow_lock
-from agents.verify.answers import LARGEST_ANSWER, parse_answer
 from agents.verify.backend import DFTBackend, load_backend
-from agents.verify.ladder import CURABLE
-from agents.verify.launches import parent_of
-from agents.verify.left_behind import INPUT, OUTPUT, directories, finished_attempt
-from agents.verify.outputs import keep
+from agents.verify.queue import guard, pings, workflow_lock
+from agents.verify.queue.answers import LARGEST_ANSWER, parse_answer
+from agents.verify.queue.launches import parent_of
+from agents.verify.queue.left_behind import INPUT, OUTPUT, directories, finished_attempt
+from agents.verify.queue.outputs import keep
 from agents.verify.settings import VerifySettings
+from agents.verify.setup.ladder import CURABLE
 from db.retry import is_away
 
 # Whatever launcher loads this module needs all three: FireWorks itself reports once an hour.
@@ -71,12 +71,12 @@ class RunDFT(FiretaskBase):
     """Run the calculation described in the Firework's spec, in the launch directory.
 
     The spec is written by `agents.verify.submission`: ``calculation``
-    (`agents.verify.attempts.job`), ``hash``, ``code``, ``input`` (what the runner reads),
+    (`agents.verify.queue.attempts.job`), ``hash``, ``code``, ``input`` (what the runner reads),
     ``parent`` (hash of the calculation it starts from), ``ladder`` (changes of each attempt),
     ``restart`` (another task will start from it), ``timeout_seconds`` of each attempt, ``nice``,
     and the campaign's ``ping_seconds``, ``lost_seconds`` and ``max_launches``, which only this and
-    `agents.verify.recovery` read. The stored data are ``{"calculation", "launch_dir", "attempts",
-    "outputs"}`` and ``"result"`` or ``"error": {"kind", "message", "log_tail"}``.
+    `agents.verify.queue.recovery` read. The stored data are ``{"calculation", "launch_dir",
+    "attempts", "outputs"}`` and ``"result"`` or ``"error": {"kind", "message", "log_tail"}``.
     """
 
     _fw_name = "{{agents.verify.firetask.RunDFT}}"
@@ -170,7 +170,7 @@ def climb(
         folder: Each attempt gets a folder of its own in it, ``attempt-1`` and so on.
         cancelled: Asked now and then; the reason why it is to be stopped, or None.
         earlier: Launch directories in which an attempt may be finished already
-            (`agents.verify.left_behind`).
+            (`agents.verify.queue.left_behind`).
 
     Returns:
         The last attempt's answer, a result with its ``changes``; and all attempts, with the time
@@ -251,8 +251,8 @@ def run_process(
 ) -> dict[str, Any]:
     """Run a command in a session of its own until it ends, times out or is interrupted.
 
-    It runs under a guard (`agents.verify.guard`): when this process dies, and at the end of this
-    function, nothing that it started is left.
+    It runs under a guard (`agents.verify.queue.guard`): when this process dies, and at the end of
+    this function, nothing that it started is left.
 
     Args:
         command: Program and arguments.

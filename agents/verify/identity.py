@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agents.slab import LAYER_SPACE, with_vacuum
 from agents.verify.backend import DFTBackend, S
-from agents.verify.symmetry import MOMENT_DECIMALS, has_moments, symmetrise
+from agents.verify.setup.symmetry import MOMENT_DECIMALS, has_moments, symmetrise
 from agents.verify.tasks import DEFAULTS, Kind, Task, options_of
 from db.crystals import record_to_structure, structure_to_record
 from db.documents import Calculation

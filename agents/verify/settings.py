@@ -136,7 +136,7 @@ class VerifySettings(BaseModel):
         default=4,
         ge=1,
         description="attempts at self-consistency, each with other settings "
-        "(agents.verify.ladder); 1: none but the first",
+        "(agents.verify.setup.ladder); 1: none but the first",
     )
     launchers: int = Field(
         default=1, ge=0, description="launcher processes started by the campaign"

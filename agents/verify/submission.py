@@ -6,13 +6,13 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from agents.verify.attempts import BY_PARENT, job, may_retry, retry
 from agents.verify.backend import DFTBackend, LevelSettings
 from agents.verify.identity import calculation_spec, find_equal
-from agents.verify.ladder import ladder
-from agents.verify.launchpad import add_firework
-from agents.verify.references import is_molecule, reference_info
+from agents.verify.properties.references import is_molecule, reference_info
+from agents.verify.queue.attempts import BY_PARENT, job, may_retry, retry
+from agents.verify.queue.launchpad import add_firework
 from agents.verify.settings import VerifySettings
+from agents.verify.setup.ladder import ladder
 from agents.verify.workflow import (
     COMPOUND,
     Step,
@@ -49,7 +49,7 @@ class Submission:
     Recording a calculation comes first (state ``submitting``, unique hash), then its Firework, then
     ``submitted``. Every step may be repeated, so `submit` and `reconcile` bring whatever a crash
     left behind to the same end. A recorded calculation that failed by circumstances only is queued
-    anew when another candidate asks for it (`agents.verify.attempts`).
+    anew when another candidate asks for it (`agents.verify.queue.attempts`).
 
     Args:
         pad: The queue.

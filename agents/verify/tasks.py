@@ -19,7 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from agents.verify.presets import DFTSettings
+from agents.verify.setup.presets import DFTSettings
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -54,9 +54,10 @@ much vacuum along c; without it the crystal is bulk. With it goes ``mesh``, the 
 that chooses the k-points of slabs."""
 
 SLAB_MESH = "K"
-"""The rule: the mesh of a hexagonal layer holds K (`agents.verify.symmetry.mesh`). Part of the
-identity of every slab, so that none is taken for one computed by the rule before, which did not
-hold it and had no name."""
+"""The rule: the mesh of a hexagonal layer holds K (`agents.verify.setup.symmetry.mesh`).
+
+Part of the identity of every slab, so that none is taken for one computed by the rule before, which
+did not hold it and had no name."""
 
 RELATIVE_COST: dict[Task, float] = {
     Task.RELAX: 8.0,  # steps, each from the density of the one before
@@ -119,9 +120,9 @@ class TaskInput:
         molecule: No symmetry, Γ only, no gap.
         parent: The calculation it starts from.
         options: Options of the task, part of the calculation's identity.
-        changes: What this attempt changes against the plain settings (`agents.verify.attempts`):
-            fields of `DFTSettings`, which ``settings`` has already, and options of the code's own
-            such as ``mixer``. Not part of the identity.
+        changes: What this attempt changes against the plain settings
+            (`agents.verify.queue.attempts`): fields of `DFTSettings`, which ``settings`` has
+            already, and options of the code's own such as ``mixer``. Not part of the identity.
     """
 
     task: Task

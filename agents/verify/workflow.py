@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agents.verify.backend import DFTBackend, S
-from agents.verify.references import is_molecule
+from agents.verify.properties.references import is_molecule
 from agents.verify.settings import VerifySettings
 from agents.verify.tasks import Kind, Task, options_of
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from agents.verify.outputs import RESTART_FILES
+from agents.verify.queue.outputs import RESTART_FILES
 from discovery.archive.writing import ArchiveWriter
 
 Record = dict[str, Any]

@@ -36,7 +36,7 @@ def citations(records: Iterable[Mapping[str, Any]]) -> str:
     """Return the BibTeX entries that the lineages of candidates call for.
 
     Args:
-        records: As from `discovery.lineage.trace`.
+        records: As from `discovery.lineage.tracing.trace`.
     """
     used = {key for record in records for name in _names(record) for key in _keys(name)}
     entries = bibliography()

@@ -16,7 +16,7 @@ from discovery.archive.readme import readme
 from discovery.archive.values import values
 from discovery.archive.writing import ArchiveWriter, new_archive
 from discovery.environment import all_packages, environment
-from discovery.lineage import trace
+from discovery.lineage.tracing import trace
 
 FORMAT = "discovery-export"
 VERSION = 1

@@ -36,7 +36,7 @@ class ModelFiles:
         """Add the models of one candidate.
 
         Args:
-            record: As from `discovery.lineage.trace`.
+            record: As from `discovery.lineage.tracing.trace`.
         """
         resolved = record["lineage"]["campaign"]["resolved"]
         generator, campaign = resolved["generator"], record["campaign"]

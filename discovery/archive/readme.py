@@ -19,7 +19,7 @@ def readme(
     """Write the README.
 
     Args:
-        records: The candidates, as from `discovery.lineage.trace`.
+        records: The candidates, as from `discovery.lineage.tracing.trace`.
         models: As in ``models/models.json``.
         left_out: What is not in the archive, in sentences.
     """
@@ -91,7 +91,7 @@ difference counts as none. With --relax the decoded crystals are relaxed again.
 Not redone are distances to a hull, which need the competing phases, and the
 first-principles calculations themselves. One of GPAW can be run again by
 
-    python -m agents.verify.gpaw_runner calculations/HASH/input.json output.json
+    python -m agents.verify.gpaw.runner calculations/HASH/input.json output.json
 
 where its record names no parent; else it starts from the parent's result.
 

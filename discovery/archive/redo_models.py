@@ -235,8 +235,8 @@ class ArchivedModels:
 
     def _dft(self, value: Value, record: Record) -> float:
         """Put a number of first principles together from the outputs of the calculations."""
-        from agents.verify.formation import formation_energy_per_atom
-        from agents.verify.references import ground_state_energy
+        from agents.verify.properties.formation import formation_energy_per_atom
+        from agents.verify.properties.references import ground_state_energy
 
         hashes = record["verification"]["calculations"]
         energy, structure = self._output(hashes["compound"])

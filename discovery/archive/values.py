@@ -56,7 +56,7 @@ def values(record: Record) -> Iterator[Value]:
     """List the numbers of a candidate that can be redone.
 
     Args:
-        record: As from `discovery.lineage.trace`.
+        record: As from `discovery.lineage.tracing.trace`.
     """
     yield from _decoder(record)
     for part, on in (("evaluation", "decoded"), ("relaxation", "relaxed")):

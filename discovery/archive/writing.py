@@ -16,7 +16,7 @@ from typing import IO, Any
 from db.code_version import code_version
 from discovery.archive.manifest import MANIFEST, FileEntry, Manifest, check_names, require_safe
 from discovery.archive.secrets import plain_json, without_credentials
-from discovery.output_files import new_file
+from discovery.export.output_files import new_file
 
 CHUNK = 1 << 20
 PACKED = (".gz", ".npz", ".png", ".zip")

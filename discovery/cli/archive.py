@@ -48,8 +48,8 @@ def export(
     """
     from db.connection import connect
     from discovery.archive.export import export as write
-    from discovery.export import choose, records
-    from discovery.formats import Format
+    from discovery.export.candidates import choose, records
+    from discovery.export.formats import Format
 
     ids = list(candidates or [])
     if not ids and hits is None:

@@ -29,7 +29,7 @@ def backup(
     Example: `discovery backup quickstart --out quickstart.zip`
     """
     from db.connection import connect
-    from discovery.backup import backup as write
+    from discovery.backup.snapshot import backup as write
 
     with connect(db, create=False):
         info = write(campaign, out, overwrite=overwrite, progress=print_progress)
@@ -59,7 +59,7 @@ def restore(
     The next `discovery run` continues it. Example: `discovery restore quickstart.zip --as copy`
     """
     from db.connection import connect
-    from discovery.restoration import restore as put_back
+    from discovery.backup.restoration import restore as put_back
 
     with connect(db):
         done = put_back(archive, name=name, progress=print_progress)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 from discovery.cli.output import print_progress
 
 if TYPE_CHECKING:
-    from discovery.fetch.source import FetchProgress
-    from discovery.reference_import import ImportProgress
+    from discovery.references.fetch.source import FetchProgress
+    from discovery.references.importing import ImportProgress
 
 #: Seconds between two lines where there is no terminal.
 EVERY = 5.0

@@ -62,11 +62,11 @@ def run(
     from rich.console import Console
 
     from agents.log_context import log_context
-    from discovery.config import load_campaign
-    from discovery.launch import RunOptions, log_folder, run_campaign
+    from discovery.campaign.config import load_campaign
+    from discovery.campaign.launch import RunOptions, log_folder, run_campaign
+    from discovery.campaign.overrides import apply_overrides, parse_overrides
     from discovery.logs import configure_logs, log_format
-    from discovery.overrides import apply_overrides, parse_overrides
-    from discovery.view import LiveView, print_summary
+    from discovery.reports.live_view import LiveView, print_summary
 
     log_format()  # a wrong one is told before anything is started
     overrides = parse_overrides(set_ or [])
@@ -102,7 +102,7 @@ def campaigns(json: Json = False) -> None:
 
     Example: `discovery campaigns`
     """
-    from discovery.config import load_campaign, shipped_campaigns
+    from discovery.campaign.config import load_campaign, shipped_campaigns
 
     shipped = [load_campaign(name) for name in shipped_campaigns()]
     if json:
@@ -125,8 +125,8 @@ def status(campaign: Campaign = None, db: Database = None, json: Json = False) -
     """
     from db.campaigns import listed as list_campaigns
     from db.connection import connect
-    from discovery.status import status as summarise
-    from discovery.view import print_summary
+    from discovery.reports.live_view import print_summary
+    from discovery.reports.status import status as summarise
 
     with connect(db, create=False):
         if campaign is None:
@@ -156,8 +156,8 @@ def show(
     Example: `discovery show quickstart-1f0c2a9b7d3e`
     """
     from db.connection import connect
-    from discovery.lineage import trace
-    from discovery.lineage_view import describe
+    from discovery.lineage.tracing import trace
+    from discovery.lineage.view import describe
 
     with connect(db, create=False):
         record = trace(candidate)

@@ -16,7 +16,7 @@ from discovery.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from discovery.fetch.source import FetchReport
+    from discovery.references.fetch.source import FetchReport
 
 app = typer.Typer(help="Reference collections of known crystals.", no_args_is_help=True)
 
@@ -41,7 +41,7 @@ def list_data(db: Database = None, json: Json = False) -> None:
     """
     from db import reference_structures
     from db.connection import DatabaseUnavailable, connect
-    from discovery.reference_sources import known_sources
+    from discovery.references.sources import known_sources
 
     try:
         with connect(db, create=False):
@@ -80,8 +80,8 @@ def _print_table(sources: list[dict[str, Any]], imported: list[dict[str, Any]]) 
 
 
 def _state(name: str, known: dict[str, Any] | None) -> str:
-    from discovery.reference_import import is_current
-    from discovery.reference_sources import ROLES
+    from discovery.references.importing import is_current
+    from discovery.references.sources import ROLES
 
     if known is None:
         return f"discovery data import {name}"
@@ -126,7 +126,7 @@ def import_data(
     """
     from db.connection import connect
     from discovery.cli.bars import import_bar
-    from discovery.reference_import import import_reference
+    from discovery.references.importing import import_reference
 
     with connect(db), import_bar() as tell:
         report = import_reference(name, name=as_name, role=role, progress=tell)
@@ -180,7 +180,7 @@ def fetch_data(
     Example: `discovery data fetch mp20`
     """
     from discovery.cli.bars import fetch_bar
-    from discovery.fetch.collection import fetch, parse_pins
+    from discovery.references.fetch.collection import fetch, parse_pins
 
     options: dict[str, Any] = {"address": address}
     chosen = name

@@ -12,8 +12,8 @@ from discovery.cli.campaigns import Database, Json
 from discovery.cli.output import UsageError, console_for_tables, print_json, print_progress
 
 if TYPE_CHECKING:
-    from discovery.duplicates import Queries
-    from discovery.reference_import import ImportProgress
+    from discovery.references.importing import ImportProgress
+    from discovery.structures.duplicates import Queries
 
 #: Crystals between two lines of progress.
 STEP = 1000
@@ -81,7 +81,7 @@ def dedup(
 
     from agents.screen.settings import MatcherSettings
     from db.connection import connect
-    from discovery.duplicates import find_known
+    from discovery.structures.duplicates import find_known
 
     try:
         tolerances = MatcherSettings(ltol=ltol, stol=stol, angle_tol=angle_tol)
@@ -122,8 +122,8 @@ def dedup(
 
 def _needs_database(reference: str, training: str | None) -> bool:
     """A table, and crystals among themselves, are compared without a database."""
-    from discovery.duplicate_references import SELF, is_table
-    from discovery.duplicates import chosen_references
+    from discovery.structures.duplicate_references import SELF, is_table
+    from discovery.structures.duplicates import chosen_references
 
     names = [name for name in chosen_references(reference, training, None) if name is not None]
     return any(name != SELF and not is_table(name) for name in names)
@@ -143,7 +143,7 @@ def _import_teller() -> Callable[[ImportProgress], None]:
 
 
 def _queries(crystals: list[str], *, everything: bool) -> Queries:
-    from discovery.duplicates import candidate_queries, read_queries
+    from discovery.structures.duplicates import candidate_queries, read_queries
 
     if _is_campaign(crystals):
         return candidate_queries(crystals[0], everything=everything)

@@ -52,7 +52,7 @@ def list_calculations(
 
     Example: `discovery dft list quickstart --state failed`
     """
-    from agents.verify.operations import rows
+    from agents.verify.queue.operations import rows
     from agents.verify.tasks import Task
     from db import campaigns
     from db.states import CalculationState
@@ -75,7 +75,7 @@ def show(calculation: Hash, db: Database = None, json: Json = False) -> None:
 
     Example: `discovery dft show 3f2a9c`
     """
-    from agents.verify import operations
+    from agents.verify.queue import operations
 
     with _queue(db) as pad:
         document = operations.show(pad, operations.find(calculation))
@@ -106,7 +106,7 @@ def rerun(
 
     Example: `discovery dft rerun 3f2a9c --smearing 0.1 --mixing 0.02`
     """
-    from agents.verify import operations
+    from agents.verify.queue import operations
 
     given = {"smearing": smearing, "cutoff": cutoff, "max_iterations": max_iterations}
     changes: dict[str, Any] = {name: one for name, one in given.items() if one is not None}
@@ -139,7 +139,7 @@ def defuse(
 
     Example: `discovery dft defuse 3f2a9c --why "wrong polymorph"`
     """
-    from agents.verify import operations
+    from agents.verify.queue import operations
 
     with _queue(db) as pad:
         found = operations.find(calculation)
@@ -162,7 +162,7 @@ def collect(
     """
     from agents.targets import Window
     from agents.verify.collection import collect as collect_finished
-    from agents.verify.recovery import recover
+    from agents.verify.queue.recovery import recover
     from agents.verify.settings import VerifySettings
     from db import campaigns
 
@@ -194,7 +194,7 @@ def person() -> str:
 
 @contextmanager
 def _queue(db: str | None) -> Iterator[LaunchPad]:
-    from agents.verify.launchpad import launchpad
+    from agents.verify.queue.launchpad import launchpad
     from db.connection import connect
 
     with connect(db, create=False) as session:

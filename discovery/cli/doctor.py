@@ -24,7 +24,7 @@ def doctor(
     from rich.markup import escape
     from rich.table import Table
 
-    from discovery.doctor import can_run_quickstart, examine, record
+    from discovery.doctor.examination import can_run_quickstart, examine, record
 
     parts = examine()
     if json:

@@ -72,9 +72,9 @@ def funnel(
     """
     from db import campaigns
     from db.connection import connect
-    from discovery import funnel as counting
-    from discovery import paper_funnel
-    from discovery.paper import FUNNELS
+    from discovery.reports import funnel as counting
+    from discovery.reports import paper_funnel
+    from discovery.reports.paper import FUNNELS
 
     if paper is not None and paper not in FUNNELS:
         raise UsageError(f"--paper is {' or '.join(FUNNELS)}, not {paper!r}")

@@ -54,7 +54,7 @@ def generate(
 
     Example: `discovery generate --checkpoint mp20 --formula SrTiO3 --n 20 --out srtio3`
     """
-    from discovery import generation
+    from discovery.models import generation
     from model.generator import Generator
 
     if out is not None:

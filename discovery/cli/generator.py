@@ -39,7 +39,7 @@ def train(
     """
     from rich.console import Console
 
-    from discovery.training import train_generator
+    from discovery.models.generator_training import train_generator
 
     console = Console(stderr=True)
     path = train_generator(

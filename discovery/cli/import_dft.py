@@ -11,7 +11,7 @@ import typer
 from discovery.cli.output import UsageError, no_password, print_json, print_progress
 
 if TYPE_CHECKING:
-    from agents.verify.imported_store import ImportReport
+    from agents.verify.imported.store import ImportReport
 
 
 def register(app: typer.Typer) -> None:
@@ -46,8 +46,8 @@ def import_dft(
 
     Example: `discovery import-dft ~/calculations --json`
     """
-    from agents.verify.imported_store import import_folder
-    from agents.verify.imported_text import LEVEL_NAME
+    from agents.verify.imported.store import import_folder
+    from agents.verify.imported.text import LEVEL_NAME
     from db.connection import connect
 
     if not folder.is_dir():

@@ -20,7 +20,7 @@ def list_models(json: Json = False) -> None:
 
     Example: `discovery models list`
     """
-    from discovery.catalogue import catalogue
+    from discovery.models.catalogue import catalogue
 
     entries = catalogue()
     if json:
@@ -45,7 +45,7 @@ def check(
 
     Example: `discovery models check chgnet`
     """
-    from discovery.catalogue import check as run_check
+    from discovery.models.catalogue import check as run_check
 
     report = run_check(name)
     if json:
@@ -68,7 +68,7 @@ def fetch(
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
-    from discovery.catalogue import fetch as fetch_weights
+    from discovery.models.catalogue import fetch as fetch_weights
 
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:

@@ -11,7 +11,7 @@ import typer
 
 from discovery.cli.campaigns import Campaign, Database
 from discovery.cli.output import UsageError
-from discovery.formats import Format
+from discovery.export.formats import Format
 
 #: Forms that are a file or folder and nothing to print.
 ONLY_AS_FILES = {
@@ -65,7 +65,7 @@ def query(
     Example: `discovery query quickstart --where 'band_gap >= 0.5' --sort=-band_gap --format csv`
     """
     from db.connection import connect
-    from discovery.export import choose, records, require_output, write
+    from discovery.export.candidates import choose, records, require_output, write
 
     if format in ONLY_AS_FILES and out is None:
         raise UsageError(f"--format {format} writes {ONLY_AS_FILES[format]}")

@@ -47,7 +47,7 @@ def relax(
     from agents.relax.potential import load_potential
     from agents.relax.references import ElementalReferences
     from agents.relax.settings import RelaxSettings
-    from discovery.structure_files import read_structures, write_structures
+    from discovery.structures.files import read_structures, write_structures
 
     try:
         settings = RelaxSettings(

@@ -34,7 +34,7 @@ def repair(
 
     Example: `discovery repair quickstart --apply retry-candidate:quickstart-1f0c2a9b7d3e`
     """
-    from agents.verify.launchpad import launchpad
+    from agents.verify.queue.launchpad import launchpad
     from db.connection import connect
     from discovery.repair import NotFound, examine
     from discovery.repair import apply as act

@@ -63,8 +63,8 @@ def screen(
     `discovery screen POSCAR crystals.extxyz --window band_gap:0.5:2.5 --json`
     """
     from agents.screen.files import failure, screen_structures
-    from discovery.config import load_campaign
-    from discovery.structure_files import StructureFileError, read_each
+    from discovery.campaign.config import load_campaign
+    from discovery.structures.files import StructureFileError, read_each
 
     config = load_campaign(campaign) if campaign else None
     settings = screen_settings(

@@ -40,7 +40,7 @@ def train_screen(
     """
     from rich.console import Console
 
-    from discovery.screen_training import train_alignn
+    from discovery.models.screen_training import train_alignn
 
     console = Console(stderr=True)
     train_alignn(

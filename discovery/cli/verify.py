@@ -67,7 +67,7 @@ def verify(
 
     Example: `discovery verify POSCAR crystal.cif --backend gpaw --preset standard --json`
     """
-    from discovery.structure_files import StructureFileError, read_each
+    from discovery.structures.files import StructureFileError, read_each
 
     if dry_run and out is None:
         raise UsageError("--dry-run writes a folder of inputs: name it with --out DIR")
@@ -134,7 +134,7 @@ def _screen(crystals: Mapping[str, Structure]) -> dict[str, dict[str, Any]]:
 def _compute(
     crystals: Mapping[str, Structure], settings: VerifySettings, workers: int, db: str | None
 ) -> dict[str, dict[str, Any]]:
-    from discovery.verification import VerifyOptions, verify_structures
+    from discovery.structures.verification import VerifyOptions, verify_structures
 
     try:
         options = VerifyOptions(settings, workers, db)

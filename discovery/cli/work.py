@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from discovery.cli.output import UsageError, no_password
-from discovery.limits import HARD_SECONDS, MOST_TASKS
+from discovery.workers.limits import HARD_SECONDS, MOST_TASKS
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +49,7 @@ def worker(
     from agents.log_context import identify_process
     from db.connection import connect
     from discovery.logs import configure_logs, log_format
-    from discovery.processes import QUEUES, worker_command
+    from discovery.workers.processes import QUEUES, worker_command
 
     log_format()  # a wrong one is told before anything is started
 
@@ -65,14 +65,14 @@ def worker(
         raise UsageError("--category chooses among DFT calculations: it needs --queue dft")
     with connect(db or os.environ.get("DISCOVERY_DB_URI")) as session:
         if queues == ["dft"]:
-            from agents.verify.launchpad import launch_until_stopped
+            from agents.verify.queue.launchpad import launch_until_stopped
 
             identify_process(worker=f"{os.uname().nodename}:{os.getpid()}")
             configure_logs()
             chosen = [name.strip() for name in (category or "").split(",") if name.strip()]
             launch_until_stopped(session, category=chosen or "")
             return
-        from discovery.celery_app import app as celery
+        from discovery.workers.celery_app import app as celery
 
         os.environ["DISCOVERY_DB_URI"] = session.uri
         os.environ["DISCOVERY_DB_NAME"] = session.database_name

@@ -15,7 +15,7 @@ from typing import Any
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from agents.verify.budget import core_time
+from agents.verify.choice.budget import core_time
 from db import queries
 from db.connection import current_database
 from db.documents import Campaign

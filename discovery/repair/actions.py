@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from agents.verify import operations
+from agents.verify.queue import operations
 from db import campaigns, candidates, events
 from db.campaigns import AlreadyLed
 from db.candidates import IllegalTransition, StaleLease

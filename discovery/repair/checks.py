@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agents.verify.attempts import CIRCUMSTANCES
-from agents.verify.operations import SHORT
+from agents.verify.queue.attempts import CIRCUMSTANCES
+from agents.verify.queue.operations import SHORT
 from db import campaigns, model_versions
 from db.connection import current_database
 from db.documents import Calculation, Campaign, Candidate, ModelVersion

@@ -15,7 +15,7 @@ from agents.verify.settings import VerifySettings
 
 MODULE = """
 from agents.relax.potential import Potential, PotentialResult
-from agents.verify.gpaw import GPAWBackend
+from agents.verify.gpaw.backend import GPAWBackend
 import numpy as np
 
 class Flat(Potential):

@@ -25,12 +25,13 @@ from typing import Any, NoReturn
 WARM = (
     *("torch", "celery.apps.worker", "celery.concurrency.prefork", "fireworks", "kombu"),
     *("kombu.transport.filesystem", "ase", "pymatgen.analysis.structure_matcher", "smact"),
-    *("discovery.cli", "discovery.launch", "discovery.resolution", "discovery.status"),
-    *("discovery.view", "agents.relax.stage", "agents.relax.gate", "agents.screen.stage"),
-    *("agents.propose.episodes", "agents.learn.event", "agents.verify.agent", "model.generator"),
-    *("discovery.runtime", "agents.verify.launchpad", "gridfs", "agents.screen.models"),
+    *("discovery.cli", "discovery.campaign.launch", "discovery.campaign.resolution"),
+    *("discovery.reports.status", "discovery.reports.live_view", "discovery.workers.runtime"),
+    *("agents.propose.episodes", "agents.relax.stage", "agents.relax.gate", "agents.screen.stage"),
+    *("agents.screen.models", "agents.verify.agent", "agents.verify.queue.launchpad"),
+    *("agents.learn.event", "model.generator", "gridfs"),
 )
-"""Imported before the first fork; `discovery.celery_app` reads the environment and is not."""
+"""Imported before the first fork; the Celery application reads the environment and is not."""
 PR_SET_PDEATHSIG = 1
 
 

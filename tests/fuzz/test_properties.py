@@ -20,7 +20,7 @@ from db.filters import InvalidFilter, parse, to_mongo
 from db.plain import plain
 from db.uri import redact
 from discovery.logs import without_secrets
-from discovery.tasks import BadMessage, campaign_of
+from discovery.workers.tasks import BadMessage, campaign_of
 from model.gzip_files import unpack
 from model.yaml_files import DEEPEST, MOST_VALUES, UnreadableYAML, read_yaml, read_yaml_value
 

@@ -69,7 +69,7 @@ def test_folders_above_a_private_one_are_private_too(tmp_path: Path) -> None:
 def test_what_a_worker_makes_is_private(tmp_path: Path) -> None:
     program = (
         "from pathlib import Path\n"
-        "import discovery.celery_app\n"
+        "import discovery.workers.celery_app\n"
         "from discovery.logs import configure_logs\n"
         "configure_logs(Path('home/logs/loop.log'))\n"
     )

@@ -13,8 +13,8 @@ import pytest
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
 
-from discovery import tasks
-from discovery.celery_app import app as application
+from discovery.workers import tasks
+from discovery.workers.celery_app import app as application
 
 QUEUE = "relax"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from db.uri import redact
-from discovery import doctor
+from discovery.doctor import examination as doctor
 from discovery.logs import JsonLines, TextFormatter, without_secrets
-from discovery.processes import QUEUES, launcher_command, worker_command
+from discovery.workers.processes import QUEUES, launcher_command, worker_command
 
 PASSWORD = "planted-pa55word"
 KEY = "planted0api0key0of0materials0pro"

@@ -34,7 +34,7 @@ ALLOWED = {
     ("agents/screen/domain.py", "numpy.load"): "allow_pickle=False",
     ("tools/train_openlam_test_model.py", "numpy.load"): "allow_pickle is False by default",
     ("agents/extxyz.py", "ase.io.read"): 'format="extxyz": text, never guessed',
-    ("discovery/export_crystals.py", "ase.db.connect"): "writes only",
+    ("discovery/export/crystals.py", "ase.db.connect"): "writes only",
     ("model/data/formats.py", "ase.db.connect"): 'type="db": SQLite with JSON and plain arrays',
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from celery.exceptions import SoftTimeLimitExceeded
 
-from discovery.celery_app import app
+from discovery.workers.celery_app import app
 
 LEAKED: list[bytearray] = []
 

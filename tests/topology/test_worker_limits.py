@@ -13,7 +13,7 @@ from celery import Celery
 from cluster import alive, children, until
 from servers import RedisServer
 
-from discovery.processes import worker_command
+from discovery.workers.processes import worker_command
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(900)]
 

@@ -17,16 +17,16 @@ from agents.follow_up.settings import FollowUpSettings
 from agents.targets import Window
 from agents.verify import agent as verify_agent
 from agents.verify.agent import VerifyAgent
-from agents.verify.outputs import keep
+from agents.verify.queue.outputs import keep
 from agents.verify.settings import VerifySettings
 from db import calculations, candidates, queries
 from db.connection import Session
 from db.crystals import crystal_fields, record_to_structure, structure_to_record
 from db.documents import Calculation
 from db.states import FUNNEL, CalculationState, State
-from discovery.export import full_record
-from discovery.lineage_view import describe
-from discovery.status import follow_up_counts
+from discovery.export.candidates import full_record
+from discovery.lineage.view import describe
+from discovery.reports.status import follow_up_counts
 from tests.agents.verify.conftest import StubBackend
 
 WINDOWS = (Window(property="band_gap", min=0.5, max=2.5),)

@@ -20,7 +20,7 @@ from agents.relax.relaxation import Relaxation, Stop
 from agents.relax.settings import RelaxSettings
 from db.connection import Session
 from db.crystals import record_to_structure
-from discovery.reference_import import import_reference
+from discovery.references.importing import import_reference
 
 NACL2 = Composition("NaCl2")
 

@@ -18,7 +18,7 @@ from agents.relax.batch import relax
 from agents.relax.calculator import structure_from_atoms
 from agents.relax.potential import Potential
 from agents.relax.settings import RelaxSettings
-from agents.verify.symmetry import symmetrise
+from agents.verify.setup.symmetry import symmetrise
 from tests.agents.follow_up.conftest import EDGE, SPRING, perovskite, primitive
 from tests.agents.relax.emt import EMTPotential
 

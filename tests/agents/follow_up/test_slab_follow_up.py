@@ -20,8 +20,8 @@ from agents.relax.batch import relax
 from agents.relax.calculator import atoms_from_structure
 from agents.relax.settings import RelaxSettings
 from agents.slab import MATCHING_VACUUM, vacuum, with_vacuum
-from agents.verify.band_path import high_symmetry_path
-from agents.verify.symmetry import symmetrise
+from agents.verify.properties.band_path import high_symmetry_path
+from agents.verify.setup.symmetry import symmetrise
 from tests.agents.relax.emt import EMTPotential
 
 SLABS = RelaxSettings(in_plane=True)

@@ -23,15 +23,15 @@ from agents.relax.settings import RelaxSettings
 from agents.stage import work
 from agents.targets import Window
 from agents.verify.agent import VerifyAgent
-from agents.verify.gpaw import GPAWBackend
-from agents.verify.launchpad import launch
+from agents.verify.gpaw.backend import GPAWBackend
+from agents.verify.queue.launchpad import launch
 from agents.verify.settings import VerifySettings
 from db import calculations, candidates
 from db.connection import Session
 from db.crystals import crystal_fields, structure_to_record
 from db.documents import Calculation
 from db.states import FUNNEL, State
-from discovery.reference_import import import_reference
+from discovery.references.importing import import_reference
 
 ROCKSALT = Structure.from_spacegroup(
     "Fm-3m", Lattice.cubic(5.69), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]

@@ -16,7 +16,7 @@ from agents.learn.event import due, learn
 from agents.learn.imported import imported_labels
 from agents.learn.settings import LearnSettings
 from agents.relax.calculator import atoms_from_structure
-from agents.verify.imported_store import import_folder
+from agents.verify.imported.store import import_folder
 from db import model_versions
 from db.connection import Session
 

@@ -22,7 +22,7 @@ from db.connection import Session
 from db.crystals import crystal_fields, structure_to_record
 from db.documents import Candidate
 from db.states import FUNNEL, State
-from discovery.reference_import import import_reference
+from discovery.references.importing import import_reference
 
 ROCKSALT = Structure(Lattice.cubic(4), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 TERNARY = Structure(

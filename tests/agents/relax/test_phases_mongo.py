@@ -17,7 +17,7 @@ from agents.relax.settings import RelaxSettings
 from agents.relax.single_point_hulls import SinglePointHulls
 from db.connection import Session
 from db.reference_structures import UnknownCollection
-from discovery.reference_import import import_reference
+from discovery.references.importing import import_reference
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from agents.screen.stage import PrescreenStage
 from agents.screen.validity import judge
 from db.crystals import structure_to_record
 from db.states import State
-from discovery.config import ConfigError, parse_campaign
+from discovery.campaign.config import ConfigError, parse_campaign
 from tests.agents.screen.conftest import perovskite
 
 CAMPAIGN = """

@@ -15,13 +15,14 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from agents.targets import Window
-from agents.verify import firetask, operations
+from agents.verify import firetask
 from agents.verify.backend import Availability, DFTBackend
 from agents.verify.collection import collect
-from agents.verify.launchpad import launch, launchpad
-from agents.verify.presets import DFTSettings, preset
-from agents.verify.references import diatomic, is_molecule
+from agents.verify.properties.references import diatomic, is_molecule
+from agents.verify.queue import operations
+from agents.verify.queue.launchpad import launch, launchpad
 from agents.verify.settings import VerifySettings
+from agents.verify.setup.presets import DFTSettings, preset
 from agents.verify.submission import Submission
 from db import candidates
 from db.connection import Session

@@ -11,9 +11,9 @@ from agents.targets import Window
 from agents.verify import agent as agent_module
 from agents.verify.agent import VerifyAgent
 from agents.verify.backend import Availability, BackendUnavailable, DFTBackend
-from agents.verify.budget import core_time
-from agents.verify.presets import preset
+from agents.verify.choice.budget import core_time
 from agents.verify.settings import VerifySettings
+from agents.verify.setup.presets import preset
 from db import calculations, candidates
 from db.connection import Session
 from db.documents import Calculation, Candidate

@@ -9,7 +9,7 @@ from pymatgen.core import Lattice, Structure
 
 from agents.verify.backend import DFTBackend
 from agents.verify.files import FileVerification
-from agents.verify.launchpad import launchpad
+from agents.verify.queue.launchpad import launchpad
 from agents.verify.settings import VerifySettings
 from db import calculations
 from db.connection import Session

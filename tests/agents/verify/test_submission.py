@@ -10,11 +10,11 @@ from pymatgen.core import Lattice, Structure
 
 from agents.targets import Window
 from agents.verify import submission as submission_module
-from agents.verify.attempts import retry
 from agents.verify.backend import DFTBackend
 from agents.verify.collection import collect
 from agents.verify.identity import calculation_spec
-from agents.verify.launchpad import add_firework, launchpad
+from agents.verify.queue.attempts import retry
+from agents.verify.queue.launchpad import add_firework, launchpad
 from agents.verify.settings import VerifySettings
 from agents.verify.submission import Submission
 from db import calculations, candidates

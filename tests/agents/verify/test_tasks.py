@@ -13,7 +13,7 @@ from pymatgen.core import Lattice, Structure
 
 from agents.verify.backend import DFTBackend
 from agents.verify.identity import calculation_spec, find_equal
-from agents.verify.presets import DFTSettings
+from agents.verify.setup.presets import DFTSettings
 from agents.verify.tasks import Parent, Task, TaskInput
 from db import calculations
 from db.connection import Session

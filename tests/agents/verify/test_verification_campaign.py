@@ -22,9 +22,9 @@ from pymatgen.core import Lattice, Structure
 from agents.targets import Window
 from agents.verify.agent import Progress, VerifyAgent
 from agents.verify.backend import resolve_backend
-from agents.verify.gpaw import GPAWBackend
+from agents.verify.gpaw.backend import GPAWBackend
 from agents.verify.identity import calculation_spec
-from agents.verify.outputs import missing
+from agents.verify.queue.outputs import missing
 from agents.verify.settings import VerifySettings
 from db import candidates
 from db.connection import Session
@@ -100,7 +100,7 @@ def runner_in(folder: str) -> int | None:
             command = (process / "cmdline").read_bytes().decode(errors="replace")
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if "gpaw_runner" in command and f"{folder}/" in command:
+        if "gpaw.runner" in command and f"{folder}/" in command:
             return int(process.name)
     return None
 

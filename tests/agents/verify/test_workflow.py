@@ -14,13 +14,13 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from agents.verify import submission as submission_module
-from agents.verify.attempts import may_retry
 from agents.verify.identity import calculation_spec
-from agents.verify.ladder import changes_level, ladder
-from agents.verify.launchpad import add_firework, launch
-from agents.verify.outputs import keep, missing
-from agents.verify.presets import DFTSettings, preset
+from agents.verify.queue.attempts import may_retry
+from agents.verify.queue.launchpad import add_firework, launch
+from agents.verify.queue.outputs import keep, missing
 from agents.verify.settings import VerifySettings
+from agents.verify.setup.ladder import changes_level, ladder
+from agents.verify.setup.presets import DFTSettings, preset
 from agents.verify.submission import Submission
 from agents.verify.workflow import estimate, steps
 from db import calculations, candidates
@@ -305,7 +305,7 @@ def test_crash_anywhere_while_a_workflow_is_queued_is_repaired(
         return wrapped
 
     with monkeypatch.context() as patch:
-        from agents.verify import launchpad as launchpad_module
+        from agents.verify.queue import launchpad as launchpad_module
 
         patch.setattr(submission_module, "add_firework", dies(add_firework))
         patch.setattr(launchpad_module, "append", dies(launchpad_module.append))

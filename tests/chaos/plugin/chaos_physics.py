@@ -20,7 +20,7 @@ from pymatgen.core import Element, Structure
 
 from agents.relax.potential import Potential, PotentialResult
 from agents.verify.backend import Availability, DFTBackend
-from agents.verify.presets import DFTSettings
+from agents.verify.setup.presets import DFTSettings
 
 CUTOFF = 6.0
 FCC = np.array([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 0.0]])
@@ -155,7 +155,7 @@ class ToyDFT(DFTBackend[DFTSettings]):
 
     def reference(self, element: str) -> Structure:
         """Return the element's ground state, as GPAW's backend does."""
-        from agents.verify.references import reference_structure
+        from agents.verify.properties.references import reference_structure
 
         return reference_structure(element)
 

@@ -17,7 +17,7 @@ import pytest
 from discovery.archive.manifest import ArchiveError, require_safe
 from discovery.archive.reading import Limits, open_archive
 from discovery.archive.writing import new_archive
-from discovery.output_files import OutputError, OutputExists
+from discovery.export.output_files import OutputError, OutputExists
 
 Change = Callable[[dict[str, Any]], None]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from agents.verify.launchpad import add_firework, launchpad
+from agents.verify.queue.launchpad import add_firework, launchpad
 from db import calculations, campaigns, candidates, events, model_versions
 from db.connection import Session
 from db.states import State

@@ -24,7 +24,7 @@ from db import campaigns
 from db.connection import Session, ensure_indexes
 from db.crystals import crystal_fields, record_to_structure, structure_to_record
 from discovery.cli import app
-from discovery.records import Records
+from discovery.export.frames import Records
 
 Record = dict[str, Any]
 Ask = Callable[..., list[Record]]
@@ -182,7 +182,7 @@ def test_what_is_served_can_be_fetched_as_a_reference(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from agents.tables import parse_structure, read_rows
-    from discovery.fetch.collection import fetch
+    from discovery.references.fetch.collection import fetch
 
     monkeypatch.setenv("DISCOVERY_DATA", str(tmp_path))
     filter = 'elements HAS "Ga" AND _discovery_band_gap >= 0.5'

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from discovery.archive.manifest import ArchiveError
-from discovery.restoration import CannotRestore
+from discovery.backup.restoration import CannotRestore
 from fuzzing.target import Target
 
 BETWEEN = b"\n=====\n"
@@ -69,7 +69,7 @@ def _archives() -> tuple[bytes, ...]:
 
 def _write(path: Path, members: dict[str, bytes]) -> None:
     from discovery.archive.writing import new_archive
-    from discovery.backup import FORMAT, VERSION
+    from discovery.backup.snapshot import FORMAT, VERSION
 
     with new_archive(path, format=FORMAT, version=VERSION) as archive:
         for name, content in members.items():
@@ -78,10 +78,10 @@ def _write(path: Path, members: dict[str, bytes]) -> None:
 
 def _open(path: Path, folder: Path) -> object:
     """Read an archive as `restore` does before it touches the database, and unpack it."""
-    from discovery import restoration
     from discovery.archive.reading import open_archive
-    from discovery.backup import FORMAT
-    from discovery.backup_records import check_records
+    from discovery.backup import restoration
+    from discovery.backup.records import check_records
+    from discovery.backup.snapshot import FORMAT
 
     with open_archive(path, format=FORMAT) as archive:
         info = restoration.read_info(archive)

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from agents.verify.imported import NotImported
+from agents.verify.imported.calculation import NotImported
 from fuzzing.target import Target
 
 
@@ -30,7 +30,7 @@ def _vaspruns() -> tuple[bytes, ...]:
 
 
 def _read_vasprun(data: bytes, folder: Path) -> object:
-    from agents.verify.imported_vasp import read
+    from agents.verify.imported.vasp import read
 
     path = folder / "vasprun.xml"
     path.write_bytes(data)
@@ -38,7 +38,7 @@ def _read_vasprun(data: bytes, folder: Path) -> object:
 
 
 def _read_packed_vasprun(data: bytes, folder: Path) -> object:
-    from agents.verify.imported_vasp import read
+    from agents.verify.imported.vasp import read
 
     path = folder / "vasprun.xml.gz"
     path.write_bytes(data)
@@ -52,7 +52,7 @@ def _outcars() -> list[bytes]:
 
 
 def _read_outcar(data: bytes, folder: Path) -> object:
-    from agents.verify.vasp_results import cores, read_outcar
+    from agents.verify.vasp.results import cores, read_outcar
 
     path = folder / "OUTCAR"
     path.write_bytes(data)
@@ -89,7 +89,7 @@ def _gpws() -> tuple[bytes, ...]:
 
 
 def _read_gpw(data: bytes, folder: Path) -> object:
-    from agents.verify.imported_gpaw import read
+    from agents.verify.imported.gpaw import read
 
     path = folder / "a.gpw"
     path.write_bytes(data)
@@ -106,7 +106,7 @@ def _labels() -> list[bytes]:
 
 
 def _read_labels(data: bytes, folder: Path) -> object:
-    from agents.verify.imported_text import read_extxyz
+    from agents.verify.imported.text import read_extxyz
 
     path = folder / "some.extxyz"
     path.write_bytes(data)
@@ -117,9 +117,9 @@ def _read_labels(data: bytes, folder: Path) -> object:
 def _records() -> tuple[bytes, ...]:
     from pymatgen.core import Lattice, Structure
 
-    from agents.verify.gpaw import GPAWBackend
+    from agents.verify.gpaw.backend import GPAWBackend
     from agents.verify.identity import calculation_hash
-    from agents.verify.presets import preset
+    from agents.verify.setup.presets import preset
     from agents.verify.tasks import options_of
     from db.crystals import structure_to_record
 
@@ -151,7 +151,7 @@ def _records() -> tuple[bytes, ...]:
 
 
 def _read_records(data: bytes, folder: Path) -> object:
-    from agents.verify.imported_text import read_record
+    from agents.verify.imported.text import read_record
     from db.plain import plain
 
     path = folder / "some.json"
@@ -163,7 +163,7 @@ def _read_records(data: bytes, folder: Path) -> object:
 
 
 def _read_packed_records(data: bytes, folder: Path) -> object:
-    from agents.verify.imported_text import read_record
+    from agents.verify.imported.text import read_record
 
     path = folder / "some.json.gz"
     path.write_bytes(data)
@@ -193,7 +193,7 @@ def _read_answer(data: bytes, folder: Path) -> object:
 
 def _described(found: Iterable[object]) -> list[object]:
     """Do with what was read what the import does with it before the database."""
-    from agents.verify.imported import Found
+    from agents.verify.imported.calculation import Found
     from db.plain import plain
 
     described: list[object] = []

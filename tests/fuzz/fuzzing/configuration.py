@@ -11,7 +11,7 @@ from pathlib import Path
 from unittest import mock
 
 from db.filters import InvalidFilter
-from discovery.config import ConfigError
+from discovery.campaign.config import ConfigError
 from fuzzing.target import Target
 
 
@@ -26,7 +26,7 @@ def _campaigns() -> list[bytes]:
 
 
 def _read_campaign(data: bytes, folder: Path) -> object:
-    from discovery.config import load_campaign
+    from discovery.campaign.config import load_campaign
 
     path = folder / "own.yaml"
     path.write_bytes(data)
@@ -59,7 +59,7 @@ def _models() -> list[bytes]:
 
 
 def _read_model(data: bytes, folder: Path) -> object:
-    from discovery.training import read_train_config
+    from discovery.models.generator_training import read_train_config
 
     path = folder / "own.yaml"
     path.write_bytes(data)
@@ -94,7 +94,7 @@ def _without_database() -> contextlib.ExitStack:
 
     stack = contextlib.ExitStack()
     refusal = DatabaseUnavailable("no database while the command line is fuzzed")
-    for name in ("db.connection.connect", "discovery.launch.connect"):
+    for name in ("db.connection.connect", "discovery.campaign.launch.connect"):
         stack.enter_context(mock.patch(name, side_effect=refusal))
     return stack
 
@@ -150,7 +150,7 @@ TARGETS = (
                 b".nan",
             ),
         ),
-        packages=("yaml", "discovery.config", "agents"),
+        packages=("yaml", "discovery.campaign.config", "agents"),
         weight=5,
     ),
     Target(
@@ -159,7 +159,7 @@ TARGETS = (
         _read_model,
         (ConfigError,),
         tokens=(b"model:", b"epochs:", b"dataset:", b"null", b".inf", b"&a ", b"*a"),
-        packages=("yaml", "discovery.training", "model.settings"),
+        packages=("yaml", "discovery.models.generator_training", "model.settings"),
         weight=3,
     ),
     Target(

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from fuzzing.target import Target
 from model.errors import MissingDataset
 
-PARSERS = ("pymatgen.io", "ase.io", "ase.db", "model.data", "discovery.structure_files")
+PARSERS = ("pymatgen.io", "ase.io", "ase.db", "model.data", "discovery.structures.files")
 
 
 def _cifs() -> list[bytes]:
@@ -79,7 +79,7 @@ def _reads(name: str) -> Callable[[bytes, Path], object]:
     """Read a file of this name as training data are read, and as a person's crystals are."""
 
     def read(data: bytes, folder: Path) -> object:
-        from discovery.structure_files import read_each
+        from discovery.structures.files import read_each
         from model.data.sources import read_source
 
         path = folder / name
@@ -101,7 +101,7 @@ def _packed(data: bytes) -> bytes:
 def _read_reference(data: bytes, folder: Path) -> object:
     """Read a table as the import of reference collections reads its rows."""
     from agents.tables import read_rows
-    from discovery import reference_import
+    from discovery.references import importing as reference_import
 
     path = folder / "own.csv.gz"
     path.write_bytes(data)

@@ -59,10 +59,10 @@ def _messages() -> list[bytes]:
 @cache
 def _application() -> Any:
     """The application with its tasks; nothing is connected."""
-    import discovery.tasks
-    from discovery.celery_app import app
+    import discovery.workers.tasks
+    from discovery.workers.celery_app import app
 
-    assert discovery.tasks.TASKS
+    assert discovery.workers.tasks.TASKS
     app.finalize()
     return app
 
@@ -78,7 +78,7 @@ def _take(data: bytes, folder: Path) -> object:
     from kombu.serialization import prepare_accept_content
     from kombu.transport.virtual import Message
 
-    from discovery.tasks import BadMessage, campaign_of
+    from discovery.workers.tasks import BadMessage, campaign_of
 
     app = _application()
     accepted = prepare_accept_content(app.conf.accept_content)
@@ -119,7 +119,7 @@ TARGETS = (
             *(b"application/json", b"application/x-python-serialize", b"application/x-msgpack"),
             *(b"application/data", b'"$where"', b"\\u0000", b'"chain"', b'"discovery.learn"'),
         ),
-        packages=("kombu", "discovery.tasks"),
+        packages=("kombu", "discovery.workers.tasks"),
         weight=10,
     ),
 )

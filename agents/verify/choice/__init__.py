@@ -1,0 +1,1 @@
+"""Which candidates get a DFT calculation, and whether the choice pays."""

@@ -1,0 +1,1 @@
+"""Calculations that a laboratory has already, as records with their level of theory."""

@@ -1,0 +1,1 @@
+"""What DFT says of a crystal: gap, bands, formation energy, energy above the hull."""

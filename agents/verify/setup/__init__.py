@@ -1,0 +1,1 @@
+"""How a calculation is set up: cell, mesh, level of theory, and what it will cost."""

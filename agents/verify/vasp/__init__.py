@@ -1,0 +1,1 @@
+"""DFT with VASP under custodian: the backend, its runner, inputs and results."""

@@ -1,0 +1,1 @@
+"""A campaign in one archive, and back from it, under another name if wanted."""

@@ -1,0 +1,1 @@
+"""A campaign from its file to its end: configuration, start, and the loop."""

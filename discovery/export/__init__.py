@@ -1,0 +1,1 @@
+"""Candidates for people: chosen by a filter, and written in every form."""

@@ -1,0 +1,1 @@
+"""Where one candidate comes from: base, models, known crystals, follow-up."""

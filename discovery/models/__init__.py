@@ -1,0 +1,1 @@
+"""Models by name: listed, checked, trained, and asked for crystals."""

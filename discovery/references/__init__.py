@@ -1,0 +1,1 @@
+"""Collections of known crystals: fetched, read row by row, and imported."""

@@ -1,0 +1,1 @@
+"""The processes that do the work: Celery application, tasks, pool, limits, child processes."""
