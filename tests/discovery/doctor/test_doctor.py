@@ -23,8 +23,12 @@ Usage = namedtuple("Usage", "total used free")
 
 @pytest.fixture
 def here(database: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Session:
-    """The test's database as that of MONGODB_URI, with its leases and broker at home."""
+    """The test's database as that of MONGODB_URI, with its leases at home and a silent broker.
+
+    This process's broker is that of its first import: what other tests left there is not asked.
+    """
     monkeypatch.setenv("MONGODB_URI", database.uri)
+    monkeypatch.setattr("discovery.workers.celery_app.unheard", lambda queue: 0)
     monkeypatch.setenv("DISCOVERY_HOME", str(tmp_path))
     campaigns.create("c", config={}, seed=0)
     return database
