@@ -13,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: setup run test test-unit test-campaign test-chaos test-long fuzz audit lint clean
+.PHONY: setup run browser test test-unit test-campaign test-chaos test-long fuzz audit lint clean
 
 setup: $(STAMP)
 
@@ -25,22 +25,26 @@ $(STAMP): pyproject.toml constraints.txt tools/system-packages.sh tools/install-
 	@$(PIP) install --quiet --upgrade pip
 	@$(PIP) install --quiet "$$(grep '^torch==' constraints.txt)"
 	@sh tools/install-deepmd.sh $(BIN)/python
-	CC=g++ CXX=g++ $(PIP) install --quiet --constraint constraints.txt --editable '.[embedded,dft,openlam,serve,dev]'
+	CC=g++ CXX=g++ $(PIP) install --quiet --constraint constraints.txt --editable '.[embedded,dft,openlam,serve,report,docs,dev]'
 	@$(PIP) check
 	@touch $@
 
 run: setup
 	@$(BIN)/discovery run --campaign quickstart
 
+# The dashboard is tested in a real browser.
+browser:
+	@sh tools/system-packages.sh chromium
+
 # Tests of logic run in two processes; campaigns start processes of their own and come one after the other.
-test: setup
+test: setup browser
 	@$(BIN)/python -m pytest tests -m "$(UNIT)" --numprocesses 2 --dist loadfile --durations 15
 	@$(BIN)/python -m pytest tests -m "(campaign or chaos) and not long" --durations 5
 
-test-unit: setup
+test-unit: setup browser
 	@$(BIN)/python -m pytest tests -m "$(UNIT)" --numprocesses 2 --dist loadfile
 
-test-campaign: setup
+test-campaign: setup browser
 	@$(BIN)/python -m pytest tests -m "campaign and not long"
 
 test-chaos: setup
@@ -53,7 +57,7 @@ chaos-short: setup
 chaos: setup
 	@$(BIN)/python -m pytest tests/chaos -m chaos --timeout 3600 --durations 5
 
-test-long: setup
+test-long: setup browser
 	@$(BIN)/python -m pytest tests -m "long" --timeout 3600
 
 # 100,000 bad inputs: docs/security.md. FUZZ="--engine coverage --target cif": guided by coverage.
