@@ -36,7 +36,7 @@ from agents.screen.duplicates_bulk import Found, search
 from agents.screen.references_mongo import MongoReference
 from agents.screen.settings import MatcherSettings
 from agents.tables import parse_structure, read_rows
-from db import reference_structures
+from db import reference_collections
 from db.connection import connect, current_database
 from discovery.references.importing import ensure_imported
 from discovery.references.sources import SOURCES
@@ -270,8 +270,8 @@ def grow(rows: list[Row], n: int, seed: int) -> list[dict[str, Any]]:
             measured.append({"references": size, **measure(asked, MongoReference(name), 1)})
         finally:
             with pymongo.timeout(PATIENCE):
-                reference_structures.note(name, complete=False)
-                reference_structures.forget(name)
+                reference_collections.note(name, complete=False)
+                reference_collections.forget(name)
     return measured
 
 
@@ -287,8 +287,8 @@ def make_part(name: str, ids: list[str]) -> None:
             {"$merge": "reference_structures"},
         ]
         database["reference_structures"].aggregate(stages)
-    described = reference_structures.load("mp")
-    reference_structures.note(
+    described = reference_collections.load("mp")
+    reference_collections.note(
         name,
         complete=True,
         version=described["version"],

@@ -11,7 +11,7 @@ from agents.relax.phases import Geometry
 from agents.relax.phases_evaluation import CompetingPhases
 from agents.relax.phases_store import Entry, PhaseEnergy, PhaseStore
 from agents.relax.settings import RelaxSettings
-from db import reference_energies, reference_structures
+from db import reference_collections, reference_energies, reference_structures
 from db.crystals import record_to_structure
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class MongoStore(PhaseStore):
         Raises:
             UnknownCollection: It was not imported, or not to its end.
         """
-        known = reference_structures.load(collection)
+        known = reference_collections.load(collection)
         self.collection = collection
         self.reference = f"{collection} {known['version']}, files {known['checksum']}"
 
@@ -76,7 +76,7 @@ class MongoPhases(CompetingPhases):
         """Open the collection; see `CompetingPhases` for the arguments.
 
         Raises:
-            UnknownCollection: It was not imported (`db.reference_structures`).
+            UnknownCollection: It was not imported (`db.reference_collections`).
         """
         super().__init__(
             potential,

@@ -10,7 +10,7 @@ from typing import Any
 from agents.screen.duplicates_fingerprint import VERSION, from_bytes
 from agents.screen.matching import ComparedCrystal
 from agents.screen.references import Reference
-from db import reference_structures
+from db import reference_collections, reference_structures
 
 _REMEMBERED = 512
 """Formulas whose crystals one process keeps, reduced: candidates of one formula come together."""
@@ -24,11 +24,11 @@ def require_collection(name: str) -> dict[str, Any]:
     """Describe a collection whose crystals have today's fingerprints.
 
     Raises:
-        db.reference_structures.UnknownCollection: It was not imported, or by an older version.
+        db.reference_collections.UnknownCollection: It was not imported, or by an older version.
     """
-    found = reference_structures.load(name)
+    found = reference_collections.load(name)
     if found["fingerprint_version"] != VERSION:
-        raise reference_structures.OutdatedCollection(
+        raise reference_collections.OutdatedCollection(
             f"the reference collection {name} was imported by an older version, its fingerprints "
             f"are {found['fingerprint_version']} and not {VERSION}: `discovery data import {name}` "
             f"(or its file, with --name {name}) brings it up to date"
@@ -57,7 +57,7 @@ class MongoReference(Reference):
             vacuum: Å that slabs get before they are compared.
 
         Raises:
-            db.reference_structures.UnknownCollection: It was not imported, or by an older version.
+            db.reference_collections.UnknownCollection: It was not imported, or by an older version.
         """
         described = require_collection(collection)
         self.collection = collection
@@ -76,7 +76,7 @@ class MongoReference(Reference):
         """Return the crystals of several formulas, by id, read at once and not remembered.
 
         Raises:
-            db.reference_structures.OutdatedCollection: Their fingerprints are not those of today.
+            db.reference_collections.OutdatedCollection: Their fingerprints are not those of today.
         """
         known = reference_structures.of_formulas(
             self.collection, formulas, roles=self._roles, fingerprint_version=VERSION

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from db import events, migrations, reference_structures
+from db import events, migrations, reference_collections
 from db.campaigns import NAME
 from db.connection import home_directory
 from db.events import server_time
@@ -248,8 +248,8 @@ def missing_references(info: BackupInfo) -> Iterator[str]:
     """Say which reference collections have to be imported before the campaign continues."""
     for reference in info.references:
         try:
-            found = reference_structures.load(reference.name)
-        except reference_structures.UnknownCollection:
+            found = reference_collections.load(reference.name)
+        except reference_collections.UnknownCollection:
             found = None
         if found is None or found["checksum"] != reference.checksum:
             state = "is not here" if found is None else "is another one here"

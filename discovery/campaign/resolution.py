@@ -139,14 +139,14 @@ def resolve_hull(settings: HullSettings) -> dict[str, Any]:
         UnknownCollection: The collection that is named was not imported
             (`db.reference_structures`).
     """
-    from db import reference_structures
+    from db import reference_collections
 
     if settings.reference is None:
         return {"used": False, "reason": "hull.reference is null"}
     name = AUTOMATIC_REFERENCE if settings.reference == "auto" else settings.reference
     try:
-        found = reference_structures.load(name)
-    except reference_structures.UnknownCollection as error:
+        found = reference_collections.load(name)
+    except reference_collections.UnknownCollection as error:
         if settings.reference != "auto":
             raise
         return {"used": False, "reason": str(error)}
@@ -165,7 +165,7 @@ def resolve_references(settings: ScreenSettings) -> list[dict[str, Any]]:
             (`db.reference_structures`).
     """
     from agents.screen.references_mongo import require_collection
-    from db.reference_structures import UnknownCollection
+    from db.reference_collections import UnknownCollection
 
     automatic = settings.references == "auto"
     resolved = []
@@ -192,14 +192,14 @@ def resolve_follow_up(settings: FollowUpSettings) -> dict[str, Any]:
     Raises:
         UnknownCollection: The collection was not imported (`db.reference_structures`).
     """
-    from db import reference_structures
+    from db import reference_collections
 
     used = {"used": settings.max_hits > 0}
     if not (used["used"] and settings.hull):
         return used
     try:
-        found = reference_structures.load(settings.hull_reference)
-    except reference_structures.UnknownCollection as error:
+        found = reference_collections.load(settings.hull_reference)
+    except reference_collections.UnknownCollection as error:
         if settings.hull != "auto":
             raise
         return used | {"reason": str(error)}

@@ -39,13 +39,13 @@ def list_data(db: Database = None, json: Json = False) -> None:
 
     Example: `discovery data list`
     """
-    from db import reference_structures
+    from db import reference_collections
     from db.connection import DatabaseUnavailable, connect
     from discovery.references.sources import known_sources
 
     try:
         with connect(db, create=False):
-            imported = reference_structures.collections()
+            imported = reference_collections.collections()
     except DatabaseUnavailable:
         if db is not None:
             raise

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from agents.screen.duplicates_fingerprint import VERSION as FINGERPRINT_VERSION
-from db import reference_structures
+from db import reference_collections, reference_structures
 from discovery.references.files import Rows, UnreadableFile, open_rows
 from discovery.references.ordered_pool import in_order
 from discovery.references.rows import BadRow, Batch, BatchResult, read_batch, reading_of
@@ -98,7 +98,7 @@ def ensure_imported(
         processes: Processes that read.
 
     Returns:
-        `db.reference_structures.load`.
+        `db.reference_collections.load`.
 
     Raises:
         UnknownCollection: It is neither known nor imported, or was imported from a person's own
@@ -106,19 +106,19 @@ def ensure_imported(
         MissingFile: A table of a known collection is in no searched folder.
     """
     if name not in SOURCES and not is_fetched(name):
-        found = reference_structures.load(name)
+        found = reference_collections.load(name)
         if not is_current(found):
             files = ", ".join(one["file"] for one in found["files"])
-            raise reference_structures.OutdatedCollection(
+            raise reference_collections.OutdatedCollection(
                 f"the reference collection {name} was imported by an older version: import "
                 f"{files} again with --name {name}"
             )
         return found
-    known = reference_structures.describe(name)
+    known = reference_collections.describe(name)
     if known and known["complete"] and is_current(known):
         return known
     import_reference(name, progress=progress, processes=processes)
-    return reference_structures.load(name)
+    return reference_collections.load(name)
 
 
 def is_current(known: dict[str, Any]) -> bool:
@@ -179,7 +179,7 @@ def import_reference(
     run = _Import(chosen, located, tables, progress, processes)
     try:
         return run.whole()
-    except reference_structures.LostImport as error:
+    except reference_collections.LostImport as error:
         raise ImportRefused(str(error)) from error
 
 
@@ -235,17 +235,17 @@ class _Import:
         files = {rows.name: self._entry(rows, roles[rows.name]) for rows in self.tables}
         for _ in range(ATTEMPTS):
             self._refuse_another(files)
-            run = reference_structures.begin(self.name, files)
+            run = reference_collections.begin(self.name, files)
             if run is not None:
                 self.run = run
                 return
-            known = reference_structures.describe(self.name)
+            known = reference_collections.describe(self.name)
             if known and not known["complete"]:
-                reference_structures.forget(self.name)
+                reference_collections.forget(self.name)
         raise ImportRefused(f"other processes import other files as {self.name}: use --name")
 
     def _refuse_another(self, files: dict[str, dict[str, Any]]) -> None:
-        known = reference_structures.describe(self.name)
+        known = reference_collections.describe(self.name)
         if known is None or not known["complete"]:
             return
         there = {one["file"]: one for one in known["files"]}
@@ -271,7 +271,7 @@ class _Import:
 
     def import_file(self, rows: Rows, role: str) -> None:
         """Import what is missing of one table."""
-        before = reference_structures.progress(self.name, rows.name) or {}
+        before = reference_collections.progress(self.name, rows.name) or {}
         same = {
             **{"fingerprint_version": FINGERPRINT_VERSION, "role": role},
             "reading": reading_of(rows.name),
@@ -286,7 +286,7 @@ class _Import:
         else:
             processes = self.processes if rows.size > LARGE else 1
             for result in in_order(read_batch, self._batches(rows, role, count), processes):
-                reference_structures.check_run(self.name, self.run)
+                reference_collections.check_run(self.name, self.run)
                 wrong = [*result.bad, *_store(result)]
                 left_out = [one.row for one in wrong]
                 reference_structures.remove_rows(self.name, rows.name, left_out)
@@ -309,32 +309,32 @@ class _Import:
             ImportRefused: What is stored is not what was read, or is nothing.
             LostImport: Another import took the name.
         """
-        known = reference_structures.describe(self.name)
+        known = reference_collections.describe(self.name)
         if known and known["complete"] and known["fingerprint_version"] != FINGERPRINT_VERSION:
             # What an older version took for a crystal and this one does not is among the bad rows.
             reference_structures.remove_outdated(self.name, FINGERPRINT_VERSION)
-        reference_structures.check_run(self.name, self.run)
-        stored = reference_structures.describe(self.name)
+        reference_collections.check_run(self.name, self.run)
+        stored = reference_collections.describe(self.name)
         if stored is None or stored["n"] != self.expected:
             self._give_up(stored["n"] if stored else 0)
         if self.expected == 0 and not stored["complete"]:
-            reference_structures.forget(self.name)
+            reference_collections.forget(self.name)
             first = f": row {self.bad[0].row}: {self.bad[0].reason}" if self.bad else ""
             raise ImportRefused(f"{self.tables[0].path} has no crystal{first}")
-        reference_structures.note(
+        reference_collections.note(
             self.name,
             run=self.run,
             **{"complete": True, "fingerprint_version": FINGERPRINT_VERSION, **self.fields},
         )
-        n = reference_structures.load(self.name)["n"]
+        n = reference_collections.load(self.name)["n"]
         return ImportReport(self.name, self.read, self.skipped, tuple(self.bad), self.n_bad, n)
 
     def _give_up(self, stored: int) -> NoReturn:
         """Refuse a collection that is not what its files say."""
-        known = reference_structures.describe(self.name)
+        known = reference_collections.describe(self.name)
         again = "import it under another name with --name"
         if known and not known["complete"]:
-            reference_structures.forget(self.name)
+            reference_collections.forget(self.name)
             again = "import it again"
         raise ImportRefused(
             f"{self.name} has {stored} crystals where {self.expected} were read: {again}"
@@ -363,7 +363,7 @@ class _Import:
             "complete": complete,
         }
         entry = self._entry(rows, role) | values
-        reference_structures.note_file(self.name, rows.name, entry, run=self.run, **self.fields)
+        reference_collections.note_file(self.name, rows.name, entry, run=self.run, **self.fields)
 
     def _entry(self, rows: Rows, role: str) -> dict[str, Any]:
         """Return what is noted of a file before anything of it was read."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from db.reference_structures import UnknownCollection
+from db.reference_collections import UnknownCollection
 from discovery.references.sources import SOURCES
 
 if TYPE_CHECKING:

@@ -179,10 +179,10 @@ class Runtime:
 
     def _phases(self, geometry: Geometry, hull: HullSettings) -> Any:
         from agents.relax.phases_mongo import MongoPhases
-        from db import reference_structures
+        from db import reference_collections
 
         name = self.resolved["hull"]["name"]
-        found = reference_structures.load(name)
+        found = reference_collections.load(name)
         recorded = self.resolved["hull"]["checksum"]
         self._check("reference collection", recorded, found["checksum"])
         return MongoPhases(
@@ -210,12 +210,12 @@ class Runtime:
             return None
         from agents.relax.phases import Geometry
         from agents.relax.phases_mongo import MongoPhases
-        from db import reference_structures
+        from db import reference_collections
 
         name = self.config.follow_up.hull_reference
         recorded = self.resolved.get("follow_up", {}).get("checksum")
         if recorded is not None:
-            found = reference_structures.load(name)
+            found = reference_collections.load(name)
             self._check("reference collection of the follow-up", recorded, found["checksum"])
         return MongoPhases(
             self.potential,

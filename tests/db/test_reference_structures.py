@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from db import reference_structures
+from db import reference_collections, reference_structures
 from db.connection import Session
 from db.plain import NotPlain
-from db.reference_structures import OutdatedCollection, UnknownCollection
+from db.reference_collections import OutdatedCollection, UnknownCollection
 
 
 def crystal(identifier: str, elements: tuple[str, ...] = ("Cl", "Na")) -> dict[str, Any]:
@@ -41,18 +41,18 @@ def test_storing_twice_stores_once(database: Session) -> None:
 
 def test_a_collection_is_known_only_when_it_is_complete(database: Session) -> None:
     with pytest.raises(UnknownCollection, match="discovery data import mp"):
-        reference_structures.load("mp")
+        reference_collections.load("mp")
     done = {"sha256": "ab" * 32, "read": 1, "bad": [], "complete": True}
-    reference_structures.note_file("mp", "cells.csv.gz", done, version="v1", source="x")
+    reference_collections.note_file("mp", "cells.csv.gz", done, version="v1", source="x")
     with pytest.raises(UnknownCollection, match="was not finished"):
-        reference_structures.load("mp")
+        reference_collections.load("mp")
     reference_structures.put("mp", [crystal("a")])
-    reference_structures.note_file("mp", "cells.csv.gz", done, complete=True)
-    found = reference_structures.load("mp")
+    reference_collections.note_file("mp", "cells.csv.gz", done, complete=True)
+    found = reference_collections.load("mp")
     assert (found["version"], found["n"], found["checksum"]) == ("v1", 1, "abababababab")
-    assert reference_structures.progress("mp", "cells.csv.gz")["read"] == 1
-    assert reference_structures.progress("mp", "other.csv.gz") is None
-    assert [one["name"] for one in reference_structures.collections()] == ["mp"]
+    assert reference_collections.progress("mp", "cells.csv.gz")["read"] == 1
+    assert reference_collections.progress("mp", "other.csv.gz") is None
+    assert [one["name"] for one in reference_collections.collections()] == ["mp"]
 
 
 def test_what_is_not_a_crystal_is_refused(database: Session) -> None:
@@ -126,9 +126,9 @@ def test_one_id_of_two_places_is_stored_once_and_told(database: Session) -> None
 def test_only_what_was_never_finished_can_be_forgotten(database: Session) -> None:
     reference_structures.put("mp", [crystal("a")])
     reference_structures.put("other", [crystal("a")])
-    reference_structures.note("mp", complete=True)
+    reference_collections.note("mp", complete=True)
     with pytest.raises(ValueError, match="is complete"):
-        reference_structures.forget("mp")
-    reference_structures.forget("other")
+        reference_collections.forget("mp")
+    reference_collections.forget("other")
     left = database.database["reference_structures"].find()
     assert [one["collection"] for one in left] == ["mp"]

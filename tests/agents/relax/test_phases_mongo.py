@@ -16,7 +16,7 @@ from agents.relax.phases_mongo import MongoPhases
 from agents.relax.settings import RelaxSettings
 from agents.relax.single_point_hulls import SinglePointHulls
 from db.connection import Session
-from db.reference_structures import UnknownCollection
+from db.reference_collections import UnknownCollection
 from discovery.references.importing import import_reference
 
 

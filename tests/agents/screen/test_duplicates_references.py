@@ -20,10 +20,10 @@ from agents.screen.settings import MatcherSettings, ScreenSettings
 from agents.screen.stage import ScreenStage
 from agents.stage import work
 from db import candidates as candidate_records
-from db import reference_structures
+from db import reference_collections, reference_structures
 from db.connection import Session
 from db.crystals import crystal_fields, structure_to_record
-from db.reference_structures import OutdatedCollection, UnknownCollection
+from db.reference_collections import OutdatedCollection, UnknownCollection
 from db.states import State
 
 TOLERANCES = MatcherSettings()
@@ -41,7 +41,7 @@ def import_crystals(collection: str, known: dict[str, Structure], **fields: Any)
         records.append({**crystal_fields(structure), **described, **stored, **fields})
     reference_structures.put(collection, records)
     values = {"sha256": "ab" * 32, "read": len(known), "n_bad": 0, "role": "known"}
-    reference_structures.note_file(
+    reference_collections.note_file(
         collection,
         "t.csv.gz",
         values,
@@ -119,7 +119,7 @@ def test_a_collection_without_todays_fingerprints_is_refused(database: Session) 
         require_collection("mp")
     import_crystals("mp", random_crystals(1, 0, ("Na", "Cl")))
     require_collection("mp")
-    reference_structures.note("mp", fingerprint_version="other")
+    reference_collections.note("mp", fingerprint_version="other")
     with pytest.raises(OutdatedCollection, match="discovery data import mp"):
         MongoReference("mp")
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from agents.follow_up.settings import FollowUpSettings
-from db import campaigns, reference_structures
+from db import campaigns, reference_collections
 from db.connection import Session
-from db.reference_structures import UnknownCollection
+from db.reference_collections import UnknownCollection
 from discovery.campaign import launch
 from discovery.campaign.config import ConfigError, load_campaign, parse_campaign
 from discovery.campaign.launch import RunOptions
@@ -52,7 +52,7 @@ def test_a_hull_needs_its_reference_at_the_start(database: Session) -> None:
     assert "run `discovery data import mp`" in without["reason"]
     assert not follow_up_of("alone", without).hull
     done = {"sha256": "ab" * 32, "read": 1, "bad": [], "complete": True}
-    reference_structures.note_file("mp", "a.csv.gz", done, version="v1", source="x", complete=True)
+    reference_collections.note_file("mp", "a.csv.gz", done, version="v1", source="x", complete=True)
     found = resolve_follow_up(FollowUpSettings(max_hits=1, hull=True))
     assert (found["name"], found["checksum"]) == ("mp", "abababababab")
     assert resolve_follow_up(automatic) == found

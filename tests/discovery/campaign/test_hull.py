@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from agents.relax.hull_settings import HullSettings
-from db import campaigns, candidates, generations, reference_structures
+from db import campaigns, candidates, generations, reference_collections, reference_structures
 from db.connection import Session
-from db.reference_structures import UnknownCollection
+from db.reference_collections import UnknownCollection
 from db.states import State
 from discovery.campaign.config import load_campaign
 from discovery.campaign.resolution import describe, resolve_hull
@@ -34,7 +34,7 @@ PLACED = {
 
 def imported() -> None:
     done = {"sha256": "ab" * 32, "read": 1, "bad": [], "complete": True}
-    reference_structures.note_file("mp", "a.csv.gz", done, version="v1", source="x", complete=True)
+    reference_collections.note_file("mp", "a.csv.gz", done, version="v1", source="x", complete=True)
 
 
 def screened(name: str, episode: int = 0) -> str:

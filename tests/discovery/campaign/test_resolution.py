@@ -10,9 +10,9 @@ import pytest
 from agents.propose.objectives import UnknownObjective
 from agents.screen.duplicates_fingerprint import VERSION
 from agents.screen.settings import ScreenSettings
-from db import reference_structures
+from db import reference_collections
 from db.connection import Session
-from db.reference_structures import OutdatedCollection, UnknownCollection
+from db.reference_collections import OutdatedCollection, UnknownCollection
 from discovery.campaign.config import from_record, load_campaign
 from discovery.campaign.overrides import apply_overrides, parse_overrides
 from discovery.campaign.resolution import (
@@ -108,12 +108,12 @@ def test_a_reference_that_is_named_has_to_be_imported_and_auto_says_what_is_not(
     named = ScreenSettings(references=("mp", "mine"))
     with pytest.raises(UnknownCollection, match="run `discovery data import mp`"):
         resolve_references(named)
-    reference_structures.note(
+    reference_collections.note(
         "mp", complete=True, version="v1", source="test", fingerprint_version="old"
     )
     with pytest.raises(OutdatedCollection, match=f"old and not {VERSION}: `discovery data import"):
         resolve_references(named)
-    reference_structures.note("mp", fingerprint_version=VERSION)
+    reference_collections.note("mp", fingerprint_version=VERSION)
     with pytest.raises(UnknownCollection, match="run `discovery data import mine`"):
         resolve_references(named)
     mp, c2db = resolve_references(ScreenSettings())

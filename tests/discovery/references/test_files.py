@@ -20,7 +20,7 @@ from pymatgen.io.cif import CifWriter
 from pymatgen.io.vasp import Poscar
 
 from agents.screen.duplicates_fingerprint import fingerprint, from_bytes
-from db import reference_structures
+from db import reference_collections, reference_structures
 from db.connection import Session
 from db.crystals import record_to_structure
 from discovery.references import files as reference_files
@@ -221,8 +221,8 @@ def test_what_is_no_file_of_crystals_is_refused(
     path.write_bytes(content)
     with pytest.raises(ImportRefused, match=message):
         import_reference(str(path))
-    assert reference_structures.collections() == [] or not any(
-        one["complete"] for one in reference_structures.collections()
+    assert reference_collections.collections() == [] or not any(
+        one["complete"] for one in reference_collections.collections()
     )
 
 

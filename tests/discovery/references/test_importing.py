@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 from agents.paths import MissingFile
 from agents.screen.duplicates_fingerprint import VERSION, fingerprint, from_bytes
 from agents.tables import parse_structure, read_rows
-from db import reference_structures
+from db import reference_collections, reference_structures
 from db.connection import Session
 from db.crystals import record_to_structure
-from db.reference_structures import OutdatedCollection
+from db.reference_collections import OutdatedCollection
 from discovery.cli import app
 from discovery.references import importing as reference_import
 from discovery.references import rows as reference_rows
@@ -83,13 +83,13 @@ def test_an_interrupted_import_continues(
 
     with pytest.raises(KeyboardInterrupt):
         import_reference(str(table), progress=interrupt)
-    with pytest.raises(reference_structures.UnknownCollection, match="not finished"):
-        reference_structures.load("cells")
+    with pytest.raises(reference_collections.UnknownCollection, match="not finished"):
+        reference_collections.load("cells")
     seen: list[int] = []
     report = import_reference(str(table), progress=lambda one: seen.append(one.rows))
     assert (report.n, report.read, report.skipped) == (10, 4, 6)
     assert seen == [9, 10]
-    assert reference_structures.load("cells")["complete"]
+    assert reference_collections.load("cells")["complete"]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_what_an_older_version_imported_is_brought_up_to_date(
     database.database["reference_collections"].update_one(
         {"_id": "mp"}, {"$unset": fields | {"fingerprint_version": 1}}
     )
-    before = reference_structures.load("mp")
+    before = reference_collections.load("mp")
     assert before["n"] == 10
     assert len(reference_structures.of_systems("mp", ["Cl-Na"])) == 6  # hulls need no more
     with pytest.raises(OutdatedCollection, match="discovery data import"):
@@ -203,7 +203,7 @@ def test_what_an_older_version_imported_is_brought_up_to_date(
     database.database["reference_structures"].insert_one(old)  # what is no crystal any more
     report = import_reference(str(table), name="mp")
     assert (report.n, report.read, report.skipped) == (10, 10, 0)
-    after = reference_structures.load("mp")
+    after = reference_collections.load("mp")
     same = ("name", "version", "source", "checksum", "n")
     assert [after[key] for key in same] == [before[key] for key in same]
     assert len(reference_structures.of_formulas("mp", ["NaCl"])) == 3
@@ -267,7 +267,7 @@ def test_a_file_without_a_crystal_is_no_collection(database: Session, tmp_path: 
     path.write_text("material_id,structure\na,{}\nb,{}\n")
     with pytest.raises(ImportRefused, match=r"cells\.csv has no crystal: row 1: "):
         import_reference(str(path), name="x")
-    assert reference_structures.describe("x") is None
+    assert reference_collections.describe("x") is None
     write_table(tmp_path / "cells.csv.gz", {"a": crystal(COLLECTION["mp-1"][0], 1)})
     assert import_reference(str(tmp_path / "cells.csv.gz"), name="x").n == 1
 
@@ -315,7 +315,7 @@ def test_killed_while_it_forgets_it_reads_everything_again(
         with monkeypatch.context() as patch:
             patch.setattr(pymongo.collection.Collection, method, kill)
             with pytest.raises(KilledError):
-                reference_structures.forget("x")
+                reference_collections.forget("x")
         report = import_reference(str(table), name="x")
         assert (report.n, report.read, report.skipped) == (10, 10, 0)
         database.database["reference_collections"].update_one({}, {"$set": {"complete": False}})
@@ -327,7 +327,7 @@ def test_an_import_stops_when_another_file_takes_its_name(
     monkeypatch.setattr(reference_import, "BATCH", 3)
     with pytest.raises(ImportRefused, match="another import of x began"):
         interrupted(table, "x", 3, lambda: interrupted(other, "x", 99, stop))
-    stored = reference_structures.load("x")
+    stored = reference_collections.load("x")
     ids = database.database["reference_structures"].distinct("reference_id")
     assert stored["n"] == 10
     assert sorted(ids) == sorted(f"x{name}" for name in COLLECTION)
@@ -339,7 +339,7 @@ def test_two_imports_of_one_file_help_each_other(
 ) -> None:
     monkeypatch.setattr(reference_import, "BATCH", 3)
     interrupted(table, "x", 3, lambda: interrupted(table, "x", 99, stop))
-    assert reference_structures.load("x")["n"] == 10
+    assert reference_collections.load("x")["n"] == 10
 
 
 def test_what_lacks_crystals_does_not_become_complete(
@@ -386,7 +386,7 @@ def test_layers_that_an_older_version_misread_are_read_again(
     assert bond(database, "c2db") == pytest.approx(1.07, abs=0.02)
     monkeypatch.setattr(reference_import, "reading_of", reference_rows.reading_of)
     monkeypatch.setattr(reference_rows, "C2DB_TABLES", tables)
-    assert not reference_import.is_current(reference_structures.load("c2db"))
+    assert not reference_import.is_current(reference_collections.load("c2db"))
     assert ensure_imported("c2db")["n"] == 3
     assert bond(database, "c2db") == pytest.approx(1.42, abs=0.01)
     assert import_reference("c2db").read == 0

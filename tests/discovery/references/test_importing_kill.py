@@ -17,7 +17,7 @@ import pytest
 
 from agents.screen.duplicates_fingerprint import VERSION, fingerprint, from_bytes
 from agents.tables import parse_structure, read_rows
-from db import reference_structures
+from db import reference_collections
 from db.connection import Session, connect
 from db.crystals import record_to_structure
 
@@ -61,7 +61,7 @@ def kill_after(
     """Kill an import when it has read some rows; return how many it had stored as read."""
 
     def read() -> int:
-        return int((reference_structures.progress(name, file) or {}).get("read", 0))
+        return int((reference_collections.progress(name, file) or {}).get("read", 0))
 
     process = start(arguments, uri, folder)
     wait_until(lambda: read() >= rows or process.poll() is not None)
@@ -88,8 +88,8 @@ def test_a_killed_import_is_continued_and_stores_every_crystal_once(
     arguments = [str(data_dir / file), "--name", "mine"]
     before = kill_after(500, file, "mine", arguments, mongo_session.uri, data_dir)
     assert 500 <= before < 3533
-    with pytest.raises(reference_structures.UnknownCollection, match="was not finished"):
-        reference_structures.load("mine")
+    with pytest.raises(reference_collections.UnknownCollection, match="was not finished"):
+        reference_collections.load("mine")
     report = resume(arguments, mongo_session.uri, data_dir)
     assert (report["n"], report["skipped"], report["read"]) == (3533, before, 3533 - before)
     stored = database.database["reference_structures"]

@@ -9,7 +9,7 @@ import pytest
 
 from agents.screen.duplicates_fingerprint import VERSION
 from agents.screen.models import ScreenModels
-from db import campaigns, reference_structures
+from db import campaigns, reference_collections
 from db.connection import Session
 from discovery.campaign.config import parse_campaign
 from discovery.campaign.resolution import resolve_references
@@ -18,7 +18,7 @@ from discovery.workers.runtime import Runtime, VersionChanged
 
 def note(name: str, sha256: str) -> None:
     """Declare a collection complete; its crystals do not matter here."""
-    reference_structures.note_file(
+    reference_collections.note_file(
         name,
         "t.csv.gz",
         {"sha256": sha256, "read": 0, "n_bad": 0, "role": "known"},

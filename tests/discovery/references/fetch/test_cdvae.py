@@ -18,7 +18,7 @@ from pymatgen.core import Structure
 
 from agents.download import ATTEMPTS, DownloadFailed
 from agents.tables import parse_structure, read_rows
-from db import reference_structures
+from db import reference_collections
 from db.connection import Session
 from discovery.references.fetch import cdvae
 from discovery.references.fetch.cdvae import CdvaeSet
@@ -80,7 +80,7 @@ def test_what_was_fetched_is_imported_with_its_origin(
     fetch("mp20", processes=1)
     report = import_reference("mp20")
     assert (report.n, report.bad) == (9, ())
-    found = reference_structures.load("mp20")
+    found = reference_collections.load("mp20")
     assert found["version"].startswith(f"split of CDVAE, {server.address}")
     assert server.address in found["retrieved"]
     stored = database.database["reference_structures"].find_one({"reference_id": "mp-6"})
