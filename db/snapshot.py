@@ -58,7 +58,12 @@ class Snapshot:
             ) from error
 
     def documents(
-        self, collection: str, query: Document, *, sort: Sequence[tuple[str, int]] = ()
+        self,
+        collection: str,
+        query: Document,
+        *,
+        sort: Sequence[tuple[str, int]] = (),
+        projection: Document | None = None,
     ) -> Iterator[Document]:
         """Read documents one after the other.
 
@@ -66,9 +71,10 @@ class Snapshot:
             collection: Name of the collection.
             query: Conditions.
             sort: Fields and directions; empty: no order.
+            projection: What to read of each, as MongoDB writes it; None: the whole document.
         """
         with pymongo.timeout(READ_SECONDS):
-            found = self._database[collection].find(query, session=self._session)
+            found = self._database[collection].find(query, projection, session=self._session)
             yield from found.sort(list(sort)) if sort else found
 
     def named(self, collection: str, names: Iterable[str]) -> Iterator[Document]:

@@ -1,0 +1,71 @@
+"""Figures into a folder, all or nothing."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pandas
+import pytest
+
+from discovery.export.output_files import OutputExists
+from discovery.figures import Content, Figure, NothingToShow, draw_all
+from discovery.figures.style import new_figure
+
+
+def _picture() -> Any:
+    figure = new_figure(2, 2)
+    figure.subplots().plot([0, 1], [0, 1])
+    return figure
+
+
+def _line(data: Any) -> Content:
+    return Content(pandas.DataFrame({"x_eV": [0, 1]}), "A line.", "A line.", _picture)
+
+
+def _nothing(data: Any) -> Content:
+    raise NothingToShow("no candidate was verified yet")
+
+
+def _broken(data: Any) -> Content:
+    raise ZeroDivisionError
+
+
+LINE, NOTHING = Figure("line", "Line", _line), Figure("nothing", "Nothing", _nothing)
+DATA: Any = SimpleNamespace(name="any")
+
+
+def test_each_figure_is_three_files_and_an_empty_one_a_sentence(tmp_path):
+    line, nothing = draw_all(DATA, tmp_path / "out", figures=[LINE, NOTHING])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "line.csv",
+        "line.png",
+        "line.svg",
+    ]
+    assert line.reason is None
+    assert all(path.is_file() for path in line.files.values())
+    assert (nothing.content, nothing.files) == (None, {})
+    assert nothing.reason == "no candidate was verified yet"
+    assert pandas.read_csv(line.files[".csv"])["x_eV"].tolist() == [0, 1]
+
+
+def test_the_same_picture_is_the_same_file(tmp_path):
+    first = draw_all(DATA, tmp_path / "a", figures=[LINE])[0]
+    second = draw_all(DATA, tmp_path / "b", figures=[LINE])[0]
+    for ending in (".svg", ".png"):
+        assert first.files[ending].read_bytes() == second.files[ending].read_bytes()
+
+
+def test_a_failure_leaves_nothing_and_what_was_there_stays(tmp_path):
+    folder = tmp_path / "out"
+    with pytest.raises(ZeroDivisionError):
+        draw_all(DATA, folder, figures=[LINE, Figure("broken", "Broken", _broken)])
+    assert list(tmp_path.iterdir()) == []
+    draw_all(DATA, folder, figures=[LINE])
+    with pytest.raises(OutputExists):
+        draw_all(DATA, folder, figures=[LINE])
+    draw_all(DATA, folder, figures=[LINE], overwrite=True)
+    (folder / "mine.txt").write_text("kept")
+    with pytest.raises(OutputExists, match=r"mine\.txt"):
+        draw_all(DATA, folder, figures=[LINE], overwrite=True)
+    assert (folder / "mine.txt").read_text() == "kept"
