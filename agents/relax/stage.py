@@ -113,6 +113,17 @@ class _PotentialStage(Stage):
             return Verdict("invalid_decode", {"error": f"{type(error).__name__}: {error}"})
         return broken or structure
 
+    def _open_all(
+        self, candidates: Sequence[Candidate], opened: list[tuple[str, Structure]]
+    ) -> Iterator[Outcome]:
+        """Reject what breaks a rule, and add the crystals of the others to ``opened``, by id."""
+        for candidate in candidates:
+            structure = self._open(candidate)
+            if isinstance(structure, Verdict):
+                yield self._reject(candidate.id, structure)
+            else:
+                opened.append((candidate.id, structure))
+
 
 class EvaluateStage(_PotentialStage):
     """Single point of every decoded crystal, in whole batches: PROPOSED → EVALUATED.
@@ -145,12 +156,7 @@ class EvaluateStage(_PotentialStage):
     def process(self, candidates: Sequence[Candidate]) -> Iterator[Outcome]:
         """See `Stage.process`."""
         opened: list[tuple[str, Structure]] = []
-        for candidate in candidates:
-            structure = self._open(candidate)
-            if isinstance(structure, Verdict):
-                yield self._reject(candidate.id, structure)
-            else:
-                opened.append((candidate.id, structure))
+        yield from self._open_all(candidates, opened)
         for (candidate_id, structure), result in zip(opened, self._evaluate(opened)):
             if isinstance(result, Exception):
                 yield self._fail(candidate_id, result)
@@ -231,12 +237,7 @@ class RelaxStage(_PotentialStage):
     def process(self, candidates: Sequence[Candidate]) -> Iterator[Outcome]:
         """See `Stage.process`."""
         opened: list[tuple[str, Structure]] = []
-        for candidate in candidates:
-            structure = self._open(candidate)
-            if isinstance(structure, Verdict):
-                yield self._reject(candidate.id, structure)
-            else:
-                opened.append((candidate.id, structure))
+        yield from self._open_all(candidates, opened)
         crystals = [structure for _, structure in opened]
         for index, found in relaxations(crystals, self.potential, self.settings):
             candidate_id, _ = opened[index]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
+from gpaw_task import result
 from pymatgen.core import Lattice, Structure
 
 from agents.slab import LAYER_SPACE, area, thickness, vacuum, with_vacuum
@@ -19,10 +18,9 @@ from agents.verify.gpaw.calculator import atoms_of, parameters
 from agents.verify.gpaw.relax import GPA, _step
 from agents.verify.settings import VerifySettings
 from agents.verify.setup.cost import estimate
-from agents.verify.setup.presets import DFTSettings
 from agents.verify.tasks import Task
 from agents.verify.workflow import steps
-from db.crystals import record_to_structure, structure_to_record
+from db.crystals import record_to_structure
 
 COARSE = (
     GPAWBackend()
@@ -37,27 +35,6 @@ def boron_nitride(buckling: float, edge: float = 2.51) -> Structure:
     return Structure(Lattice.hexagonal(edge, 20.0), ["B", "N"], sites)
 
 
-def run(
-    folder: Path, structure: Structure, settings: DFTSettings = COARSE, **task: Any
-) -> dict[str, Any]:
-    """Run one task in a process of its own."""
-    folder.mkdir()
-    source, target = folder / "input.json", folder / "output.json"
-    document = {
-        "structure": structure_to_record(structure),
-        "settings": settings.record(),
-        "molecule": False,
-        "parent": None,
-        **task,
-    }
-    source.write_text(json.dumps(document))
-    subprocess.run(GPAWBackend().command(source, target), cwd=folder, check=True, timeout=600)
-    answer: dict[str, Any] = json.loads(target.read_text())
-    assert "result" in answer, answer
-    result: dict[str, Any] = answer["result"]
-    return result
-
-
 def field(calculator: Any) -> float:
     """Return the electric field in the lower part of the vacuum, V/Å."""
     potential = calculator.get_electrostatic_potential().mean(axis=(0, 1))
@@ -69,7 +46,9 @@ def field(calculator: Any) -> float:
 def test_the_energy_of_a_polar_layer_does_not_depend_on_its_vacuum(tmp_path: Path) -> None:
     layer = boron_nitride(0.7)
     near, far = (
-        run(tmp_path / str(gap), layer, task="static", options={"gap": False, "vacuum": gap})
+        result(
+            tmp_path / str(gap), layer, COARSE, task="static", options={"gap": False, "vacuum": gap}
+        )
         for gap in (11.0, 17.0)
     )
     assert near["slab"] == {
@@ -100,7 +79,9 @@ def test_a_mirror_spares_the_correction_and_the_gap_is_that_of_one_more_vacuum(
     tmp_path: Path,
 ) -> None:
     layer = boron_nitride(0.0)
-    found = run(tmp_path / "thin", layer, task="static", options={"gap": True, "vacuum": 11.0})
+    found = result(
+        tmp_path / "thin", layer, COARSE, task="static", options={"gap": True, "vacuum": 11.0}
+    )
     assert found["slab"]["dipole_correction"] is False
     assert found["gap_k_points"][2] == 1
     assert found["gap_confirmed"]
@@ -113,7 +94,9 @@ def test_graphene_has_no_gap(tmp_path: Path) -> None:
     lattice = Lattice.hexagonal(2.468, 20.0)
     graphene = Structure(lattice, ["C", "C"], [[1 / 3, 2 / 3, 0.5], [2 / 3, 1 / 3, 0.5]])
     settings = GPAWBackend().settings("fast").model_copy(update={"cutoff": 300.0})
-    found = run(tmp_path / "graphene", graphene, settings, task="static", options={"vacuum": 10.5})
+    found = result(
+        tmp_path / "graphene", graphene, settings, task="static", options={"vacuum": 10.5}
+    )
     assert found["k_points"][0] % 6 == 0
     assert found["band_gap"] < 0.01
 
@@ -135,7 +118,7 @@ def test_the_pressure_of_a_slab_is_that_in_its_plane() -> None:
 def test_a_layer_relaxes_in_its_plane_to_the_minimum_of_its_energy(tmp_path: Path) -> None:
     settings = COARSE.model_copy(update={"relax_cutoff": 500.0, "cutoff": 500.0})
     stretched = boron_nitride(0.0, edge=2.62)
-    found = run(tmp_path / "relax", stretched, settings, task="relax", options={"vacuum": 11.0})
+    found = result(tmp_path / "relax", stretched, settings, task="relax", options={"vacuum": 11.0})
     relaxed = record_to_structure(found["structure"])
     assert vacuum(relaxed) == pytest.approx(11.0, abs=1e-6)
     assert found["steps"][-1]["max_stress_gpa"] <= settings.relax_stress * GPA
@@ -145,7 +128,9 @@ def test_a_layer_relaxes_in_its_plane_to_the_minimum_of_its_energy(tmp_path: Pat
         layer = boron_nitride(0.0, edge=edge)
         options = {"gap": False, "vacuum": 11.0}
         energies.append(
-            run(tmp_path / f"{edge:.3f}", layer, settings, task="static", options=options)["energy"]
+            result(tmp_path / f"{edge:.3f}", layer, settings, task="static", options=options)[
+                "energy"
+            ]
         )
     parabola = np.polyfit(edges, energies, 2)
     assert -parabola[1] / (2 * parabola[0]) == pytest.approx(relaxed.lattice.a, abs=0.01)

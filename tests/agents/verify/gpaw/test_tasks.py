@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from gpaw_task import answer, result
 from pymatgen.core import Lattice, Structure
 
 from agents.verify.gpaw.backend import GPAWBackend
 from agents.verify.gpaw.relax import GPA
-from agents.verify.setup.presets import DFTSettings
-from db.crystals import record_to_structure, structure_to_record
+from db.crystals import record_to_structure
 
 COARSE = (
     GPAWBackend()
@@ -29,48 +26,25 @@ def silicon(edge: float) -> Structure:
     return Structure.from_spacegroup("Fd-3m", Lattice.cubic(edge), ["Si"], [[0, 0, 0]])
 
 
-def run(
-    folder: Path,
-    structure: Structure,
-    settings: DFTSettings = COARSE,
-    *,
-    parent: dict[str, Any] | None = None,
-    **task: Any,
-) -> dict[str, Any]:
-    """Run one task in a folder of its own."""
-    folder.mkdir()
-    source, target = folder / "input.json", folder / "output.json"
-    document = {
-        "structure": structure_to_record(structure),
-        "settings": settings.record(),
-        "molecule": False,
-        "parent": parent,
-        **task,
-    }
-    source.write_text(json.dumps(document))
-    command = GPAWBackend().command(source, target)
-    subprocess.run(command, cwd=folder, check=True, timeout=600)
-    answer: dict[str, Any] = json.loads(target.read_text())
-    return answer
-
-
 def test_a_gap_from_the_parents_density_is_that_of_one_run(tmp_path: Path) -> None:
     crystal = silicon(5.469)
-    whole = run(tmp_path / "whole", crystal)["result"]
-    static = run(tmp_path / "static", crystal, task="static", options={"gap": False})["result"]
+    whole = result(tmp_path / "whole", crystal, COARSE)
+    static = result(tmp_path / "static", crystal, COARSE, task="static", options={"gap": False})
     assert static["energy"] == pytest.approx(whole["energy"], abs=1e-6)
     assert "band_gap" not in static
     left = tmp_path / "static" / "density.gpw"
     assert left.stat().st_size < 1_000_000
     parent = {"result": static, "folder": str(left.parent)}
-    gap = run(tmp_path / "gap", crystal, task="gap", parent=parent)["result"]
+    gap = result(tmp_path / "gap", crystal, COARSE, task="gap", parent=parent)
     assert gap["density"] == "parent"
     assert not list((tmp_path / "gap").glob("scf.txt"))
     for name in ("band_gap_scf", "band_gap", "fermi_level", "electrons_in_occupations"):
         assert gap[name] == pytest.approx(whole[name], abs=1e-5), name
     assert gap["gap_k_points"] == whole["gap_k_points"]
     assert (gap["gap_confirmed"], gap["gap_consistent"]) == (True, True)
-    alone = run(tmp_path / "alone", crystal, task="gap", parent=parent | {"folder": None})["result"]
+    alone = result(
+        tmp_path / "alone", crystal, COARSE, task="gap", parent=parent | {"folder": None}
+    )
     assert alone["density"] == "computed again"
     assert alone["band_gap"] == pytest.approx(whole["band_gap"], abs=1e-5)
 
@@ -78,7 +52,7 @@ def test_a_gap_from_the_parents_density_is_that_of_one_run(tmp_path: Path) -> No
 def test_what_an_attempt_changes_is_used_and_recorded(tmp_path: Path) -> None:
     mixer = {"name": "pulay", "beta": 0.1, "nmaxold": 5, "weight": 50.0}
     changes = {"mixer": mixer, "smearing": 0.2}
-    found = run(tmp_path / "changed", silicon(5.469), changes=changes)["result"]
+    found = result(tmp_path / "changed", silicon(5.469), COARSE, changes=changes)
     assert found["changes"] == changes
     assert found["scf_options"] == {"mixer": mixer}
     log = (tmp_path / "changed" / "scf.txt").read_text()
@@ -89,11 +63,11 @@ def test_relaxation_ends_at_the_minimum_of_the_energy(tmp_path: Path) -> None:
     """The volume against a parabola through energies at three fixed volumes."""
     settings = COARSE.model_copy(update={"relax_cutoff": 500.0, "cutoff": 500.0})
     settings = settings.model_copy(update={"relax_stress": 0.0005})
-    found = run(tmp_path / "relax", silicon(5.40), settings, task="relax")["result"]
+    found = result(tmp_path / "relax", silicon(5.40), settings, task="relax")
     relaxed = record_to_structure(found["structure"])
     edges = (5.41, 5.47, 5.53)
     energies = [
-        run(tmp_path / f"{edge}", silicon(edge), settings, options={"gap": False})["result"]
+        result(tmp_path / f"{edge}", silicon(edge), settings, options={"gap": False})
         for edge in edges
     ]
     a, b, _ = np.polyfit(edges, [one["energy_per_atom"] for one in energies], 2)
@@ -111,7 +85,7 @@ def test_relaxation_ends_at_the_minimum_of_the_energy(tmp_path: Path) -> None:
 
 def test_a_relaxation_that_is_cut_off_says_how_far_it_got(tmp_path: Path) -> None:
     settings = COARSE.model_copy(update={"relax_cutoff": 300.0, "relax_steps": 1})
-    error = run(tmp_path / "relax", silicon(5.1), settings, task="relax")["error"]
+    error = answer(tmp_path / "relax", silicon(5.1), settings, task="relax")["error"]
     assert error["kind"] == "NotRelaxed"
     assert "not relaxed in 1 steps" in error["message"]
     assert "GPa are left" in error["message"]
@@ -135,13 +109,13 @@ def manganese_oxide(signs: tuple[float, float]) -> Structure:
 def test_manganese_oxide_is_an_antiferromagnetic_insulator(tmp_path: Path) -> None:
     """Order, moment and effect of U, with few k-points (doi 10.1103/PhysRevB.57.1505)."""
     settings = COARSE.model_copy(update={"k_density": 0.9, "gap_k_density": 0.9})
-    anti = run(tmp_path / "anti", manganese_oxide((5.0, -5.0)), settings)["result"]
-    ferro = run(tmp_path / "ferro", manganese_oxide((5.0, 5.0)), settings)["result"]
-    plain = run(
+    anti = result(tmp_path / "anti", manganese_oxide((5.0, -5.0)), settings)
+    ferro = result(tmp_path / "ferro", manganese_oxide((5.0, 5.0)), settings)
+    plain = result(
         tmp_path / "plain",
         manganese_oxide((5.0, -5.0)),
         settings.model_copy(update={"hubbard_u": {}}),
-    )["result"]
+    )
     assert anti["hubbard_u"] == {"Mn": 3.9}
     assert anti["n_atoms"] == 4
     assert ferro["n_atoms"] == 2
