@@ -1,4 +1,4 @@
-"""``serve``: candidates for other people's programs."""
+"""``serve``: the dashboard, and candidates for other people's programs."""
 
 from __future__ import annotations
 
@@ -35,17 +35,15 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 5000,
     db: Database = None,
 ) -> None:
-    """Let other programs read verified candidates or the figures of campaigns; nothing is written.
+    """Show campaigns and candidates in a browser, or let other programs read them; read-only.
 
-    Example: `discovery serve --optimade --metrics`
+    Without options the dashboard, with /health and /metrics beside it: `discovery serve`
+
+    For programs alone: `discovery serve --optimade --metrics`
     """
     from db.connection import connect
     from discovery.serve.listening import listen, require_loopback, require_packages
 
-    if not optimade and not metrics:
-        raise UsageError(
-            "say what to serve: discovery serve --optimade, discovery serve --metrics, or both"
-        )
     if everything and not optimade:
         raise UsageError("--all says what --optimade serves")
     require_loopback(host)
@@ -53,6 +51,8 @@ def serve(
     what = "all candidates with a crystal" if everything else "verified candidates"
 
     def announce(address: str) -> None:
+        if not optimade and not metrics:
+            print_progress(f"the dashboard is at {address}, until Ctrl-C")
         if optimade:
             print_progress(f"{what} at {address}/v1/structures, until Ctrl-C")
         if metrics:
@@ -63,6 +63,10 @@ def serve(
 
 
 def _application(optimade: bool, metrics: bool, everything: bool) -> Starlette:
+    if not optimade and not metrics:
+        from discovery.dashboard import serving
+
+        return serving.make_application()
     from discovery.metrics import routes as figures
 
     if not optimade:

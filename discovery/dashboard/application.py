@@ -1,0 +1,105 @@
+"""The Dash application: pages by their addresses, every error in a sentence."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pymongo.errors import PyMongoError
+
+from db.uri import DatabaseUnavailable
+from discovery.dashboard import markup
+from discovery.dashboard.frame import ADDRESS, INDEX, PAGE, PRODUCT, TITLE, frame
+from discovery.dashboard.page import NoSuchPage, Page, find_page
+from discovery.dashboard.pages import PAGES
+from discovery.dashboard.requests import guard
+
+if TYPE_CHECKING:
+    from dash import Dash
+    from dash.development.base_component import Component
+
+_LOG = logging.getLogger(__name__)
+ASSETS = Path(__file__).with_name("assets")
+#: Errors of these packages are sentences for people.
+OWN_PACKAGES = ("db", "agents", "discovery")
+
+
+def make_dashboard(pages: Sequence[Page] = PAGES) -> Dash:
+    """Make the dashboard; the process must be connected to the database.
+
+    Args:
+        pages: The pages it has.
+    """
+    from dash import ClientsideFunction, Dash, Input, Output
+
+    app = Dash(
+        "discovery.dashboard",
+        assets_folder=str(ASSETS),
+        index_string=INDEX,
+        title=PRODUCT,
+        update_title="",
+        serve_locally=True,
+        suppress_callback_exceptions=True,  # pages are put in later than the frame
+        add_log_handler=False,
+        use_async=False,
+        enable_mcp=False,
+    )
+    app.layout = frame()
+
+    @app.callback(
+        Output(PAGE, "children"),
+        Output(TITLE, "data"),
+        Input(ADDRESS, "pathname"),
+        Input(ADDRESS, "search"),
+    )
+    def show_page(path: object, search: object) -> tuple[Any, str]:
+        return open_page(pages, path, search)
+
+    app.clientside_callback(
+        ClientsideFunction(namespace="discovery", function_name="arrive"), Input(TITLE, "data")
+    )
+    for page in pages:
+        if page.callbacks is not None:
+            page.callbacks(app)
+    guard(app)
+    return app
+
+
+def open_page(
+    pages: Sequence[Page], path: object, search: object
+) -> tuple[Sequence[Component], str]:
+    """Make a page, or the page that says why there is none.
+
+    Args:
+        pages: All there are.
+        path: What the browser says is the path of its address.
+        search: What follows it.
+
+    Returns:
+        Content and title of the window.
+    """
+    try:
+        page, address = find_page(pages, path, search)
+        return page.layout(address), f"{page.title(address)} – {PRODUCT}"
+    except NoSuchPage as error:
+        return refusal("No such page", str(error)), f"No such page – {PRODUCT}"
+    except (PyMongoError, DatabaseUnavailable) as error:
+        _LOG.warning("a page was not made: the database does not answer: %s", error)
+        text = f"the database does not answer ({type(error).__name__})"
+        return refusal("No answer", text), f"No answer – {PRODUCT}"
+    except ValueError as error:
+        if type(error).__module__.partition(".")[0] not in OWN_PACKAGES:
+            raise
+        text = " ".join(str(error).split())
+        return refusal("Not possible", text), f"Not possible – {PRODUCT}"
+
+
+def refusal(title: str, sentence: str) -> list[Component]:
+    """Make a page that says in a sentence why there is nothing else."""
+    return [
+        markup.heading(title),
+        markup.message(f"{sentence[:1_000]}.", wrong=True),
+        markup.link("All campaigns", "/"),
+    ]
