@@ -40,6 +40,8 @@ _BY_PATH = {
     "formation_energy_per_atom_decoded": "evaluation.formation_energy_per_atom",
     "formation_energy_per_atom_judged": "verification.formation_energy_per_atom_judged",
     "position": "selection.position",
+    "left": "left",
+    "smact_cdvae": "screening.prescreen.smact_cdvae",
     "species_codes": "codes.species",
     "crystal_codes": "codes.crystal",
 }
@@ -65,6 +67,7 @@ _HEAD = {
     }
 }
 _CHUNK = 1000  # ids in one question
+_LEFT = {"$arrayElemAt": ["$history.from", -1]}
 _EMPTY_CRYSTALS: dict[str, Record] = {}
 
 
@@ -86,8 +89,10 @@ class CampaignData:
             `db.property_table.VERIFIED_PROPERTIES` are there); beside these ``round``,
             ``energy_decoded`` (eV of the cell), ``formation_energy_per_atom_decoded`` (eV/atom, by
             the potential, before relaxation), ``formation_energy_per_atom_judged`` (by DFT, what
-            the window is held against), ``position`` (in the order of DFT), ``species_codes`` and
-            ``crystal_codes`` (tuples; what was proposed).
+            the window is held against), ``position`` (in the order of DFT), ``left`` (the state it
+            was in before its present one), ``smact_cdvae`` (whether the decoded formula passes
+            SMACT by CDVAE's rule), ``species_codes`` and ``crystal_codes`` (tuples; what was
+            proposed).
         head: What the property head predicted, one row a prediction: ``id``, ``property``,
             ``level``, ``version`` (of the head), ``on`` ("decoded" or "relaxed"), ``value``,
             ``std``; several versions of the head may have judged one candidate.
@@ -190,7 +195,8 @@ def _candidates(snapshot: Snapshot, name: str) -> tuple[pandas.DataFrame, pandas
 
     from db.property_table import VERIFIED_PROPERTIES
 
-    projection = {**dict.fromkeys(_PATHS.values(), 1), "properties": 1, "head": _HEAD}
+    projection = {**dict.fromkeys(_PATHS.values(), 1), "properties": 1}
+    projection |= {"left": _LEFT, "head": _HEAD}
     ids: list[str] = []
     columns: dict[str, list[Any]] = {column: [] for column in _PATHS}
     numbers: dict[str, list[float]] = {column: [] for column in VERIFIED_PROPERTIES}
