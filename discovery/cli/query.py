@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from discovery.cli.campaigns import Campaign, Database
+from discovery.cli import completion
+from discovery.cli.options import Campaign, Database
 from discovery.cli.output import UsageError
 from discovery.export.formats import Format
 
@@ -36,7 +37,11 @@ def query(
         ),
     ] = None,
     status: Annotated[
-        str | None, typer.Option(help="Only candidates in this state, for instance verified.")
+        str | None,
+        typer.Option(
+            help="Only candidates in this state, for instance verified.",
+            autocompletion=completion.states,
+        ),
     ] = None,
     hits: Annotated[bool, typer.Option("--hits", help="Only verified hits.")] = False,
     elements: Annotated[
@@ -44,12 +49,18 @@ def query(
     ] = None,
     sort: Annotated[
         str | None,
-        typer.Option(help="Field to sort by, for instance band_gap; a leading - reverses."),
+        typer.Option(
+            help="Field to sort by, for instance band_gap; a leading - reverses.",
+            autocompletion=completion.fields,
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
     fields: Annotated[
         str | None,
-        typer.Option(help="Only these values, for instance formula,band_gap,band_gap_megnet."),
+        typer.Option(
+            help="Only these values, for instance formula,band_gap,band_gap_megnet.",
+            autocompletion=completion.fields,
+        ),
     ] = None,
     format: Annotated[Format, typer.Option(help="Form of the output.")] = Format.TABLE,
     out: Annotated[
@@ -65,7 +76,8 @@ def query(
     Example: `discovery query quickstart --where 'band_gap >= 0.5' --sort=-band_gap --format csv`
     """
     from db.connection import connect
-    from discovery.export.candidates import choose, records, require_output, write
+    from discovery.export.candidates import choose, records
+    from discovery.export.writing import require_output, write
 
     if format in ONLY_AS_FILES and out is None:
         raise UsageError(f"--format {format} writes {ONLY_AS_FILES[format]}")

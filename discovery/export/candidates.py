@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from db import campaigns, queries
 from db.connection import current_database
 from db.plain import without_times
 from db.selection import Selection, best_structure, select, stream
 from discovery.export.formats import Format
-from discovery.export.output_files import new_file, new_folder, require_free
 
 __all__ = [
     "best_structure",
@@ -21,9 +17,7 @@ __all__ = [
     "full_record",
     "hit",
     "records",
-    "require_output",
     "row",
-    "write",
 ]
 
 Record = dict[str, Any]
@@ -111,66 +105,6 @@ def hit(record: Record) -> bool | None:
     """Say whether DFT confirmed a candidate; None where there is no DFT."""
     found: bool | None = (record.get("verification") or {}).get("hit")
     return found
-
-
-def require_output(form: Format, out: Path | None, *, overwrite: bool) -> None:
-    """Refuse what cannot be written, before anything is read.
-
-    Raises:
-        OutputExists: There is something already.
-    """
-    if out is not None:
-        endings = (".cif", ".csv") if form is Format.CIF else ()
-        require_free(out, folder_of=endings, overwrite=overwrite)
-
-
-def write(
-    found: Iterator[Record], form: Format, out: Path | None, *, overwrite: bool = False
-) -> tuple[int, int]:
-    """Write records to a file, a folder, or stdout, in the order in which they come.
-
-    Args:
-        found: As from `records`.
-        form: The form; of those with crystals, only extended XYZ goes to stdout.
-        out: File or, for CIF, folder; None for stdout.
-        overwrite: Whether what is there may be replaced.
-
-    Returns:
-        How many were written, and how many left out for want of a crystal.
-
-    Raises:
-        OutputError: The file or folder cannot be written.
-    """
-    from discovery.export import crystals as export_crystals
-
-    if form is Format.CIF:
-        assert out is not None
-        with new_folder(out, (".cif", ".csv"), overwrite=overwrite) as folder:
-            return export_crystals.write_cifs(found, folder)
-    if form is Format.ASE_DB:
-        assert out is not None
-        with new_file(out, overwrite=overwrite) as part:
-            return export_crystals.write_ase_db(found, part)
-    if out is None:
-        return _write_text(found, form, sys.stdout)
-    with new_file(out, overwrite=overwrite) as part, part.open("w", encoding="utf-8") as file:
-        return _write_text(found, form, file)
-
-
-def as_json(value: Any, *, indent: int | None = None) -> str:
-    """Write plain values as JSON, without NaN."""
-    return json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False)
-
-
-def _write_text(found: Iterator[Record], form: Format, file: TextIO) -> tuple[int, int]:
-    from discovery.export import crystals as export_crystals
-    from discovery.export import text as export_text
-
-    if form is Format.EXTXYZ:
-        return export_crystals.write_extxyz(found, file)
-    if form is Format.PYMATGEN:
-        return export_crystals.write_pymatgen(found, file)
-    return export_text.WRITERS[form](found, file), 0
 
 
 def _with_calculations(record: Record) -> Record:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from typing import Any, TextIO
 
-from discovery.export.candidates import COLUMNS, as_json, row
+from discovery.export.candidates import COLUMNS, row
 from discovery.export.formats import Format
 
 Record = dict[str, Any]
@@ -18,6 +18,11 @@ Record = dict[str, Any]
 MEASURED = 500
 #: Above this size the rows of a CSV file wait on disk for its header.
 SPOOLED_BYTES = 16_000_000
+
+
+def as_json(value: Any, *, indent: int | None = None) -> str:
+    """Write plain values as JSON, without NaN."""
+    return json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False)
 
 
 def write_json(records: Iterator[Record], file: TextIO) -> int:

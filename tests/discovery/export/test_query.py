@@ -30,9 +30,10 @@ from db.filters.fields import BY_NAME
 from db.selection import best_structure, select
 from discovery import connect
 from discovery.cli import app
-from discovery.export.candidates import choose, records, write
+from discovery.export.candidates import choose, records
 from discovery.export.formats import Format
 from discovery.export.output_files import OutputExists
+from discovery.export.writing import write
 
 DOCS = Path(__file__).parents[3] / "docs" / "query.md"
 COUNT = 40
