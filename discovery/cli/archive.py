@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from discovery.cli.campaigns import Database, Json
+from discovery.cli import completion
+from discovery.cli.options import Database, Json
 from discovery.cli.output import UsageError, print_json, print_progress
 
 if TYPE_CHECKING:
@@ -23,10 +24,19 @@ def register(app: typer.Typer) -> None:
 
 def export(
     candidates: Annotated[
-        list[str] | None, typer.Argument(help="Ids of candidates.", metavar="[ID]...")
+        list[str] | None,
+        typer.Argument(
+            help="Ids of candidates.", metavar="[ID]...", autocompletion=completion.candidates
+        ),
     ] = None,
     hits: Annotated[
-        str | None, typer.Option("--hits", help="All hits of this campaign.", metavar="CAMPAIGN")
+        str | None,
+        typer.Option(
+            "--hits",
+            help="All hits of this campaign.",
+            metavar="CAMPAIGN",
+            autocompletion=completion.campaigns_here,
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="The archive to write, for instance hit.zip.")] = Path(
         "candidates.zip"

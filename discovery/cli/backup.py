@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from discovery.cli.campaigns import Database, Json
+from discovery.cli.options import CampaignName, Database, Json
 from discovery.cli.output import print_json, print_progress
 
 
@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def backup(
-    campaign: Annotated[str, typer.Argument(help="Name of a campaign.")],
+    campaign: CampaignName,
     out: Annotated[Path, typer.Option(help="The archive to write, for instance quickstart.zip.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the archive.")] = False,
     db: Database = None,

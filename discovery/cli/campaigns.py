@@ -6,18 +6,9 @@ from typing import Annotated
 
 import typer
 
-from discovery.cli.output import console_for_tables, no_password, print_json
-
-Campaign = Annotated[str | None, typer.Argument(help="Name of a campaign; all if omitted.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-Database = Annotated[
-    str | None,
-    typer.Option(
-        "--db",
-        help="MongoDB URI; else $MONGODB_URI; else the embedded server.",
-        callback=no_password,
-    ),
-]
+from discovery.cli import completion
+from discovery.cli.options import Campaign, Database, Json
+from discovery.cli.output import console_for_tables, print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +21,11 @@ def register(app: typer.Typer) -> None:
 
 def run(
     campaign: Annotated[
-        str, typer.Option(help="Name of a shipped campaign, or the path of a YAML file.")
+        str,
+        typer.Option(
+            help="Name of a shipped campaign, or the path of a YAML file.",
+            autocompletion=completion.campaigns_to_run,
+        ),
     ],
     db: Database = None,
     max_candidates: Annotated[
@@ -48,6 +43,7 @@ def run(
             "--set",
             metavar="KEY=VALUE",
             help="Any key of the campaign, for instance verify.preset=fast; repeatable.",
+            autocompletion=completion.settings,
         ),
     ] = None,
     json: Json = False,
@@ -147,7 +143,12 @@ def status(campaign: Campaign = None, db: Database = None, json: Json = False) -
 
 
 def show(
-    candidate: Annotated[str, typer.Argument(help="Id of a candidate.", metavar="ID")],
+    candidate: Annotated[
+        str,
+        typer.Argument(
+            help="Id of a candidate.", metavar="ID", autocompletion=completion.candidates
+        ),
+    ],
     db: Database = None,
     json: Json = False,
 ) -> None:

@@ -7,28 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from discovery.cli.output import (
-    UsageError,
-    console_for_tables,
-    no_password,
-    print_json,
-    print_progress,
-)
+from discovery.cli import completion
+from discovery.cli.options import Database, Json
+from discovery.cli.output import UsageError, console_for_tables, print_json, print_progress
 
 if TYPE_CHECKING:
     from discovery.references.fetch.source import FetchReport
 
 app = typer.Typer(help="Reference collections of known crystals.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-Database = Annotated[
-    str | None,
-    typer.Option(
-        "--db",
-        help="MongoDB URI; else $MONGODB_URI; else the embedded server.",
-        callback=no_password,
-    ),
-]
 #: Bad rows that are printed; --json gives more.
 SHOWN = 5
 
@@ -109,6 +96,10 @@ def import_data(
             help="mp, mp20, perov5, carbon24, c2db, what was fetched under another name, or the "
             "path of a csv, JSON, CIF, extended xyz, POSCAR or ase db file, or of a folder.",
             metavar="NAME|FILE",
+            autocompletion=lambda incomplete: (
+                completion.collections(incomplete)
+                + completion.files(incomplete, ".csv", ".gz", ".json", ".cif", ".extxyz", ".db")
+            ),
         ),
     ],
     as_name: Annotated[
@@ -146,7 +137,12 @@ def import_data(
 @app.command("fetch")
 def fetch_data(
     name: Annotated[
-        str, typer.Argument(help="mp, mp20, perov5, carbon24, c2db, or optimade.", metavar="NAME")
+        str,
+        typer.Argument(
+            help="mp, mp20, perov5, carbon24, c2db, or optimade.",
+            metavar="NAME",
+            autocompletion=completion.collections,
+        ),
     ],
     provider: Annotated[
         str | None, typer.Option(help="optimade: the provider's base URL.", metavar="URL")

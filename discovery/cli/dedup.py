@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from discovery.cli.campaigns import Database, Json
+from discovery.cli import completion
+from discovery.cli.options import Database, Json
 from discovery.cli.output import UsageError, console_for_tables, print_json, print_progress
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ def dedup(
         typer.Argument(
             help="CIF, POSCAR, extended XYZ or csv.gz files, or the name of one campaign.",
             metavar="CAMPAIGN|FILE...",
+            autocompletion=lambda incomplete: (
+                completion.campaigns_here(incomplete) + completion.crystal_files(incomplete)
+            ),
         ),
     ],
     reference: Annotated[
@@ -37,7 +41,8 @@ def dedup(
         typer.Option(
             help="mp, mp20, perov5, carbon24, c2db (imported on first use), one of the last four "
             "with -train, train (the training set), self (the crystals before it), a collection of "
-            "your own, or the path of a csv.gz."
+            "your own, or the path of a csv.gz.",
+            autocompletion=completion.references,
         ),
     ] = "mp",
     training: Annotated[

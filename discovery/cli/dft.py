@@ -9,29 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from discovery.cli.output import (
-    UsageError,
-    console_for_tables,
-    no_password,
-    print_json,
-    print_progress,
-)
+from discovery.cli import completion
+from discovery.cli.options import CampaignName, Database, Json
+from discovery.cli.output import UsageError, console_for_tables, print_json, print_progress
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
 
 app = typer.Typer(help="DFT calculations: list, show, rerun, defuse.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-Database = Annotated[
-    str | None,
-    typer.Option(
-        "--db",
-        help="MongoDB URI; else $MONGODB_URI; else the embedded server.",
-        callback=no_password,
+Hash = Annotated[
+    str,
+    typer.Argument(
+        help="The first digits of the calculation's hash.", autocompletion=completion.calculations
     ),
 ]
-Hash = Annotated[str, typer.Argument(help="The first digits of the calculation's hash.")]
 
 ERROR_WIDTH = 60
 
@@ -39,12 +31,25 @@ ERROR_WIDTH = 60
 @app.command("list")
 def list_calculations(
     campaign: Annotated[
-        str | None, typer.Argument(help="Only those of this campaign; all if omitted.")
+        str | None,
+        typer.Argument(
+            help="Only those of this campaign; all if omitted.",
+            autocompletion=completion.campaigns_here,
+        ),
     ] = None,
     state: Annotated[
-        str | None, typer.Option(help="submitting, submitted, completed or failed.")
+        str | None,
+        typer.Option(
+            help="submitting, submitted, completed or failed.",
+            autocompletion=completion.calculation_states,
+        ),
     ] = None,
-    task: Annotated[str | None, typer.Option(help="relax, static, gap, bands, …")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="relax, static, gap, bands, …", autocompletion=completion.calculation_tasks
+        ),
+    ] = None,
     db: Database = None,
     json: Json = False,
 ) -> None:
@@ -152,7 +157,7 @@ def defuse(
 
 @app.command()
 def collect(
-    campaign: Annotated[str, typer.Argument(help="Name of the campaign.")],
+    campaign: CampaignName,
     db: Database = None,
     json: Json = False,
 ) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
+from discovery.cli.options import Json
 from discovery.cli.output import console_for_tables, print_json
 
 
@@ -15,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(
-    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    json: Json = False,
 ) -> None:
     """Check every part; exits with 1 only if the default campaign could not run.
 

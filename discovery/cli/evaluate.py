@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from discovery.cli import evaluate_search
+from discovery.cli import completion, evaluate_search
+from discovery.cli.options import Json
 from discovery.cli.output import UsageError, print_json
 
 if TYPE_CHECKING:
@@ -32,7 +33,11 @@ Dataset = Annotated[
     str | None, typer.Option(help="Name of the data set; default: the checkpoint's own.")
 ]
 Checkpoint = Annotated[
-    str | None, typer.Option(help="Name or folder; default: named like the data set.")
+    str | None,
+    typer.Option(
+        help="Name or folder; default: named like the data set.",
+        autocompletion=completion.generators,
+    ),
 ]
 OfficialSplit = Annotated[Split, typer.Option(help="Official split.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many rows.")]
@@ -44,7 +49,6 @@ Temperature = Annotated[float, typer.Option(min=0.0, help="Temperature of the pr
 Fingerprints = Annotated[
     Path | None, typer.Option(help="Folder that keeps fingerprints; default: the user's cache.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 @app.command()
@@ -163,7 +167,9 @@ def latent(
 
 @app.command()
 def searchability(
-    checkpoint: Annotated[str, typer.Option(help="Name or folder.")],
+    checkpoint: Annotated[
+        str, typer.Option(help="Name or folder.", autocompletion=completion.generators)
+    ],
     bases: Annotated[int, typer.Option(min=1, help="Crystals whose local codes are kept.")] = 100,
     draws: Annotated[int, typer.Option(min=1, help="Draws of global codes for each.")] = 64,
     seed: Seed = 0,

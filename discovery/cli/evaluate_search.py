@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from discovery.cli.options import Json
 from discovery.cli.output import UsageError, console_for_tables, print_json, print_progress
 
 
@@ -85,7 +86,7 @@ def search(
         typer.Option(help="File of competing phases' energies; default: in the user's cache."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
-    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    json: Json = False,
 ) -> None:
     """Compare methods of the search: hits after equal numbers of potential evaluations.
 

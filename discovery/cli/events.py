@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from discovery.cli.campaigns import Database
+from discovery.cli.options import CampaignName, Database
 from discovery.cli.output import UsageError, print_json
 
 
@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def events(
-    campaign: Annotated[str, typer.Argument(help="Name of a campaign.")],
+    campaign: CampaignName,
     kind: Annotated[
         list[str] | None,
         typer.Option(help="Only this kind, for instance transition or learning; repeatable."),

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from discovery.cli.campaigns import Database, Json
+from discovery.cli import completion
+from discovery.cli.options import CampaignName, Database, Json
 from discovery.cli.output import UsageError, console_for_tables, print_json
 from discovery.cli.screen import names, parse_windows, screen_settings
 
@@ -18,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def funnel(
-    campaign: Annotated[str, typer.Argument(help="Name of a campaign.")],
+    campaign: CampaignName,
     window: Annotated[
         list[str] | None,
         typer.Option(help="PROPERTY:LOWEST:HIGHEST instead of the campaign's; repeatable."),
@@ -57,7 +58,10 @@ def funnel(
     ] = "campaign",
     paper: Annotated[
         str | None,
-        typer.Option(help="Rows of the paper's campaign, beside its numbers: photovoltaic-3d, ..."),
+        typer.Option(
+            help="Rows of the paper's campaign, beside its numbers: photovoltaic-3d, ...",
+            autocompletion=completion.paper_funnels,
+        ),
     ] = None,
     db: Database = None,
     json: Json = False,

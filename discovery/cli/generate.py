@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from discovery.cli import completion
+from discovery.cli.options import Json
 from discovery.cli.output import print_json, print_progress
 
 _SHOWN = 20
@@ -18,7 +20,10 @@ def register(app: typer.Typer) -> None:
 
 
 def generate(
-    checkpoint: Annotated[str, typer.Option(help="Name or folder of a checkpoint.")],
+    checkpoint: Annotated[
+        str,
+        typer.Option(help="Name or folder of a checkpoint.", autocompletion=completion.generators),
+    ],
     n: Annotated[int, typer.Option("--n", min=1, help="How many crystals.")] = 10,
     formula: Annotated[str | None, typer.Option(help="Composition, for instance SrTiO3.")] = None,
     z: Annotated[int | None, typer.Option("--z", min=1, help="Formula units in the cell.")] = None,
@@ -48,7 +53,7 @@ def generate(
     out: Annotated[
         Path | None, typer.Option(help="Folder for CIF files, or a .extxyz or .json file.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    json: Json = False,
 ) -> None:
     """Draw new crystals, free or with conditions; with a formula this predicts structures.
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from discovery.cli import completion
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
@@ -14,7 +16,13 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    config: Annotated[str, typer.Option(help="Name in configs/model, or the path of a YAML file.")],
+    config: Annotated[
+        str,
+        typer.Option(
+            help="Name in configs/model, or the path of a YAML file.",
+            autocompletion=completion.model_configs,
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint to write.")],
     device: Annotated[str, typer.Option(help="torch device, for instance cuda:0.")] = "cpu",
     label: Annotated[

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from discovery.cli.output import UsageError, no_password, print_json, print_progress
+from discovery.cli.options import Database, Json
+from discovery.cli.output import UsageError, print_json, print_progress
 
 if TYPE_CHECKING:
     from agents.verify.imported.store import ImportReport
@@ -28,15 +29,8 @@ def import_dft(
     min_k_density: Annotated[
         float, typer.Option(min=0.0, help="Refuse coarser meshes: k-points per 1/Å (2π included).")
     ] = 1.5,
-    db: Annotated[
-        str | None,
-        typer.Option(
-            "--db",
-            help="MongoDB URI; else $MONGODB_URI; else the embedded server.",
-            callback=no_password,
-        ),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    db: Database = None,
+    json: Json = False,
 ) -> None:
     """Record existing vasprun.xml, GPAW .gpw, extended XYZ files and records of our own.
 

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from discovery.cli import completion
+from discovery.cli.options import Json
 from discovery.cli.output import print_json, print_progress
 
 app = typer.Typer(help="Potentials, screens and generator checkpoints.", no_args_is_help=True)
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 @app.command("list")
@@ -36,7 +36,8 @@ def check(
         str,
         typer.Argument(
             help="A potential's name (DPA-3.1-3M:HEAD, matgl:NAME) or file, megnet, alignn, or a "
-            "generator's name."
+            "generator's name.",
+            autocompletion=completion.models,
         ),
     ],
     json: Json = False,
@@ -59,7 +60,13 @@ def check(
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="A model of OpenLAM (DPA-3.1-3M) or matgl:NAME.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A model of OpenLAM (DPA-3.1-3M) or matgl:NAME.",
+            autocompletion=completion.potentials,
+        ),
+    ],
 ) -> None:
     """Download the weights of a potential from where they are published; continues if interrupted.
 
@@ -81,7 +88,9 @@ def fetch(
 
 @app.command()
 def references(
-    potential: Annotated[str, typer.Option(help="Name of the potential.")] = "chgnet",
+    potential: Annotated[
+        str, typer.Option(help="Name of the potential.", autocompletion=completion.potentials)
+    ] = "chgnet",
     out: Annotated[
         Path | None,
         typer.Option(help="File of the table to write; default: where campaigns look for it."),
@@ -109,7 +118,9 @@ def references(
 @app.command()
 def label(
     dataset: Annotated[str, typer.Option(help="Name of the data set.")] = "perov5",
-    potential: Annotated[str, typer.Option(help="Name of the potential.")] = "chgnet",
+    potential: Annotated[
+        str, typer.Option(help="Name of the potential.", autocompletion=completion.potentials)
+    ] = "chgnet",
     out: Annotated[Path, typer.Option(help="CSV.gz file (id,value) to write.")] = Path(
         "labels.csv.gz"
     ),

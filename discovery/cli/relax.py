@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from discovery.cli import completion
+from discovery.cli.options import Json
 from discovery.cli.output import UsageError, print_json, print_progress
 
 
@@ -18,10 +20,18 @@ def register(app: typer.Typer) -> None:
 def relax(
     files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR or extended XYZ files.")],
     potential: Annotated[
-        str, typer.Option(help="chgnet, DPA-3.1-3M:HEAD, matgl:NAME, or a file.")
+        str,
+        typer.Option(
+            help="chgnet, DPA-3.1-3M:HEAD, matgl:NAME, or a file.",
+            autocompletion=completion.potentials,
+        ),
     ] = "chgnet",
     second_potential: Annotated[
-        str | None, typer.Option(help="Another potential that must agree on the result.")
+        str | None,
+        typer.Option(
+            help="Another potential that must agree on the result.",
+            autocompletion=completion.potentials,
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="torch device, for instance cuda:0.")] = "cpu",
     max_steps: Annotated[int, typer.Option(min=0, help="Optimiser steps at most.")] = 100,
@@ -34,7 +44,7 @@ def relax(
     out: Annotated[
         Path | None, typer.Option(help="FILE.extxyz, or a folder of CIF files, to write.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    json: Json = False,
 ) -> None:
     """Relax crystals as a campaign does, and say what its rules make of them.
 

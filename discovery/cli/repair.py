@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from discovery.cli.campaigns import Database
 from discovery.cli.dft import person
+from discovery.cli.options import CampaignName, Database, Json
 from discovery.cli.output import console_for_tables, print_json, print_progress
 
 
@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def repair(
-    campaign: Annotated[str, typer.Argument(help="Name of a campaign.")],
+    campaign: CampaignName,
     apply: Annotated[
         list[str] | None,
         typer.Option(metavar="FINDING", help="Do the action of this finding; repeatable."),
@@ -26,7 +26,7 @@ def repair(
         bool, typer.Option("--dry-run", help="With --apply: say what would be done.")
     ] = False,
     db: Database = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    json: Json = False,
 ) -> None:
     """List what no loop may mend by itself, with its evidence; do it only when told.
 

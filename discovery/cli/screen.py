@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from discovery.cli import completion
+from discovery.cli.options import JsonList
 from discovery.cli.output import UsageError, console_for_tables, print_json, print_progress
 
 if TYPE_CHECKING:
@@ -27,14 +29,24 @@ def screen(
     files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR or extended XYZ files.")],
     campaign: Annotated[
         str | None,
-        typer.Option(help="Name or file whose rules, windows, models and generator are taken."),
+        typer.Option(
+            help="Name or file whose rules, windows, models and generator are taken.",
+            autocompletion=completion.campaigns_to_run,
+        ),
     ] = None,
     models: Annotated[
         str | None,
-        typer.Option(help="auto (default), or with commas: megnet, alignn, head, matgl:NAME."),
+        typer.Option(
+            help="auto (default), or with commas: megnet, alignn, head, matgl:NAME.",
+            autocompletion=completion.screens,
+        ),
     ] = None,
     generator: Annotated[
-        str | None, typer.Option(help="Checkpoint whose property head is asked too.")
+        str | None,
+        typer.Option(
+            help="Checkpoint whose property head is asked too.",
+            autocompletion=completion.generators,
+        ),
     ] = None,
     window: Annotated[
         list[str] | None,
@@ -55,7 +67,7 @@ def screen(
     ] = None,
     device: Annotated[str, typer.Option(help="torch device, for instance cuda:0.")] = "cpu",
     batch: Annotated[int | None, typer.Option(min=1, help="Crystals in one pass.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON list on stdout.")] = False,
+    json: JsonList = False,
 ) -> None:
     """Ask the screens of a campaign about crystals, and say what its rules make of them.
 

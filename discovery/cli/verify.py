@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from discovery.cli.output import UsageError, no_password, print_json, print_progress
+from discovery.cli import completion
+from discovery.cli.options import Database, JsonList
+from discovery.cli.output import UsageError, print_json, print_progress
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -33,7 +35,11 @@ def verify(
     files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR or extended XYZ files.")],
     backend: Annotated[Code, typer.Option(help="DFT code.")] = Code.gpaw,
     preset: Annotated[
-        str, typer.Option(help="fast or standard; with vasp also mp24 (r2SCAN) and mp24-pbe.")
+        str,
+        typer.Option(
+            help="fast or standard; with vasp also mp24 (r2SCAN) and mp24-pbe.",
+            autocompletion=completion.presets,
+        ),
     ] = "fast",
     relax: Annotated[bool, typer.Option("--relax", help="Relax by DFT first.")] = False,
     slab_vacuum: Annotated[
@@ -46,19 +52,12 @@ def verify(
     workers: Annotated[
         int, typer.Option(min=0, help="Calculations at a time; 0: others work off the queue.")
     ] = 1,
-    db: Annotated[
-        str | None,
-        typer.Option(
-            "--db",
-            help="MongoDB URI; else $MONGODB_URI; else the embedded server.",
-            callback=no_password,
-        ),
-    ] = None,
+    db: Database = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write the inputs and the estimate; run nothing.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the inputs of --dry-run.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON list on stdout.")] = False,
+    json: JsonList = False,
 ) -> None:
     """Compute energy, band gap and formation energy of crystals by DFT, as a campaign does.
 

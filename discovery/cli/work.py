@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from discovery.cli.output import UsageError, no_password
+from discovery.cli import completion
+from discovery.cli.options import Database
+from discovery.cli.output import UsageError
 from discovery.workers.limits import HARD_SECONDS, MOST_TASKS
 
 
@@ -18,11 +20,13 @@ def register(app: typer.Typer) -> None:
 
 def worker(
     queue: Annotated[
-        str, typer.Option(help="evaluate, relax, screen, learn (several: a,b), or dft.")
+        str,
+        typer.Option(
+            help="evaluate, relax, screen, learn (several: a,b), or dft.",
+            autocompletion=completion.queues,
+        ),
     ],
-    db: Annotated[
-        str | None, typer.Option("--db", help="MongoDB URI.", callback=no_password)
-    ] = None,
+    db: Database = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Pool processes.")] = 1,
     device: Annotated[
         str | None, typer.Option(help="torch device of the potential, for instance cuda:0.")
