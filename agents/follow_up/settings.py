@@ -44,7 +44,7 @@ class FollowUpSettings(BaseModel):
     max_steps: int = Field(default=500, ge=1, description="optimiser steps of each relaxation")
 
     # Phonons (potential)
-    phonons: bool = True
+    phonons: bool = Field(default=True, description="phonons by the potential: is it a minimum?")
     displacements: tuple[float, ...] = Field(
         default=(0.02, 0.04),
         min_length=1,

@@ -24,7 +24,9 @@ class RelaxSettings(BaseModel):
     device: str = Field(default="cpu", description="torch device of the potential")
 
     # Relaxation
-    optimizer: Literal["trust_region", "fire"] = "trust_region"
+    optimizer: Literal["trust_region", "fire"] = Field(
+        default="trust_region", description="damped BFGS within a trust region, or FIRE"
+    )
     max_steps: int = Field(default=100, ge=0, description="optimiser steps at most")
     fmax: float = Field(
         default=0.03, gt=0, description="stop below this force, eV/Å (the paper: 0.04)"
@@ -36,7 +38,7 @@ class RelaxSettings(BaseModel):
         "slab, those in its plane, per volume of the layer",
     )
     pressure: float = Field(default=0.0, description="external pressure, GPa")
-    relax_cell: bool = True
+    relax_cell: bool = Field(default=True, description="relax the cell, too, not only the atoms")
     in_plane: bool = Field(
         default=False,
         description="crystals are slabs with their vacuum along c: their cell relaxes in the plane "
@@ -97,7 +99,9 @@ class RelaxSettings(BaseModel):
     relax_batch: int = Field(
         default=16, ge=1, description="crystals leased at once and relaxed together"
     )
-    lease_seconds: int = Field(default=300, ge=1)
+    lease_seconds: int = Field(
+        default=300, ge=1, description="how long a lease lasts without renewal"
+    )
     max_per_generation: int | None = Field(
         default=None,
         ge=1,

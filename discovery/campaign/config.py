@@ -54,10 +54,25 @@ class Budget(BaseModel):
 class CampaignConfig(BaseModel):
     """One campaign, composed of the settings of its agents.
 
-    ``dimensionality`` 2 says that every candidate is a slab, one layer with its vacuum along c
-    (`agents.slab`): docs/two-dimensional.md. ``expected`` tells people what the campaign takes and
-    gives. ``paper_funnel`` names the paper's campaign that
-    `discovery status` shows this one beside; it changes nothing else.
+    Args:
+        name: Of the campaign, in every record; lower-case letters, digits and ``._-``.
+        description: What it looks for, for people.
+        expected: What it takes and gives, for people.
+        paper_funnel: The paper's campaign that `discovery status` shows this one beside; it changes
+            nothing else.
+        seed: Of every random number; the same seed and the same results give the same proposals.
+        generator: Name or folder of a checkpoint: what decodes codes to crystals.
+        dimensionality: 2 says that every candidate is a slab, one layer with its vacuum along c
+            (`agents.slab`): docs/two-dimensional.md.
+        targets: The property windows that make a hit.
+        budget: When the campaign ends.
+        propose: Who proposes, and what is minimised.
+        relax: How crystals are evaluated, relaxed and accepted.
+        hull: Distance to the hull of the same potential.
+        screen: Rules, models and duplicates.
+        verify: DFT, and which candidates get it.
+        follow_up: What hits are asked afterwards.
+        learn: When the property head learns, and what it has to show.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
