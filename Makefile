@@ -13,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: setup run browser test test-unit test-campaign test-chaos test-long fuzz audit lint clean
+.PHONY: setup run browser test test-unit test-campaign test-chaos test-long fuzz audit docs lint clean
 
 setup: $(STAMP)
 
@@ -70,6 +70,10 @@ audit: setup
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[audit]'
 	$(BIN)/python tools/audit.py
 
+# The pages of docs/ as a site in site/; a broken link or a page that no menu names is an error.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -77,4 +81,4 @@ lint: setup
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) .discovery
+	rm -rf $(VENV) .discovery site
