@@ -137,11 +137,11 @@ def stream(selection: Selection) -> Iterator[Document]:
     Raises:
         UnknownName: A model's number is named that no candidate of this database has.
     """
-    _require_models(selection)
+    require_models(selection)
     documents = islice(_documents(selection), selection.limit)
     if selection.fields is None:
         return (record(document) for document in documents)
-    return (_flat(document, selection.fields, selection.crystal) for document in documents)
+    return (flat(document, selection.fields, selection.crystal) for document in documents)
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,7 @@ def _documents(selection: Selection) -> Iterator[Document]:
 def _read(question: Question, selection: Selection) -> Iterator[Document]:
     """Read an answer; where the server restarts in the middle, go on where it broke off."""
     collection = current_database()["candidates"]
-    projection = _projection(selection)
+    shown = projection(selection)
     given, lost_since = 0, None
     while selection.limit is None or given < selection.limit:
         left = 0 if selection.limit is None else selection.limit - given
@@ -257,7 +257,7 @@ def _read(question: Question, selection: Selection) -> Iterator[Document]:
             with pymongo.timeout(READ_SECONDS):
                 cursor = collection.find(
                     question.query,
-                    projection,
+                    shown,
                     sort=question.sort,
                     skip=given,
                     limit=left,
@@ -278,7 +278,8 @@ def _read(question: Question, selection: Selection) -> Iterator[Document]:
             time.sleep(PAUSE_SECONDS)
 
 
-def _projection(selection: Selection) -> dict[str, int] | None:
+def projection(selection: Selection) -> dict[str, int] | None:
+    """Write which parts of a stored candidate are read; None: all."""
     if selection.fields is None:
         return dict.fromkeys(selection.without, 0) or None
     paths = ["campaign", "seq", *(field.path for field in selection.fields)]
@@ -289,7 +290,7 @@ def _projection(selection: Selection) -> dict[str, int] | None:
     return dict.fromkeys(paths, 1)
 
 
-def _require_models(selection: Selection) -> None:
+def require_models(selection: Selection) -> None:
     """Refuse the name of a model that no candidate has: it is misspelt."""
     fields = [] if selection.where is None else list(_fields(selection.where))
     fields += [] if selection.order is None else [selection.order.field]
@@ -329,6 +330,7 @@ def _unwrapped(value: Any) -> Any:
     return str(value) if isinstance(value, str) else value  # states are string enums
 
 
-def _flat(document: Document, fields: Sequence[Field], crystal: bool) -> Document:
-    flat = {field.name: without_times(value_at(document, field)) for field in fields}
-    return {**flat, "structure": best_structure(document)} if crystal else flat
+def flat(document: Document, fields: Sequence[Field], crystal: bool) -> Document:
+    """Write a stored candidate as its values by their names, see `Selection.fields`."""
+    values = {field.name: without_times(value_at(document, field)) for field in fields}
+    return {**values, "structure": best_structure(document)} if crystal else values
