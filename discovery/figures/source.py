@@ -195,7 +195,7 @@ def _candidates(snapshot: Snapshot, name: str) -> tuple[pandas.DataFrame, pandas
 
     from db.property_table import VERIFIED_PROPERTIES
 
-    projection = {**dict.fromkeys(_PATHS.values(), 1), "properties": 1}
+    projection: Record = {**dict.fromkeys(_PATHS.values(), 1), "properties": 1}
     projection |= {"left": _LEFT, "head": _HEAD}
     ids: list[str] = []
     columns: dict[str, list[Any]] = {column: [] for column in _PATHS}
