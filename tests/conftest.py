@@ -7,12 +7,18 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from db.connection import Session, connect, ensure_indexes
+
+if TYPE_CHECKING:
+    from cluster import Zygote
 
 
 def _folder(variable: str) -> Path:
@@ -56,3 +62,32 @@ def database(mongo_session: Session) -> Session:
             mongo_session.database[name].delete_many({})
     ensure_indexes()
     return mongo_session
+
+
+@pytest.fixture(scope="session")
+def toy_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``DISCOVERY_MODELS`` with the deterministic potential's elemental references alone."""
+    from cluster import PLUGIN, Zygote
+
+    folder = tmp_path_factory.mktemp("models")
+    target = folder / "references" / "lennard-jones-1.json"
+    target.parent.mkdir()
+    program = "import json, chaos_physics; print(json.dumps(chaos_physics.reference_table()))"
+    printed = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**Zygote.kept(), "PYTHONPATH": f"{PLUGIN}{os.pathsep}{PLUGIN.parents[2]}"},
+        check=True,
+        capture_output=True,
+    )
+    target.write_bytes(printed.stdout)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def zygote(toy_models: Path) -> Iterator[Zygote]:
+    """What the processes of the campaigns with a deterministic potential are forked from."""
+    from cluster import Zygote
+
+    started = Zygote(toy_models, "perov5")
+    yield started
+    started.close()

@@ -1,24 +1,20 @@
-"""Fixtures of the chaos tests: one database server, one zygote, one undisturbed campaign."""
+"""Fixtures of the chaos tests: one database server, one undisturbed campaign."""
 
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import PLUGIN, Cluster, Zygote, database_uri
+from cluster import Cluster, Zygote, database_uri
 from history import read
 from outcome import Outcome, Row, outcome, table
 
 from db.embedded import EmbeddedServer
 
 CAMPAIGN = Path(__file__).with_name("campaign.yaml")
-GENERATOR = "perov5"
 ROWS = pytest.StashKey[list[Row]]()
 
 
@@ -28,31 +24,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     used = EmbeddedServer(tmp_path_factory.mktemp("server"))
     yield used.start()
     used.close()
-
-
-@pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``DISCOVERY_MODELS`` with the potential's elemental references and nothing else."""
-    folder = tmp_path_factory.mktemp("models")
-    target = folder / "references" / "lennard-jones-1.json"
-    target.parent.mkdir()
-    program = "import json, chaos_physics; print(json.dumps(chaos_physics.reference_table()))"
-    printed = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**Zygote.kept(), "PYTHONPATH": f"{PLUGIN}{os.pathsep}{PLUGIN.parents[2]}"},
-        check=True,
-        capture_output=True,
-    )
-    target.write_bytes(printed.stdout)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def zygote(models: Path) -> Iterator[Zygote]:
-    """What every process is forked from."""
-    started = Zygote(models, GENERATOR)
-    yield started
-    started.close()
 
 
 @pytest.fixture(scope="session")

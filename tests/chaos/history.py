@@ -31,7 +31,7 @@ NEXT = {
     "selected": {"verifying"},
     "verifying": {"verified"},
     "verified": {"verified"},
-    "failed": {"verifying"},  # a person has its calculation run again
+    "failed": {"verifying"},  # a person has its calculation run again, or else see below
     "rejected": set(),
 }
 """Legal steps; from every state but the final ones also to ``rejected`` and ``failed``."""
@@ -145,8 +145,10 @@ def _legal_steps(records: Records) -> Iterator[Violation]:
         steps = [(entry["from"], entry["to"]) for entry in one["history"]]
         if steps[0] != (None, "proposed"):
             yield Violation("legal steps", one["_id"], f"it begins with {steps[0]}")
-        for (_, before), (source, to) in pairwise(steps):
+        for (origin, before), (source, to) in pairwise(steps):
             legal = set(NEXT[source]) | (set() if source in FINAL else {"rejected", "failed"})
+            if source == "failed":  # a person lets a worker try again what failed
+                legal.add(origin)
             if source != before:
                 text = f"it was {before}, but was moved as {source}"
                 yield Violation("legal steps", one["_id"], text)
@@ -161,9 +163,9 @@ def _one_end(records: Records) -> Iterator[Violation]:
     """No candidate is twice in a state; only a person's new attempt opens an ended one again."""
     for one in records.candidates:
         entered = Counter(e["to"] for e in one["history"] if e["from"] != e["to"])
-        again = sum(e["from"] == "failed" for e in one["history"])
+        again = Counter(e["to"] for e in one["history"] if e["from"] == "failed")
         for state, times in entered.items():
-            if times > (1 + again if state in (*FINAL, "verifying") else 1):
+            if times > 1 + (again.total() if state in FINAL else again[state]):
                 yield Violation("one end", one["_id"], f"it became {state} {times} times")
 
 

@@ -15,7 +15,7 @@ from outcome import Outcome, difference, judged, outcome
 
 from discovery.archive.reading import open_archive
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.chaos, pytest.mark.long, pytest.mark.timeout(1500)]
 
 SLOW = {"CHAOS_EVALUATION_SECONDS": "0.02", "CHAOS_DFT_SECONDS": "0.6"}
 
@@ -32,9 +32,7 @@ def verifying(cluster: Cluster) -> bool:
     return bool(done and calculations.count_documents({"state": "submitted"}))
 
 
-@pytest.mark.parametrize(
-    "moment", [pytest.param(relaxing, marks=pytest.mark.long), verifying], ids=lambda m: m.__name__
-)
+@pytest.mark.parametrize("moment", [relaxing, verifying], ids=lambda m: m.__name__)
 def test_what_is_restored_continues_to_the_same_end(
     moment: Callable[[Cluster], bool],
     found: Callable[..., Cluster],

@@ -309,3 +309,23 @@ def test_a_seeded_violation_is_found(
     seed(sound)
 
     assert rule in {one.rule for one in violations(sound)}
+
+
+@pytest.mark.parametrize(("back_to", "found"), [("relaxed", set()), ("evaluated", {"legal steps"})])
+def test_a_failed_candidate_goes_back_only_to_where_it_failed(
+    sound: Records, back_to: str, found: set[str]
+) -> None:
+    candidate = sound.candidates[2]
+    *earlier, last = candidate["history"]
+    token = last["token"]
+    candidate["history"] = [
+        *earlier,
+        {**last, "to": "failed"},
+        {**last, "from": "failed", "to": back_to, "agent": "ann", "token": token + 1},
+        {**last, "token": token + 2},
+    ]
+    candidate["token"] = token + 2
+
+    rules = {one.rule for one in violations(sound)}
+    assert rules >= found
+    assert bool(rules) == bool(found)

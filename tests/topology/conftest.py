@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cluster import PLUGIN, Zygote
+from cluster import Zygote
 from production import Site
 from servers import Mongo, RedisServer
 
@@ -32,28 +30,6 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.stop()
-
-
-@pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``DISCOVERY_MODELS`` with the elemental references of the deterministic potential."""
-    folder = tmp_path_factory.mktemp("models")
-    target = folder / "references" / "lennard-jones-1.json"
-    target.parent.mkdir()
-    program = "import json, chaos_physics; print(json.dumps(chaos_physics.reference_table()))"
-    environment = {**Zygote.kept(), "PYTHONPATH": str(PLUGIN)}
-    command = [sys.executable, "-c", program]
-    printed = subprocess.run(command, env=environment, check=True, capture_output=True)
-    target.write_bytes(printed.stdout)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def zygote(models: Path) -> Iterator[Zygote]:
-    """What every process is forked from."""
-    started = Zygote(models, "perov5")
-    yield started
-    started.close()
 
 
 @pytest.fixture

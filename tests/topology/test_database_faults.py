@@ -47,48 +47,6 @@ def ends_clean(site: Site, loop: int, seconds: float = 500) -> None:
     assert len(site.paid()) == len(set(site.paid())) > 0
 
 
-def test_a_killed_server_loses_nothing_that_it_acknowledged(
-    site: Site, mongo: Mongo, tmp_path: Path
-) -> None:
-    site.worker(concurrency=2)
-    site.launcher()
-    loop = site.loop()
-    acknowledged = tmp_path / "acknowledged.txt"
-    until(lambda: any(one["state"] == "relaxed" for one in site.candidates()), 120)
-    with writing(site, acknowledged) as writer:
-        for kill in range(4):
-            before = len(lines(acknowledged))
-            until(lambda before=before: len(lines(acknowledged)) > before + 20, 60)
-            mongo.kill()
-            time.sleep(1.0 + kill)
-            mongo.start()
-        before = len(lines(acknowledged))
-        until(lambda: len(lines(acknowledged)) > before + 20, 60)
-        assert writer.poll() is None  # it reconnected by itself, four times
-    found = {
-        f"{one['_id']} {one['evaluation']['energy']}"
-        for one in site.database["candidates"].find({"campaign": "writer"})
-        if one.get("evaluation")
-    }
-    assert len(lines(acknowledged)) > 100
-    assert set(lines(acknowledged)) <= found
-    ends_clean(site, loop)
-
-
-def test_a_user_who_may_only_read_stops_the_loop_with_a_sentence(site: Site, mongo: Mongo) -> None:
-    name = site.database.name
-    site.worker(concurrency=1)
-    site.launcher()
-    loop = site.loop()
-    until(lambda: any(one["state"] == "relaxed" for one in site.candidates()), 120)
-    mongo.grant(name, "read", name)
-    assert site.wait(loop, 60) == 1
-    assert "the database does not let this user write" in site.log("run")
-    assert "Traceback" not in site.log("run")
-    mongo.grant(name, "readWrite", name)
-    ends_clean(site, site.loop())
-
-
 @pytest.fixture
 def proxy(mongo: Mongo) -> Iterator[Proxy]:
     between = Proxy(mongo.port)
@@ -107,18 +65,60 @@ def remote(make_site: Callable[..., Site], mongo: Mongo, proxy: Proxy, tmp_path:
     return found
 
 
-def test_a_network_that_drops_for_seconds_is_waited_for(remote: Site, proxy: Proxy) -> None:
-    remote.worker(concurrency=1)
-    remote.launcher()
-    loop = remote.loop()
+def kill_the_server(site: Site, mongo: Mongo, acknowledged: Path) -> None:
+    """What was acknowledged is there afterwards, and everybody reconnects by himself."""
+    with writing(site, acknowledged) as writer:
+        for kill in range(4):
+            before = len(lines(acknowledged))
+            until(lambda before=before: len(lines(acknowledged)) > before + 20, 60)
+            mongo.kill()
+            time.sleep(0.5 + kill / 2)
+            mongo.start()
+        before = len(lines(acknowledged))
+        until(lambda: len(lines(acknowledged)) > before + 20, 60)
+        assert writer.poll() is None  # it reconnected by itself, four times
+    found = {
+        f"{one['_id']} {one['evaluation']['energy']}"
+        for one in site.database["candidates"].find({"campaign": "writer"})
+        if one.get("evaluation")
+    }
+    assert len(lines(acknowledged)) > 100
+    assert set(lines(acknowledged)) <= found
+
+
+def cut_the_network(site: Site, proxy: Proxy, loop: int) -> None:
+    """Connections are reset, or nothing arrives any more: waited for."""
     for cut in (proxy.reset, proxy.drop, proxy.reset):
         passed = proxy.passed
         until(lambda passed=passed: proxy.passed > passed + 200_000, 120)
         cut()
         time.sleep(3)
-        assert remote.ended(loop) is None
+        assert site.ended(loop) is None
         proxy.mend()
-    ends_clean(remote, loop)
+
+
+def forbid_writing(site: Site, mongo: Mongo, loop: int) -> None:
+    """The loop ends with a sentence, and the next one goes on."""
+    name = site.database.name
+    mongo.grant(name, "read", name)
+    assert site.wait(loop, 60) == 1
+    assert "the database does not let this user write" in site.log("run")
+    assert "Traceback" not in site.log("run")
+    mongo.grant(name, "readWrite", name)
+
+
+def test_one_campaign_lives_through_every_fault_of_its_database(
+    remote: Site, mongo: Mongo, proxy: Proxy, tmp_path: Path
+) -> None:
+    remote.worker(concurrency=2, CHAOS_EVALUATION_SECONDS="0.02")
+    remote.launcher()
+    loop = remote.loop()
+    until(lambda: any(one["state"] == "relaxed" for one in remote.candidates()), 120)
+    kill_the_server(remote, mongo, tmp_path / "acknowledged.txt")
+    cut_the_network(remote, proxy, loop)
+    assert remote.record()["state"] == "running"
+    forbid_writing(remote, mongo, loop)
+    ends_clean(remote, remote.loop())
 
 
 @pytest.mark.long
