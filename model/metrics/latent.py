@@ -173,11 +173,15 @@ def evaluate_latent(
 
 
 def _balanced(vectors: Tensor, crystal_width: int) -> Tensor:
-    """Centre global vectors (n, G); give species tokens and crystal token the same spread."""
+    """Centre global vectors (n, G); give species tokens and crystal token the same spread.
+
+    What has no spread at all is left out: the species tokens of crystals of one element.
+    """
     centred = vectors - vectors.mean(0)
-    widths = [vectors.shape[1] - crystal_width, crystal_width]
-    parts = [p / p.square().sum(1).mean().sqrt() for p in centred.split(widths, 1) if p.shape[1]]
-    return torch.cat(parts, 1)
+    parts = centred.split([vectors.shape[1] - crystal_width, crystal_width], 1)
+    spreads = [part.square().sum(1).mean().sqrt() for part in parts]
+    least = 1e-6 * vectors.square().sum(1).mean().sqrt()  # of equal vectors only rounding is left
+    return torch.cat([part / spread for part, spread in zip(parts, spreads) if spread > least], 1)
 
 
 def _probes(
