@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agents.propose.brought import BroughtSettings, build_brought
 from agents.propose.proposer import Proposer
 from agents.propose.seeds import EpisodeSeed
 from agents.propose.settings import (
@@ -38,6 +39,9 @@ def build_proposer(
         seed: Source of its randomness.
         max_redraws: How often one repeated proposal is redrawn.
         generator: The frozen generator, with prior and code bank.
+
+    Raises:
+        agents.propose.brought.WrongProposer: An installed package builds another than it says.
     """
     match settings:
         case GeneticSettings():
@@ -72,3 +76,7 @@ def build_proposer(
             from agents.propose.evolution import EvolutionProposer
 
             return EvolutionProposer(space, seed, settings, generator)
+        case BroughtSettings():
+            return build_brought(
+                settings, space, seed, max_redraws=max_redraws, generator=generator
+            )

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializeAsAny,
+    Tag,
+    model_validator,
+)
+
+from agents.propose.brought import OUR_KINDS, BroughtSettings
 
 FitnessKind = Literal["formation_energy", "total_energy", "above_hull"]
 
@@ -224,16 +235,27 @@ class EvolutionSettings(_Settings):
     recall: int = Field(default=4096, ge=0)
 
 
+def _member(content: Any) -> str | None:
+    """Return the tag of the class that settings, read or not, belong to; None without a kind."""
+    kind = content.get("kind") if isinstance(content, Mapping) else getattr(content, "kind", None)
+    if not isinstance(kind, str):
+        return None
+    if kind not in OUR_KINDS:
+        return "brought"
+    return "optuna_nsga" if kind.startswith("optuna_nsga") else kind
+
+
 ProposerSettings = Annotated[
-    GeneticSettings
-    | TPESettings
-    | NSGASettings
-    | RandomSettings
-    | DonorSettings
-    | PriorSettings
-    | SubstitutionSettings
-    | EvolutionSettings,
-    Field(discriminator="kind"),
+    Annotated[GeneticSettings, Tag("genetic")]
+    | Annotated[TPESettings, Tag("optuna_tpe")]
+    | Annotated[NSGASettings, Tag("optuna_nsga")]
+    | Annotated[RandomSettings, Tag("random")]
+    | Annotated[DonorSettings, Tag("donor")]
+    | Annotated[PriorSettings, Tag("prior")]
+    | Annotated[SubstitutionSettings, Tag("substitution")]
+    | Annotated[EvolutionSettings, Tag("code_evolution")]
+    | Annotated[SerializeAsAny[BroughtSettings], Tag("brought")],
+    Discriminator(_member),
 ]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from agents.extensions import SCREENS, extensions, package_of
 from agents.screen.screen import MissingModel, Screen, UnsoundModel
 from agents.screen.settings import (
     ALIGNN_JARVIS,
@@ -16,7 +17,8 @@ from agents.screen.settings import (
 
 Choice = dict[str, Any]
 """Plain JSON: ``name``, ``used``, ``version``, ``reason`` (why it is absent, else None), and for a
-model that takes structures ``files`` (what to sha256) and ``batch``."""
+model that takes structures ``files`` (what to sha256) and ``batch``; ``package`` (name and version)
+where an installed package brings it."""
 
 HEAD = "head"
 """The property head is loaded with the generator, not here."""
@@ -41,7 +43,8 @@ def load_screen(name: str, *, batch: int = 64, device: str = "cpu") -> Screen:
     """Load a property model that takes structures, past its sanity gate.
 
     Args:
-        name: ``megnet``, ``alignn``, ``alignn-jarvis`` or ``matgl:NAME``.
+        name: ``megnet``, ``alignn``, ``alignn-jarvis``, ``matgl:NAME``, or what an installed
+            package brings (`agents.extensions`).
         batch: Crystals in one pass.
         device: Where to compute.
 
@@ -69,10 +72,13 @@ def load_screen(name: str, *, batch: int = 64, device: str = "cpu") -> Screen:
         from agents.screen.matgl import MatglScreen
 
         return MatglScreen.load(name.removeprefix(MATGL_PREFIX), device=device)
-    raise ValueError(
-        f"unknown screen {name!r}: known are {', '.join(known_screens())}, {ALIGNN_JARVIS} "
-        "and matgl:NAME"
-    )
+    from agents.screen.brought import load_brought
+
+    brought = load_brought(name, batch=batch, device=device)
+    if brought is not None:
+        return brought
+    known = ", ".join([*known_screens(), ALIGNN_JARVIS, *extensions(SCREENS)])
+    raise ValueError(f"unknown screen {name!r}: known are {known} and matgl:NAME")
 
 
 def known_screens() -> list[str]:
@@ -118,10 +124,11 @@ def load_models(choices: Sequence[Choice], *, device: str = "cpu") -> ScreenMode
         if name == HEAD:
             continue
         screen = load_screen(name, batch=choice["batch"], device=device)
-        if dict(screen.digests) != choice["files"]:
+        if (screen.version, dict(screen.digests)) != (choice["version"], choice["files"]):
             raise UnsoundModel(
-                f"the files of {name} on this machine are not those the campaign was started with: "
-                "use the same ones or start a campaign with another name"
+                f"{name} {screen.version} on this machine is not the {choice['version']} that the "
+                "campaign was started with, file by file: use the same one or start a campaign "
+                "with another name"
             )
         screens.append(screen)
     absent = {choice["name"]: choice["reason"] for choice in choices if not choice["used"]}
@@ -146,7 +153,14 @@ def _resolve(name: str, settings: ScreenSettings) -> Choice:
         "reason": None,
         "files": dict(screen.digests),
         "batch": settings.megnet_batch,
+        **_package(name),
     }
+
+
+def _package(name: str) -> dict[str, str]:
+    """Name the package of a model that is not the product's own."""
+    brought = name not in (*KNOWN_MODELS, ALIGNN_JARVIS) and name in extensions(SCREENS)
+    return {"package": package_of(SCREENS, name)} if brought else {}
 
 
 def _absent(name: str, reason: str) -> Choice:

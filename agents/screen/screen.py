@@ -54,11 +54,15 @@ class Screen(ABC):
         name: Name in records, for instance ``megnet``.
         version: Version of its weights.
         digests: sha256 of each file of weights; what a worker compares before it uses them.
+        known_values: Of a model that an installed package brings and that was trained on labels
+            other than PBE's: what it must say of the gate's crystals (formula to property to
+            value; `agents.screen.brought`). None: what PBE says.
     """
 
     name: str
     version: str
     digests: Mapping[str, str] = MappingProxyType({})
+    known_values: Mapping[str, Mapping[str, float]] | None = None
 
     @abstractmethod
     def predict(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from agents.extensions import SCREENS, extensions
 from agents.prediction import OutOfDomain
 from agents.screen.element_groups import ACTINIDES, LANTHANIDES, Group, elements_of
 from agents.targets import OTHER_REFERENCES
@@ -66,8 +67,8 @@ class ScreenSettings(BaseModel):
         min_elements: Fewest distinct elements.
         max_elements: Most distinct elements.
         models: Property models to ask: ``megnet``, ``alignn``, ``head``, ``alignn-jarvis``,
-            ``matgl:NAME``; ``auto`` takes those of the first three that are found, and says which
-            are not.
+            ``matgl:NAME``, or what an installed package brings; ``auto`` takes those of the first
+            three that are found, and says which are not.
         consensus: ``gate`` rejects a crystal when any model of a property puts it outside a target
             window, or when no model that counts says anything on a window (``unjudged``: without
             MEGNet that is every crystal until the head has learned); ``rank`` only records the
@@ -151,9 +152,13 @@ class ScreenSettings(BaseModel):
             if name not in (*KNOWN_MODELS, ALIGNN_JARVIS) and not re.fullmatch(
                 f"{MATGL_PREFIX}[A-Za-z0-9][\\w.-]*", name
             ):
+                brought = extensions(SCREENS)
+                if name in brought:
+                    continue
+                known = ", ".join((*KNOWN_MODELS, *brought))
                 raise ValueError(
-                    f"unknown model {name!r}: use auto, or name {', '.join(KNOWN_MODELS)}, "
-                    f"{ALIGNN_JARVIS} and matgl:NAME"
+                    f"unknown model {name!r}: use auto, or name {known}, {ALIGNN_JARVIS} and "
+                    "matgl:NAME"
                 )
         if len(set(models)) != len(models):
             raise ValueError(f"a model is named twice in models: {', '.join(models)}")

@@ -26,6 +26,7 @@ def catalogue() -> list[dict[str, str]]:
     Returns:
         ``kind`` (potential, screen, generator), ``name`` and a ``note`` each.
     """
+    from agents.extensions import POTENTIALS, SCREENS, extensions, package_of
     from agents.paths import MissingFile, models_path
     from agents.relax.potential import OPENLAM_MODELS, OPENLAM_TEST
 
@@ -45,6 +46,11 @@ def catalogue() -> list[dict[str, str]]:
     note = "ALIGNN models published by JARVIS, in $DISCOVERY_MODELS/alignn-jarvis"
     entries.append({"kind": "screen", "name": "alignn-jarvis", "note": note})
     entries += [
+        {"kind": kind, "name": name, "note": f"brought by {package_of(group, name)}"}
+        for kind, group in (("potential", POTENTIALS), ("screen", SCREENS))
+        for name in extensions(group)
+    ]
+    entries += [
         {"kind": "generator", "name": name, "note": "shipped checkpoint with its code bank"}
         for name in shipped_generators()
     ]
@@ -63,6 +69,9 @@ def check(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: There is no such model.
     """
+    from agents.extensions import POTENTIALS as BROUGHT_POTENTIALS
+    from agents.extensions import SCREENS as BROUGHT_SCREENS
+    from agents.extensions import extensions
     from agents.screen.settings import MATGL_PREFIX
 
     if name in SCREENS:
@@ -71,11 +80,14 @@ def check(name: str) -> dict[str, Any]:
         return _check_screen(name)
     if name in shipped_generators():
         return _check_generator(name)
-    if _names_potential(name):
+    if _names_potential(name) or name in extensions(BROUGHT_POTENTIALS):
         return _check_potential(name)
+    if name in extensions(BROUGHT_SCREENS):
+        return _check_screen(name)
     from agents.relax.potential import POTENTIALS
 
-    known = ", ".join([*POTENTIALS, *SCREENS, *shipped_generators()])
+    brought = (*extensions(BROUGHT_POTENTIALS), *extensions(BROUGHT_SCREENS))
+    known = ", ".join([*POTENTIALS, *SCREENS, *brought, *shipped_generators()])
     raise ConfigError(
         f"unknown model {name!r}: known are {known} and matgl:NAME, or give a potential's file or "
         "folder"
@@ -188,6 +200,9 @@ def _is_property_model(name: str) -> bool:
 
 def _check_screen(name: str) -> dict[str, Any]:
     """Load a property model, which runs its gate."""
+    from agents.extensions import SCREENS as BROUGHT_SCREENS
+    from agents.extensions import extensions
+    from agents.screen.brought import check as check_brought
     from agents.screen.models import load_screen
     from agents.screen.screen import UnsoundModel
 
@@ -195,6 +210,8 @@ def _check_screen(name: str) -> dict[str, Any]:
         model = load_screen(name)
     except UnsoundModel as failure:
         return _report(name, "", failure, [])
+    if name in extensions(BROUGHT_SCREENS):
+        return _report(name, model.version, None, check_brought(model))
     golden = name in ("megnet", "alignn")
     gate = f"golden values of {model.version}" if golden else "known values"
     return _report(name, model.version, None, [f"{gate} of NaCl, Si, SrTiO3, GaAs, TiO2 are met"])

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
 
+from agents.propose.brought import OUR_KINDS
 from agents.propose.own_bases import OwnBase, UnencodableBase, encode_bases, take_turns
 from agents.propose.replay import start_episode, turns
 from agents.propose.seeds import EpisodeSeed
@@ -32,8 +33,10 @@ def records(shipped: Generator) -> list[dict[str, Any]]:
 
 
 def kinds() -> list[str]:
-    union = get_args(get_args(ProposerSettings)[0])
-    return sorted(kind for one in union for kind in get_args(one.model_fields["kind"].annotation))
+    classes = [get_args(one)[0] for one in get_args(get_args(ProposerSettings)[0])]
+    found = [k for one in classes for k in get_args(one.model_fields["kind"].annotation)]
+    assert sorted(found) == sorted(OUR_KINDS)
+    return sorted(found)
 
 
 def test_what_is_encoded_decodes_to_the_crystal_again(shipped, records):
