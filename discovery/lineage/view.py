@@ -38,7 +38,23 @@ def describe(record: Record, console: Console) -> None:
         state += ", a hit" if hit else ", a miss"
     title = f"{record['id']}  {record.get('formula') or '(no crystal)'}  {state}"
     console.print(Text(title, style="bold"), soft_wrap=True)
-    sections = {
+    for heading, section in sections(record).items():
+        console.print(Text(f"\n{heading}", style="bold"))
+        for line in section:
+            for part in _wrapped(line, width):
+                console.print(Text(part), soft_wrap=True)
+
+
+def sections(record: Record) -> dict[str, list[str]]:
+    """Write down what is known of a candidate, in parts.
+
+    Args:
+        record: As for `describe`.
+
+    Returns:
+        The lines of every part that has some, by its heading; `split_label` takes a line apart.
+    """
+    written = {
         "origin": _origin(record),
         "crystal": _crystal(record),
         "numbers": _numbers(record),
@@ -49,22 +65,37 @@ def describe(record: Record, console: Console) -> None:
         "follow-up": follow_up_lines(record.get("follow_up")),
         "history": _history(record),
     }
-    for heading, section in sections.items():
-        written = [part for line in section for part in _wrapped(line, width)]
-        if written:
-            console.print(Text(f"\n{heading}", style="bold"))
-            for part in written:
-                console.print(Text(part), soft_wrap=True)
+    return {heading: found for heading, part in written.items() if (found := list(part))}
+
+
+def split_label(line: str) -> tuple[str, str]:
+    """Take a line of `sections` apart.
+
+    Returns:
+        What it is about, empty where it goes on from the line before or has no such word, and the
+        text.
+
+    >>> split_label("generator    perov5 372e8f85ca77")
+    ('generator', 'perov5 372e8f85ca77')
+    >>> split_label("2026-11-21, code 0.1.0")
+    ('', '2026-11-21, code 0.1.0')
+    """
+    if _has_label(line):
+        return line[:LABEL].strip(), line[LABEL:]
+    return "", line
 
 
 def _line(label: str, text: str) -> str:
     return f"{label:<{LABEL}}{text}"
 
 
+def _has_label(line: str) -> bool:
+    return line[LABEL - 1 : LABEL] in ("", " ") or line[0] == " "
+
+
 def _wrapped(line: str, width: int) -> list[str]:
     """Break a line at spaces; what follows is indented below the text behind the label."""
-    labelled = line[LABEL - 1 : LABEL] in ("", " ") or line[0] == " "
-    indent = LABEL if labelled else 2
+    indent = LABEL if _has_label(line) else 2
     return textwrap.wrap(line, width, subsequent_indent=" " * indent, break_on_hyphens=False) or [
         ""
     ]
