@@ -15,6 +15,7 @@ SMALL = frozenset({"campaigns", "counters", "schema", "fw_id_assigner", "referen
 """Collections of a handful of documents, where a scan is what the server does best."""
 MOST_DOCUMENTS = 10
 """Documents that may be read for each one returned or changed."""
+SCAN = "reads the whole collection"
 FEW_DOCUMENTS = 100
 """So many may be read for nothing: what fifty workers hold, for instance."""
 
@@ -50,7 +51,7 @@ class Query:
         """What is wrong with it, in words; empty when nothing is."""
         found = []
         if self.collection not in SMALL and any("COLLSCAN" in plan for plan in self.plans):
-            found.append("reads the whole collection")
+            found.append(SCAN)
         if self.worst > 0:
             found.append(f"reads {self.worst} documents too many")
         return found

@@ -111,6 +111,7 @@ class VerifyAgent:
             self.submission = Submission(self.pad, self.backend, self.dft, settings, campaign)
         self._estimates: dict[str, float] = {}  # a cache; estimates never change
         self._recovered = Rationed(self._recover)  # FireWorks looks at every launch there ever was
+        self._told = Rationed(self.core_time)  # what decides something is added up anew
 
     def step(
         self,
@@ -235,7 +236,7 @@ class VerifyAgent:
         if not self.enabled:
             return Progress(**counts, done=True, waiting_for="")
         if counts["in_flight"]:
-            waiting = f"dft: {counts['in_flight']} candidates, {self.core_time().describe()}"
+            waiting = f"dft: {counts['in_flight']} candidates, {self._told.get().describe()}"
             return Progress(**counts, done=False, waiting_for=waiting)
         spent = (
             stop

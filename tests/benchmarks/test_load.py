@@ -30,7 +30,7 @@ def load(
     import load
 
     yield load
-    for name in ("load", "load_records", "load_profile", "query"):
+    for name in ("load", "load_records", "load_profile", "load_ticks", "load_work", "query"):
         sys.modules.pop(name, None)
 
 
@@ -42,12 +42,14 @@ def test_no_query_of_ticks_and_workers_reads_a_collection_or_more_than_it_gives(
     with load.profiled(database.database) as queries:
         done = load.transitions(database, 6, 120)
     assert done["done"] >= 100
-    watched = [*found["queries"], *(query.record() for query in queries)]
+    watched = [*found["every"]["queries"], *(query.record() for query in queries)]
     assert {"candidates", "generations", "calculations", "fireworks"} <= {
         query["collection"] for query in watched
     }
     assert sum(query["count"] for query in watched) > 200
     assert load.faults(watched) == []
+    assert found["rationed"]["keys"] > found["every"]["keys"]
+    assert not any(load.SCAN in one["faults"] for one in found["rationed"]["queries"])
 
 
 def test_a_query_without_an_index_is_found(database: Session, load: ModuleType) -> None:
