@@ -12,7 +12,7 @@ from pymongo.errors import PyMongoError
 from db.uri import DatabaseUnavailable
 from discovery.dashboard import markup
 from discovery.dashboard.frame import ADDRESS, INDEX, PAGE, PRODUCT, TITLE, frame
-from discovery.dashboard.page import NoSuchPage, Page, find_page
+from discovery.dashboard.page import Address, NoSuchPage, Page, address_of, find_page
 from discovery.dashboard.pages import PAGES
 from discovery.dashboard.requests import guard
 
@@ -82,7 +82,8 @@ def open_page(
     """
     try:
         page, address = find_page(pages, path, search)
-        return page.layout(address), f"{page.title(address)} – {PRODUCT}"
+        content = [*siblings(pages, page, address), *page.layout(address)]
+        return content, f"{page.title(address)} – {PRODUCT}"
     except NoSuchPage as error:
         return refusal("No such page", str(error)), f"No such page – {PRODUCT}"
     except (PyMongoError, DatabaseUnavailable) as error:
@@ -94,6 +95,27 @@ def open_page(
             raise
         text = " ".join(str(error).split())
         return refusal("Not possible", text), f"Not possible – {PRODUCT}"
+
+
+def siblings(pages: Sequence[Page], shown: Page, address: Address) -> list[Component]:
+    """Make the links to the other pages of a campaign; none on pages of no campaign."""
+    if "campaign" not in address.values:
+        return []
+    from dash import html
+
+    links = [
+        html.Li(
+            markup.link(
+                page.label,
+                address_of(page.path, address.values),
+                **({"className": "here"} if page is shown else {}),
+            )
+        )
+        for page in pages
+        if page.label is not None
+    ]
+    name = f"Pages of the campaign {address.values['campaign']}"
+    return [html.Nav(html.Ul(links), className="siblings", **markup.aria(label=name))]
 
 
 def refusal(title: str, sentence: str) -> list[Component]:

@@ -53,6 +53,7 @@ class Page:
         title: Makes the title of the window, without the product's name.
         layout: Makes what is shown between header and footer; the first heading is an
             `markup.heading`. May raise any error of this product: the page says it in a sentence.
+        label: What a link to it is called on the pages of the same campaign; None: no link.
         query: Names that may follow the question mark; others are refused.
         callbacks: Adds the page's own callbacks to the application. Everything that a callback is
             given comes from the browser and is checked by it before it is used.
@@ -61,6 +62,7 @@ class Page:
     path: str
     title: Callable[[Address], str]
     layout: Callable[[Address], Sequence[Component]]
+    label: str | None = None
     query: frozenset[str] = frozenset()
     callbacks: Callable[[Dash], None] | None = None
 

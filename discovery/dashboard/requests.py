@@ -34,7 +34,6 @@ def guard(app: Dash) -> None:
     def look() -> Response | None:
         if request.path != QUESTION:
             return None
-        app._setup_server()  # fills the map of callbacks, once
         try:
             require_known(app, request.get_json())
         except BadRequest as error:

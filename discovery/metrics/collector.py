@@ -84,11 +84,12 @@ def _queue_ages(campaigns: list[Campaign], now: datetime) -> Iterator[Metric]:
     )
     for campaign in campaigns:
         for queue, states in QUEUES.items():
-            ages.add_metric([campaign.name, queue], _oldest(campaign.name, states, now))
+            ages.add_metric([campaign.name, queue], oldest_seconds(campaign.name, states, now))
     yield ages
 
 
-def _oldest(campaign: str, states: tuple[State, ...], now: datetime) -> float:
+def oldest_seconds(campaign: str, states: tuple[State, ...], now: datetime) -> float:
+    """Return how long the candidate that was proposed first is in one of these states, s."""
     ages = [0.0]
     for state in states:
         found = current_database()["candidates"].find_one(

@@ -1,6 +1,11 @@
 // What a browser does by itself when a page opens: its title, and the focus on its heading.
 window.dash_clientside = window.dash_clientside || {};
 window.dash_clientside.discovery = {
+  // Twice pressed is once off, once on.
+  pause: function (presses) {
+    const off = presses % 2 === 1;
+    return [off, off ? "Refresh again" : "Stop refreshing"];
+  },
   arrive: function (title) {
     if (!title) return;
     const first = !window.discoveryArrived;

@@ -1,5 +1,5 @@
 """The pages; a new one is a module with a constant ``PAGE``, named here."""
 
-from discovery.dashboard.pages import campaigns
+from discovery.dashboard.pages import campaign, campaigns, candidates
 
-PAGES = (campaigns.PAGE,)
+PAGES = (campaigns.PAGE, campaign.PAGE, candidates.PAGE)
