@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 #: Crystals read for space groups, and points of the silhouettes, whose cost is quadratic.
-SAMPLE = 4000
+SAMPLE = 2000
 
 #: Columns of `CampaignData.candidates` that filters know by the same name (docs/query.md).
 _BY_NAME = (
@@ -44,7 +44,10 @@ _BY_PATH = {
     "smact_cdvae": "screening.prescreen.smact_cdvae",
     "species_codes": "codes.species",
     "crystal_codes": "codes.crystal",
+    "relaxed_species_codes": "relaxed_codes.species",
+    "relaxed_crystal_codes": "relaxed_codes.crystal",
 }
+_CODES = tuple(column for column in _BY_PATH if column.endswith("_codes"))
 _NUMBERS = (
     *("seq", "episode", "generation", "round", "natoms", "max_force", "space_group", "position"),
     *("formation_energy_per_atom_potential", "energy_above_hull_potential", "energy_decoded"),
@@ -71,7 +74,7 @@ _LEFT = {"$arrayElemAt": ["$history.from", -1]}
 _EMPTY_CRYSTALS: dict[str, Record] = {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CampaignData:
     """One campaign at one moment; frames are not to be changed.
 
@@ -100,11 +103,15 @@ class CampaignData:
             ``base_id``, ``round``, ``size`` (candidates that it asked for).
         learning: What learning events said, oldest first: their data and ``at``.
         versions: Versions of the head, oldest first, without weights and lists of labels.
-        crystals: Crystals of the candidates in `sample` and of every candidate that DFT was chosen
-            for, by id: ``structure`` (decoded), ``relaxed`` and ``final`` (what DFT computed), as
-            `db.crystals` writes them, each only where there is one.
+        predictions: What every model predicted of the candidates that DFT was chosen for, one row a
+            prediction, in the order made: ``id``, ``property``, ``model``, ``version``, ``level``,
+            ``on``, ``in_domain``, ``value``, ``std``.
+        crystals: Crystals of the candidates in `sample` and `decoded_sample` and of every candidate
+            that DFT was chosen for, by id: ``structure`` (decoded), ``relaxed`` and ``final`` (what
+            DFT computed), as `db.crystals` writes them, each only where there is one.
         sample: Ids of at most `SAMPLE` candidates with a relaxed crystal, evenly over the order of
             proposal.
+        decoded_sample: The same of all candidates with an energy.
         read_at: When, by the clock of the database.
     """
 
@@ -116,8 +123,10 @@ class CampaignData:
     generations: pandas.DataFrame
     learning: tuple[Record, ...]
     versions: tuple[Record, ...]
+    predictions: pandas.DataFrame
     crystals: Mapping[str, Mapping[str, Record]]
     sample: tuple[str, ...]
+    decoded_sample: tuple[str, ...]
     read_at: datetime
 
     def structure(self, candidate_id: str, *kinds: str) -> Structure | None:
@@ -144,7 +153,7 @@ def read_campaign(name: str, *, sample: int = SAMPLE) -> CampaignData:
 
     Args:
         name: Of the campaign.
-        sample: Most relaxed candidates whose crystals are read.
+        sample: Most candidates whose crystals are read, of the relaxed ones and of all.
 
     Raises:
         db.campaigns.UnknownCampaign: There is none of this name.
@@ -158,6 +167,8 @@ def read_campaign(name: str, *, sample: int = SAMPLE) -> CampaignData:
         relaxed = candidates.index[candidates["formation_energy_per_atom_potential"].notna()]
         chosen = candidates.index[candidates["position"].notna()]
         sampled = _evenly(list(relaxed), sample)
+        evaluated = candidates.index[candidates["formation_energy_per_atom_decoded"].notna()]
+        decoded = _evenly(list(evaluated), sample)
         learning = tuple(
             {**event["data"], "at": event["at"]}
             for event in snapshot.documents(
@@ -172,7 +183,8 @@ def read_campaign(name: str, *, sample: int = SAMPLE) -> CampaignData:
                 projection={"payload": 0, "labels.trained": 0, "labels.gate": 0},
             )
         )
-        crystals = _crystals(snapshot, {*sampled, *chosen})
+        predictions = _predictions(snapshot, chosen)
+        crystals = _crystals(snapshot, {*sampled, *decoded, *chosen})
     _add_rounds(candidates, generations)
     return CampaignData(
         name=name,
@@ -183,8 +195,10 @@ def read_campaign(name: str, *, sample: int = SAMPLE) -> CampaignData:
         generations=generations,
         learning=learning,
         versions=versions,
+        predictions=predictions,
         crystals=crystals,
         sample=tuple(sampled),
+        decoded_sample=tuple(decoded),
         read_at=server_time(),
     )
 
@@ -217,7 +231,7 @@ def _candidates(snapshot: Snapshot, name: str) -> tuple[pandas.DataFrame, pandas
     for column in _NUMBERS:
         if column in frame:
             frame[column] = pandas.to_numeric(frame[column])
-    for column in ("species_codes", "crystal_codes"):
+    for column in _CODES:
         frame[column] = [_as_tuple(value) for value in frame[column]]
     return frame, pandas.DataFrame.from_records(head, columns=["id", *_HEAD_KEYS])
 
@@ -249,6 +263,18 @@ def _add_rounds(candidates: pandas.DataFrame, generations: pandas.DataFrame) -> 
     rounds = generations.set_index(["episode", "generation"])["round"].to_dict()
     places = zip(candidates["episode"], candidates["generation"])
     candidates["round"] = [rounds.get(place) for place in places]
+
+
+def _predictions(snapshot: Snapshot, ids: Iterable[str]) -> pandas.DataFrame:
+    import pandas
+
+    keys = ("property", "model", "version", "level", "on", "in_domain", "value", "std")
+    rows = [
+        (document["_id"], *(prediction.get(key) for key in keys))
+        for document in _named(snapshot, "candidates", ids, ("predictions",))
+        for prediction in document.get("predictions") or []
+    ]
+    return pandas.DataFrame.from_records(rows, columns=["id", *keys])
 
 
 def _crystals(snapshot: Snapshot, ids: Iterable[str]) -> dict[str, dict[str, Record]]:
