@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from db import settled
 from db.connection import current_database
 from db.retry import idempotent
 
@@ -98,10 +99,30 @@ def verdicts_of(
         Every combination of verdicts that occurs, in the order of the conditions, and how many
         candidates have it.
     """
-    stages: list[dict[str, Any]] = [
-        {"$match": {"campaign": campaign}},
+    chosen = {"$match": {"campaign": campaign}}
+    found = current_database()["candidates"].aggregate([chosen, *_judging(expressions)])
+    return [(list(group["_id"]), int(group["n"])) for group in found]
+
+
+def remembered_verdicts(
+    campaign: str, expressions: Sequence[Expression], *, purpose: str
+) -> list[tuple[list[bool | None], int]]:
+    """Judge every candidate as `verdicts_of` does, those rejected before from memory.
+
+    Args:
+        campaign: Name of the campaign.
+        expressions: The conditions.
+        purpose: What they are for: of each purpose only the last conditions are remembered.
+
+    Returns:
+        As `verdicts_of`; a combination may occur several times.
+    """
+    found = settled.aggregate(campaign, purpose, _judging(expressions))
+    return [(list(group["_id"]), int(group["n"])) for group in found]
+
+
+def _judging(expressions: Sequence[Expression]) -> list[dict[str, Any]]:
+    return [
         {"$project": {"verdicts": list(expressions)}},
         {"$group": {"_id": "$verdicts", "n": {"$sum": 1}}},
     ]
-    found = current_database()["candidates"].aggregate(stages)
-    return [(list(group["_id"]), int(group["n"])) for group in found]

@@ -20,7 +20,7 @@ from pymongo import InsertOne
 from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from db import model_versions
+from db import model_versions, settled
 from db.connection import current_database
 from db.events import server_time
 from db.leases import from_now
@@ -310,6 +310,7 @@ class Restoration:
         database = current_database()
         for collection in OWNED:
             database[collection].delete_many({"campaign": self.name})
+        settled.forget(self.name)
         database["optuna_journal"].delete_many({"journal": self.name})
         database["counters"].delete_one({"_id": counter(self.name)})
         own = re.compile(f"^{re.escape(self.name)}-[0-9a-f]{{12}}$")

@@ -17,7 +17,7 @@ from typing import Any
 from agents.targets import Window
 from agents.verify.choice.arms import Share
 from db import campaigns
-from db.funnel import Expression, all_of, known, verdicts_of
+from db.funnel import Expression, all_of, known, remembered_verdicts, verdicts_of
 from discovery.reports.funnel import (
     Thresholds,
     completed,
@@ -66,10 +66,11 @@ def paper_funnel(
     conditions = _conditions(cut)
     asked = {step.key: conditions[step.key] for step in paper.steps}
     asked |= {step.needs: _not_in(step.needs) for step in paper.steps if step.needs}
-    found = [
-        (dict(zip(asked, verdicts)), n)
-        for verdicts, n in verdicts_of(campaign, list(asked.values()))
-    ]
+    if thresholds is None and name is None:
+        judged = remembered_verdicts(campaign, list(asked.values()), purpose="paper funnel")
+    else:
+        judged = verdicts_of(campaign, list(asked.values()))
+    found = [(dict(zip(asked, verdicts)), n) for verdicts, n in judged]
     return {
         "name": paper.name,
         "doi": DOI,

@@ -9,7 +9,7 @@ from collections import Counter
 from statistics import fmean
 from typing import Any
 
-from db.connection import current_database
+from db import settled
 from discovery.reports.paper import PaperFunnel
 
 HELD_OUT = "held out"
@@ -29,29 +29,18 @@ def rediscoveries(campaign: str) -> dict[str, Any]:
         without any: ``mean_rms`` and ``smallest_rms`` in units of (V/N)^(1/3), and
         ``mean_rms_angstrom``.
     """
-    candidates = current_database()["candidates"]
-    compared = {"campaign": campaign, "duplicates.training.matches": {"$exists": True}}
-    trained = {"$elemMatch": {"label": {"$ne": "val"}}}
-    new = compared | {"duplicates.training.matches": {"$exists": True, "$not": trained}}
-    flagged = {
-        "$or": [
-            {"duplicates.training.rediscovered": True},
-            {"duplicates.references.rediscovered": True},
-        ]
-    }
+    found = settled.aggregate(campaign, "rediscoveries", _matches())
+    compared = sum(int(count["n"]) for part in found for count in part["compared"])
     closest: list[tuple[str, dict[str, Any]]] = []
     collections: Counter[str] = Counter()
-    for one in candidates.find(new | flagged, {"duplicates": 1}):
-        found = one["duplicates"]
-        named = [(HELD_OUT, found["training"])]
-        named += [(other["reference"], other) for other in found.get("references", [])]
-        matched = [(name, other["matches"][0]) for name, other in named if other["matches"]]
+    for one in (one for part in found for one in part["known"]):
+        matched = [(each["name"], each["match"]) for each in one["named"] if each.get("match")]
         collections.update(name for name, _ in matched)
         closest.append(min(matched, key=lambda pair: pair[1]["rms"]))
     distances = [match["rms"] for _, match in closest]
     return {
         "count": len(closest),
-        "of": candidates.count_documents(new),
+        "of": compared,
         "distinct": len({(name, match["id"]) for name, match in closest}),
         "collections": dict(sorted(collections.items())),
         "mean_rms": fmean(distances) if distances else None,
@@ -60,6 +49,38 @@ def rediscoveries(campaign: str) -> dict[str, Any]:
             fmean(match["rms_angstrom"] for _, match in closest) if closest else None
         ),
     }
+
+
+def _matches() -> list[dict[str, Any]]:
+    """Find, among the candidates that match no training crystal, the closest matches of each.
+
+    Gives ``compared`` (how many there are, in ``n``) and ``known``: of each that is a rediscovery,
+    ``named``, a list of ``name`` of the collection and its first ``match``, the closest.
+    """
+    matches = "duplicates.training.matches"
+    trained = {"$elemMatch": {"label": {"$ne": "val"}}}
+    new = {"$match": {matches: {"$exists": True, "$not": trained}}}
+    held_out = {"name": HELD_OUT, "match": {"$first": f"${matches}"}}
+    others = {
+        "$map": {
+            "input": {"$ifNull": ["$duplicates.references", []]},
+            "as": "one",
+            "in": {"name": "$$one.reference", "match": {"$first": "$$one.matches"}},
+        }
+    }
+    named = {"$concatArrays": [[held_out], others]}
+    wanted = {
+        f"named.{name}": 1 for name in ("name", "match.id", "match.rms", "match.rms_angstrom")
+    }
+    flagged = [
+        {"duplicates.training.rediscovered": True},
+        {"duplicates.references.rediscovered": True},
+    ]
+    known = [{"$match": {"$or": flagged}}, {"$project": {"_id": 0, "named": named}}]
+    return [
+        new,
+        {"$facet": {"compared": [{"$count": "n"}], "known": [*known, {"$project": wanted}]}},
+    ]
 
 
 def describe(found: dict[str, Any], paper: PaperFunnel | None) -> str:

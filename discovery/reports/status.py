@@ -23,8 +23,9 @@ def status(campaign: str, *, funnels: bool = True) -> dict[str, Any]:
 
     Args:
         campaign: Its name.
-        funnels: Whether to judge every candidate anew for ``paper`` and ``rediscovered``, which
-            takes seconds in a large campaign.
+        funnels: Whether to judge the candidates for ``paper`` and ``rediscovered``. Verdicts on
+            rejected ones are remembered (`db.settled`); the first time takes seconds in a large
+            campaign.
 
     Returns:
         Plain JSON values: ``campaign``, ``state``, ``counts`` per state (they add up to
@@ -162,6 +163,7 @@ def best(campaign: str, limit: int = 5) -> list[dict[str, Any]]:
         Candidate.objects(
             campaign=campaign,
             state__in=[State.SCREENED.value, State.SELECTED.value, State.VERIFYING.value],
+            relaxation__formation_energy_per_atom__exists=True,  # leads to the index of energies
         )
         .only(*fields)
         .order_by("relaxation.formation_energy_per_atom")
