@@ -10,6 +10,7 @@ from discovery.cli.campaigns import Database
 from discovery.cli.output import UsageError, print_progress
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
     from starlette.applications import Starlette
 
 
@@ -19,6 +20,12 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
+    dashboard: Annotated[
+        bool,
+        typer.Option(
+            "--dashboard", help="The pages for people beside the others (docs/dashboard.md)."
+        ),
+    ] = False,
     optimade: Annotated[
         bool, typer.Option("--optimade", help="By the OPTIMADE protocol (docs/optimade.md).")
     ] = False,
@@ -29,6 +36,13 @@ def serve(
     everything: Annotated[
         bool, typer.Option("--all", help="Every candidate with a crystal, not the verified alone.")
     ] = False,
+    fireworks: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Where FireWorks' own pages run, to be linked."),
+    ] = None,
+    optuna: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where Optuna's own pages run, to be linked.")
+    ] = None,
     host: Annotated[str, typer.Option(help="A loopback address; others are refused.")] = (
         "127.0.0.1"
     ),
@@ -44,14 +58,22 @@ def serve(
     from db.connection import connect
     from discovery.serve.listening import listen, require_loopback, require_packages
 
+    dashboard = dashboard or not (optimade or metrics)
+    neighbours = {
+        name: _address(name, url)
+        for name, url in (("FireWorks", fireworks), ("Optuna", optuna))
+        if url is not None
+    }
     if everything and not optimade:
         raise UsageError("--all says what --optimade serves")
+    if neighbours and not dashboard:
+        raise UsageError("--fireworks and --optuna are links of the dashboard: add --dashboard")
     require_loopback(host)
     require_packages()
     what = "all candidates with a crystal" if everything else "verified candidates"
 
     def announce(address: str) -> None:
-        if not optimade and not metrics:
+        if dashboard:
             print_progress(f"the dashboard is at {address}, until Ctrl-C")
         if optimade:
             print_progress(f"{what} at {address}/v1/structures, until Ctrl-C")
@@ -59,21 +81,46 @@ def serve(
             print_progress(f"figures at {address}/metrics and {address}/health, until Ctrl-C")
 
     with connect(db, create=False):
-        listen(_application(optimade, metrics, everything), host, port, announce)
+        candidates = _optimade(everything) if optimade else None
+        if dashboard:
+            from discovery.dashboard.serving import make_application
+
+            listen(
+                make_application(neighbours=neighbours, optimade=candidates), host, port, announce
+            )
+        else:
+            listen(_for_programs(candidates, metrics), host, port, announce)
 
 
-def _application(optimade: bool, metrics: bool, everything: bool) -> Starlette:
-    if not optimade and not metrics:
-        from discovery.dashboard import serving
-
-        return serving.make_application()
-    from discovery.metrics import routes as figures
-
-    if not optimade:
-        return figures.make_application()
+def _optimade(everything: bool) -> FastAPI:
     from discovery.serve.application import make_application
 
-    app = make_application(everything=everything)
+    return make_application(everything=everything)
+
+
+def _for_programs(optimade: FastAPI | None, metrics: bool) -> Starlette:
+    from discovery.metrics import routes as figures
+
+    if optimade is None:
+        return figures.make_application()
     if metrics:
-        app.router.routes[:0] = figures.routes()
-    return app
+        optimade.router.routes[:0] = figures.routes()
+    return optimade
+
+
+def _address(name: str, url: str) -> str:
+    """Check the address of another dashboard.
+
+    Raises:
+        UsageError: It is none that a browser opens.
+    """
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        good = False
+    if not good:
+        raise UsageError(f"--{name.lower()} {url[:80]!a} is no address: http://127.0.0.1:8080")
+    return url

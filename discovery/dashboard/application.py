@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +26,14 @@ ASSETS = Path(__file__).with_name("assets")
 OWN_PACKAGES = ("db", "agents", "discovery")
 
 
-def make_dashboard(pages: Sequence[Page] = PAGES) -> Dash:
+def make_dashboard(
+    pages: Sequence[Page] = PAGES, *, neighbours: Mapping[str, str] | None = None
+) -> Dash:
     """Make the dashboard; the process must be connected to the database.
 
     Args:
         pages: The pages it has.
+        neighbours: Name and address of other dashboards, which are linked.
     """
     from dash import ClientsideFunction, Dash, Input, Output
 
@@ -46,7 +49,7 @@ def make_dashboard(pages: Sequence[Page] = PAGES) -> Dash:
         use_async=False,
         enable_mcp=False,
     )
-    app.layout = frame()
+    app.layout = frame(neighbours or {})
 
     @app.callback(
         Output(PAGE, "children"),
@@ -105,11 +108,9 @@ def siblings(pages: Sequence[Page], shown: Page, address: Address) -> list[Compo
 
     links = [
         html.Li(
-            markup.link(
-                page.label,
-                address_of(page.path, address.values),
-                **({"className": "here"} if page is shown else {}),
-            )
+            html.Span(page.label, **markup.aria(current="page"))
+            if page is shown
+            else markup.link(page.label, address_of(page.path, address.values))
         )
         for page in pages
         if page.label is not None
@@ -122,6 +123,6 @@ def refusal(title: str, sentence: str) -> list[Component]:
     """Make a page that says in a sentence why there is nothing else."""
     return [
         markup.heading(title),
-        markup.message(f"{sentence[:1_000]}.", wrong=True),
+        markup.message(sentence, wrong=True),
         markup.link("All campaigns", "/"),
     ]

@@ -17,8 +17,7 @@ def now(campaign: str, snapshot: Snapshot) -> list[Component]:
     """Make the part that is made anew while the campaign runs."""
     return [
         _standing(snapshot),
-        _funnel(campaign, snapshot),
-        _rejections(campaign, snapshot),
+        html.Div([_funnel(campaign, snapshot), _rejections(campaign, snapshot)], className="pair"),
         _workforce(snapshot),
     ]
 

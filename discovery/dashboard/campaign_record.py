@@ -24,7 +24,7 @@ def chosen(record: Campaign) -> Component:
             rows.append(
                 [
                     ARMS[arm["arm"]],
-                    "every window" if window == ALL_WINDOWS else window,
+                    "every window" if window == ALL_WINDOWS else markup.name(window),
                     f"{share['inside']} of {share['of']}",
                     f"{share['low']:.2f} to {share['high']:.2f}",
                     markup.number(arm["failed"]),
@@ -113,7 +113,7 @@ def settings(record: Campaign) -> Component:
     verify = config.get("verify") or {}
     screens = [one["name"] for one in resolved.get("screens") or [] if one.get("used")]
     values: dict[str, Any] = {
-        "Targets": "; ".join(_target(one) for one in config.get("targets") or []) or None,
+        "Targets": [html.Div(_target(one)) for one in config.get("targets") or []] or None,
         "Generator": _versioned(generator),
         "Head": record.live_model or generator.get("head"),
         "Potential": _versioned(potential),
@@ -135,11 +135,13 @@ def _versioned(model: dict[str, Any]) -> str | None:
     return " ".join(parts) or None
 
 
-def _target(target: dict[str, Any]) -> str:
+def _target(target: dict[str, Any]) -> list[Any]:
     unit = {"band_gap": "eV"}.get(target["property"], "eV/atom")
     low, high = target.get("min"), target.get("max")
     if low is not None and high is not None:
-        return f"{target['property']} {low:g} to {high:g} {unit}"
-    if low is not None:
-        return f"{target['property']} at least {low:g} {unit}"
-    return f"{target['property']} at most {high:g} {unit}"
+        window = f" {low:g} to {high:g} {unit}"
+    elif low is not None:
+        window = f" at least {low:g} {unit}"
+    else:
+        window = f" at most {high:g} {unit}"
+    return [markup.name(target["property"]), window.replace("-", markup.MINUS)]

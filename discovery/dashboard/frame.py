@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 
 from dash import dcc, html
@@ -35,13 +36,20 @@ Without them: <code>discovery status</code>, <code>discovery query</code>,
 """
 
 
-def frame() -> Component:
-    """Make the frame; a page is put into its ``main``."""
+def frame(neighbours: Mapping[str, str]) -> Component:
+    """Make the frame; a page is put into its ``main``.
+
+    Args:
+        neighbours: Name and address of other dashboards.
+    """
+    others = [html.Li(html.A(name, href=url, rel="noreferrer")) for name, url in neighbours.items()]
     header = html.Header(
         [
             html.A("Skip to the content", href=f"#{PAGE}", className="skip"),
             dcc.Link(PRODUCT, href="/", className="product"),
-            html.Nav(html.Ul([html.Li(dcc.Link("Campaigns", href="/"))]), **aria(label="Pages")),
+            html.Nav(
+                html.Ul([html.Li(dcc.Link("Campaigns", href="/")), *others]), **aria(label="Pages")
+            ),
         ]
     )
     footer = html.Footer(

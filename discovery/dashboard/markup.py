@@ -18,6 +18,9 @@ from dash.development.base_component import Component
 HEADING = "heading"
 #: What stands where there is no value; read by a screen reader as what it is.
 NOTHING = "–"
+MINUS = "\N{MINUS SIGN}"
+#: Characters of an error; the rest says nothing new.
+MOST_SAID = 800
 
 _COUNT = re.compile(r"(\d+(?:\.\d+)?)")
 
@@ -57,12 +60,18 @@ def formula(text: str | None) -> Component:
     )
 
 
+def name(text: str) -> Component:
+    """Write the name of a field so that a narrow column breaks it behind its underscores."""
+    parts = [piece for part in text.split("_") for piece in ("_", html.Wbr(), part)][2:]
+    return html.Span(parts)
+
+
 def number(value: float | int | None, digits: int = 3) -> str:
     """Write a number for people: thousands apart, a true minus, a dash where it is unknown."""
     if value is None:
         return NOTHING
     text = f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
-    return text.replace("-", "\N{MINUS SIGN}")
+    return text.replace("-", MINUS)
 
 
 def when(value: datetime | str | None) -> Component:
@@ -118,7 +127,10 @@ def table(
     ]
     given: dict[str, Any] = {} if name is None else {"id": name}
     return html.Div(
-        html.Table([html.Caption(caption), html.Thead(html.Tr(heads)), html.Tbody(body)], **given),
+        html.Table(
+            [html.Caption(html.Span(caption)), html.Thead(html.Tr(heads)), html.Tbody(body)],
+            **given,
+        ),
         className="scrolled",
         tabIndex="0",
         role="region",
@@ -135,4 +147,8 @@ def message(text: str, *, wrong: bool = False) -> Component:
     """
     if not wrong:
         return html.P(text, className="message")
-    return html.P([html.Strong("Not possible: "), text], className="message wrong", role="alert")
+    sentence = " ".join(text.split())[:MOST_SAID]
+    end = "" if sentence.endswith((".", "?", "!")) else "."
+    return html.P(
+        [html.Strong("Not possible: "), sentence, end], className="message wrong", role="alert"
+    )

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
+    from starlette.types import ASGIApp
 
 PACKAGES = ("starlette", "uvicorn", "prometheus_client", "dash", "a2wsgi")
 
@@ -49,7 +49,7 @@ def require_packages() -> None:
         raise CannotServe("the server's packages are missing: pip install 'discovery[serve]'")
 
 
-def listen(app: Starlette, host: str, port: int, announce: Callable[[str], None]) -> None:
+def listen(app: ASGIApp, host: str, port: int, announce: Callable[[str], None]) -> None:
     """Answer requests until interrupted.
 
     Args:

@@ -32,7 +32,7 @@ def layout(address: Address) -> list[Component]:
         dcc.Interval(id=TICK, interval=1000 * seconds),
         dcc.Store(id=SHOWN, data=snapshot.at.isoformat()),
         html.Div(now(name, snapshot), id=LIVE),
-        html.P(html.Button("Stop refreshing", id=PAUSE, n_clicks=0)),
+        html.P(html.Button("Stop refreshing", id=PAUSE, n_clicks=0, type="button")),
         campaign_record.chosen(record),
         campaign_record.most_advanced(name),
         campaign_record.learning(name),

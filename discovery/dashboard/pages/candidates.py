@@ -59,8 +59,7 @@ def layout(address: Address) -> list[Component]:
     try:
         return [*top, *_rows(campaign, query), _names()]
     except (InvalidFilter, UnknownName, TooSlow) as error:
-        sentence = " ".join(str(error).split())
-        return [*top, markup.message(f"{sentence[:600]}.", wrong=True), _names()]
+        return [*top, markup.message(str(error), wrong=True), _names()]
 
 
 def _rows(campaign: str, query: Mapping[str, str]) -> list[Component]:
@@ -130,16 +129,20 @@ def _head(campaign: str, query: Mapping[str, str], field: Field) -> Component:
     sort = query.get("sort") or ""
     sorted_by = bool(sort) and find_field(sort.removeprefix("-")).path == field.path
     descending = sorted_by and sort.startswith("-")
-    meaning = html.Span(field.meaning, className="meaning")
+    known = field.kind in (Kind.NUMBER, Kind.INTEGER, Kind.TRUTH) and field.name != "natoms"
+    meaning = html.Span(field.meaning if known else "", className="meaning")
     given: dict[str, Any] = (
         {"className": "number"} if field.kind in (Kind.NUMBER, Kind.INTEGER) else {}
     )
     if field.kind is Kind.ELEMENTS:
-        return html.Th([field.name, meaning], scope="col", **given)
+        return html.Th([markup.name(field.name), meaning], scope="col", **given)
     wanted = f"-{field.name}" if sorted_by and not descending else field.name
     arrow = " \N{BLACK DOWN-POINTING TRIANGLE}" if descending else " \N{BLACK UP-POINTING TRIANGLE}"
     link = markup.link(
-        [field.name, html.Span(arrow if sorted_by else "", **markup.aria(hidden="true"))],
+        [
+            markup.name(field.name),
+            html.Span(arrow if sorted_by else "", **markup.aria(hidden="true")),
+        ],
         candidates_address(campaign, **{**query, "sort": wanted, "page": None}),
         title=f"Sort by {field.name}, {'largest' if wanted.startswith('-') else 'smallest'} first",
     )
