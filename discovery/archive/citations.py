@@ -38,7 +38,12 @@ def citations(records: Iterable[Mapping[str, Any]]) -> str:
     Args:
         records: As from `discovery.lineage.tracing.trace`.
     """
-    used = {key for record in records for name in _names(record) for key in _keys(name)}
+    return bibtex(name for record in records for name in _names(record))
+
+
+def bibtex(names: Iterable[str]) -> str:
+    """Return the BibTeX entries that names of models, codes, proposers and data sets call for."""
+    used = {key for name in names for key in _keys(name)}
     entries = bibliography()
     return "\n\n".join(entries[key] for key in entries if key in {*ALWAYS, *used}) + "\n"
 

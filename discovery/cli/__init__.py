@@ -26,6 +26,7 @@ from discovery.cli import (
     query,
     relax,
     repair,
+    report,
     screen,
     serve,
     train_screen,
@@ -51,6 +52,7 @@ funnel.register(app)
 query.register(app)
 archive.register(app)
 backup.register(app)
+report.register(app)
 serve.register(app)
 generator.register(app)
 train_screen.register(app)

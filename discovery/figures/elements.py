@@ -36,8 +36,8 @@ def content(data: CampaignData) -> Content:
     caption = (
         f"Elements of the {found:,} candidates that came through all rules and screens, chosen for "
         "DFT or not: the number below a symbol, and its colour, is the number of such candidates "
-        f"with the element. ★ and green frame: also in a hit, of which there are {hits:,}. Hatched: "
-        f"the campaign's rules exclude the element. Most frequent: {most}."
+        f"with the element. ★ and green frame: also in a hit, of which there are {hits:,}. "
+        f"Hatched: the campaign's rules exclude the element. Most frequent: {most}."
     )
     alt = f"Periodic table of {found:,} candidates, {len(named)} elements. Most frequent: {most}."
     in_hits = table[table["hits"] > 0].sort_values("hits", ascending=False, kind="stable")

@@ -81,7 +81,7 @@ def content(data: CampaignData) -> Content:
     if data.candidates.empty:
         raise NothingToShow("nothing was proposed yet")
     table = flows(data.candidates)
-    arrived = _arrived(table)
+    arrived = arrivals(table)
     steps = ", ".join(f"{n:,} {stage}" for stage, n in arrived.items())
     lost = table[table["kind"].isin(["rejected", "failed"])]
     caption = (
@@ -145,7 +145,7 @@ def _stage(state: str) -> State:
     return UNDER_WAY.get(known, known)
 
 
-def _arrived(table: pandas.DataFrame) -> dict[str, int]:
+def arrivals(table: pandas.DataFrame) -> dict[str, int]:
     """Count the candidates that came to each stage, the hits at the end; none after the last."""
     found = table.groupby("stage", sort=False)["candidates"].sum()
     arrived = {stage: int(found.get(stage, 0)) for stage in STAGES.values()}

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from discovery.figures import code_hulls, code_map, funnel, generations, search
+from discovery.figures import (
+    calibration,
+    code_hulls,
+    code_map,
+    elements,
+    funnel,
+    generations,
+    learning,
+    search,
+)
 from discovery.figures.figure import Figure
 
 FIGURES: dict[str, Figure] = {
@@ -13,5 +22,8 @@ FIGURES: dict[str, Figure] = {
         code_map.FIGURE,
         code_hulls.FIGURE,
         generations.FIGURE,
+        elements.FIGURE,
+        calibration.FIGURE,
+        learning.FIGURE,
     )
 }

@@ -1,0 +1,63 @@
+"""``report``: a campaign's figures and one document to read, print and mail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from discovery.cli.campaigns import Database, Json
+from discovery.cli.output import print_json, print_progress
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module."""
+    app.command()(report)
+
+
+def report(
+    campaign: Annotated[str, typer.Argument(help="Name of a campaign.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write; default: CAMPAIGN-report.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the report in that folder.")
+    ] = False,
+    db: Database = None,
+    json: Json = False,
+) -> None:
+    """Draw a campaign's figures, and write them into one document that can be mailed.
+
+    Example: `discovery report quickstart --out quickstart-report`
+
+    The folder holds `report.html`, which needs no other file, and every figure as SVG, PNG and CSV.
+    What a campaign has not got yet is said in a sentence. It may be running meanwhile.
+    """
+    from db.connection import connect
+    from discovery.figures.document import FILE, write_report
+
+    folder = out or Path(f"{campaign}-report")
+    with connect(db, create=False):
+        drawn = write_report(campaign, folder, overwrite=overwrite, progress=print_progress)
+    document = folder / FILE
+    if json:
+        print_json(
+            {
+                "report": str(document),
+                "bytes": document.stat().st_size,
+                "figures": {
+                    one.figure.name: [str(path) for path in one.files.values()]
+                    for one in drawn
+                    if one.content is not None
+                },
+                "not_shown": {one.figure.name: one.reason for one in drawn if one.reason},
+            }
+        )
+        return
+    shown = sum(one.content is not None for one in drawn)
+    size = document.stat().st_size / 1e6
+    print(f"{document} ({size:.1f} MB, {shown} figures); the same as files in {folder}")
+    for one in drawn:
+        if one.reason is not None:
+            print_progress(f"not shown: {one.figure.title}: {one.reason}")

@@ -1,0 +1,145 @@
+"""A campaign's report: one HTML file that needs no other, beside the figures as files.
+
+The file holds its pictures and its style itself, loads nothing, runs no script, and its
+Content-Security-Policy says so: what it shows of candidates are texts of other people's data.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from discovery.archive.secrets import without_credentials
+from discovery.export.output_files import new_folder
+from discovery.figures import facts
+from discovery.figures.drawing import ENDINGS, Drawn, write_figures
+from discovery.figures.figure import Content, Figure
+from discovery.figures.registry import FIGURES
+from discovery.figures.source import CampaignData, read_campaign
+
+if TYPE_CHECKING:
+    import jinja2
+
+FILE, SOURCES = "report.html", "citations.bib"
+TEMPLATE = "report.html.jinja"
+#: An SVG up to this size (bytes) goes into the document; a larger one is replaced by its PNG.
+LARGEST_SVG = 400_000
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A figure as the document holds it."""
+
+    figure: Figure
+    content: Content
+    address: str
+    width: int
+    files: tuple[str, ...]
+
+
+def write_report(
+    campaign: str,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[Drawn]:
+    """Write a campaign's report into a new folder, which appears whole or not at all.
+
+    Args:
+        campaign: Its name, in the connected database.
+        folder: For ``report.html``, ``citations.bib``, and every figure as SVG, PNG and CSV.
+        overwrite: Whether a report that is there may be replaced; other files never are.
+        progress: Told what is done now.
+
+    Returns:
+        What became of each figure.
+
+    Raises:
+        db.campaigns.UnknownCampaign: There is none of this name.
+        OutputExists: There is something already (`discovery.export.output_files`).
+        OutputError: The folder cannot be written.
+    """
+    endings = (*ENDINGS, Path(FILE).suffix, Path(SOURCES).suffix)
+    with new_folder(folder, endings, overwrite=overwrite) as part:
+        progress(f"reading {campaign}")
+        data = read_campaign(campaign)
+        drawn = []
+        for number, figure in enumerate(FIGURES.values(), 1):
+            progress(f"drawing {number} of {len(FIGURES)}: {figure.title}")
+            drawn += write_figures(data, part, figures=[figure])
+        found = facts.collect(data)
+        (part / SOURCES).write_text(found.bibtex, encoding="utf-8")
+        (part / FILE).write_text(render(data, found, drawn), encoding="utf-8")
+    return [
+        Drawn(
+            one.figure,
+            one.content,
+            one.reason,
+            {ending: folder / path.name for ending, path in one.files.items()},
+        )
+        for one in drawn
+    ]
+
+
+def render(data: CampaignData, found: facts.Facts, drawn: Iterable[Drawn]) -> str:
+    """Lay a report out as HTML.
+
+    Args:
+        data: The campaign.
+        found: Its texts.
+        drawn: Its figures, their files written.
+    """
+    everything = list(drawn)
+    return (
+        _environment()
+        .get_template(TEMPLATE)
+        .render(
+            data=data,
+            facts=found,
+            pictures=[_picture(one) for one in everything if one.content is not None],
+            missing=[one for one in everything if one.content is None],
+            stopped=data.record.get("stop_reason"),
+        )
+    )
+
+
+def _picture(drawn: Drawn) -> _Picture:
+    vector, pixels = drawn.files[".svg"], drawn.files[".png"]
+    small = vector.stat().st_size <= LARGEST_SVG
+    chosen, kind = (vector, "image/svg+xml") if small else (pixels, "image/png")
+    encoded = base64.b64encode(chosen.read_bytes()).decode("ascii")
+    files = tuple(path.name for path in drawn.files.values())
+    assert drawn.content is not None  # only drawn figures are pictures
+    address = f"data:{kind};base64,{encoded}"
+    return _Picture(drawn.figure, drawn.content, address, _width(pixels), files)
+
+
+def _width(pixels: Path) -> int:
+    """Return the width of a figure in CSS pixels, so that its letters have their size on paper."""
+    from matplotlib.image import imread
+
+    from discovery.figures.style import DPI
+
+    return round(imread(pixels).shape[1] / DPI * 96 * 1.25)
+
+
+def _environment() -> jinja2.Environment:
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_cleaned,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _cleaned(value: Any) -> Any:
+    """Take credentials out of a text; a document is mailed to others."""
+    return without_credentials(value) if type(value) is str else value
