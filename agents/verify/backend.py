@@ -268,5 +268,9 @@ def load_backend(name: str) -> DFTBackend[Any]:
     if brought is not None:
         backend: DFTBackend[Any] = brought()
         return backend
-    known = ", ".join(["gpaw", "vasp", *extensions(DFT_CODES)])
-    raise ValueError(f"no DFT backend named {name!r}: choose one of {known}")
+    raise ValueError(f"no DFT backend named {name!r}: choose one of {', '.join(dft_codes())}")
+
+
+def dft_codes() -> list[str]:
+    """Return the names of all codes, those of installed packages last."""
+    return ["gpaw", "vasp", *extensions(DFT_CODES)]

@@ -83,6 +83,13 @@ def presets(incomplete: str) -> list[str]:
     return _beginning(_choices(VerifySettings.model_fields["preset"].annotation), incomplete)
 
 
+def dft_codes(incomplete: str) -> list[str]:
+    """Offer the DFT codes, those of installed packages, too."""
+    from agents.verify.backend import dft_codes as known
+
+    return _beginning(known(), incomplete)
+
+
 def collections(incomplete: str) -> list[str]:
     """Offer the reference collections that are known by name."""
     from discovery.references.sources import SOURCES

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,13 +18,6 @@ if TYPE_CHECKING:
     from agents.verify.settings import VerifySettings
 
 
-class Code(enum.StrEnum):
-    """DFT codes."""
-
-    gpaw = "gpaw"
-    vasp = "vasp"
-
-
 def register(app: typer.Typer) -> None:
     """Add the command of this module."""
     app.command()(verify)
@@ -33,7 +25,13 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR or extended XYZ files.")],
-    backend: Annotated[Code, typer.Option(help="DFT code.")] = Code.gpaw,
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="DFT code: gpaw, vasp, or one of an installed package.",
+            autocompletion=completion.dft_codes,
+        ),
+    ] = "gpaw",
     preset: Annotated[
         str,
         typer.Option(
@@ -66,12 +64,15 @@ def verify(
 
     Example: `discovery verify POSCAR crystal.cif --backend gpaw --preset standard --json`
     """
+    from agents.verify.backend import dft_codes
     from discovery.structures.files import StructureFileError, read_each
 
+    if backend not in dft_codes():
+        raise UsageError(f"there is no DFT code {backend!r}: {', '.join(dft_codes())}")
     if dry_run and out is None:
         raise UsageError("--dry-run writes a folder of inputs: name it with --out DIR")
     settings = _settings(
-        backend=backend.value,
+        backend=backend,
         preset=preset,
         relax=relax,
         slab_vacuum=slab_vacuum,
@@ -122,22 +123,37 @@ def _screen(crystals: Mapping[str, Structure]) -> dict[str, dict[str, Any]]:
     """Return what `discovery screen` says of each crystal, with every model that is here."""
     from agents.screen.files import screen_structures
     from agents.screen.settings import ScreenSettings
+    from discovery.cli.bars import working
     from discovery.cli.screen import load_screens
 
     if not crystals:
         return {}
-    screens, absent = load_screens(ScreenSettings(), None, "cpu")
-    return {record["id"]: record for record in screen_structures(crystals, screens, absent=absent)}
+    records: dict[str, dict[str, Any]] = {}
+    with working("loading the models of the screens") as work:
+        screens, absent = load_screens(ScreenSettings(), None, "cpu")
+        work.part("screening", len(crystals), "crystals")
+        for record in screen_structures(crystals, screens, absent=absent):
+            records[record["id"]] = record
+            work.at(len(records))
+    return records
 
 
 def _compute(
     crystals: Mapping[str, Structure], settings: VerifySettings, workers: int, db: str | None
 ) -> dict[str, dict[str, Any]]:
+    from discovery.cli.bars import working
     from discovery.structures.verification import VerifyOptions, verify_structures
 
     try:
         options = VerifyOptions(settings, workers, db)
-        return verify_structures(crystals, options, announce=print_progress)
+        with working("preparing the calculations") as work:
+
+            def tell(done: int, total: int) -> None:
+                if not done:
+                    work.part("computing", total, "calculations")
+                work.at(done, total)
+
+            return verify_structures(crystals, options, announce=work.say, progress=tell)
     except KeyboardInterrupt:
         print_progress("interrupted: the same command continues, and nothing is computed twice")
         raise typer.Exit(130) from None
@@ -149,9 +165,11 @@ def _dry_run(
     from agents.verify.backend import load_backend
     from agents.verify.dry_run import REFERENCES, dry_run
     from agents.verify.files import elements_of
+    from discovery.cli.bars import working
 
-    backend = load_backend(settings.backend)
-    records = dry_run(crystals, backend, backend.settings(settings.preset), settings, out)
+    with working("writing the inputs"):
+        backend = load_backend(settings.backend)
+        records = dry_run(crystals, backend, backend.settings(settings.preset), settings, out)
     references = records.pop(REFERENCES)
     parts = [*records.values(), *references.values()]
     hours = [one.get("estimated_core_hours") for one in parts]
