@@ -105,6 +105,7 @@ def side_by_side(candidate: Record, known: Record, comparison: Record) -> dict[s
     turned = matcher.get_s2_like_s1(ours, theirs) if len(ours) == len(theirs) else None
     if turned is None:
         return {"unknown": "the crystals do not match as this machine has them"}
+    turned = _oriented_like(turned, ours)
     shift = turned.frac_coords - ours.frac_coords
     shift -= np.round(shift)
     # StructureMatcher measures in the mean of the two cells, both scaled to one volume.
@@ -116,6 +117,18 @@ def side_by_side(candidate: Record, known: Record, comparison: Record) -> dict[s
         "known": structure_to_record(turned),
         "distances": [float(distance) for distance in np.linalg.norm(vectors, axis=1)],
     }
+
+
+def _oriented_like(structure: Structure, other: Structure) -> Structure:
+    """Rotate a crystal, and mirror it where it must be, until its axes point along another's."""
+    import numpy as np
+    from pymatgen.core import Structure
+
+    # StructureMatcher compares lengths and angles: the axes may point anywhere in space.
+    axes = structure.lattice.matrix
+    # Kabsch, doi 10.1107/S0567739476001873
+    left, _, right = np.linalg.svd(axes.T @ other.lattice.matrix)
+    return Structure(axes @ left @ right, structure.species, structure.frac_coords)
 
 
 def lines(linked: Record) -> Iterator[str]:
@@ -135,7 +148,7 @@ def lines(linked: Record) -> Iterator[str]:
         return
     ours, theirs = (record_to_structure(dict(linked[key])) for key in ("candidate", "known"))
     yield f"{'primitive cell':<16}{'this crystal':>14}{linked['id'][:20]:>22}"
-    for name, one, other in _cells(ours, theirs):
+    for (name, one), (_, other) in zip(cell_values(ours), cell_values(theirs), strict=True):
         yield f"{name:<16}{one:14.4f}{other:22.4f}"
     yield f"{'atom':<5}{'this crystal':<26}{linked['id'][:20]:<26}{'apart, Å':>8}"
     for site, other, apart in zip(
@@ -149,7 +162,8 @@ def lines(linked: Record) -> Iterator[str]:
         yield f"{len(ours) - SHOWN_ATOMS} more atoms: --json"
 
 
-def _cells(ours: Structure, theirs: Structure) -> Iterator[tuple[str, float, float]]:
+def cell_values(structure: Structure) -> Iterator[tuple[str, float]]:
+    """Name the numbers of a cell: lengths (Å), angles (°), volume (Å³/atom)."""
     names = ("a (Å)", "b (Å)", "c (Å)", "α (°)", "β (°)", "γ (°)")
-    yield from zip(names, ours.lattice.parameters, theirs.lattice.parameters, strict=True)
-    yield "V (Å³/atom)", ours.volume / len(ours), theirs.volume / len(theirs)
+    yield from zip(names, structure.lattice.parameters, strict=True)
+    yield "V (Å³/atom)", structure.volume / len(structure)

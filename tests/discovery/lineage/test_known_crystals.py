@@ -64,6 +64,23 @@ def test_atoms_are_paired_and_their_distances_are_those_of_the_match() -> None:
     )
 
 
+@pytest.mark.parametrize("mirror", [1.0, -1.0])
+def test_distances_do_not_depend_on_where_the_axes_point(mirror: float) -> None:
+    ours, known = crystal(1), disguised(crystal(2))
+    turn, _ = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))
+    turn *= mirror * np.sign(np.linalg.det(turn))
+    turned = Structure(known.lattice.matrix @ turn, known.species, known.frac_coords)
+    comparison = compared(ours, turned)
+    found = side_by_side(structure_to_record(ours), structure_to_record(turned), comparison)
+    distances = np.array(found["distances"])
+    assert np.sqrt((distances**2).mean()) == pytest.approx(
+        comparison["matches"][0]["rms_angstrom"], rel=1e-3
+    )
+    # both lie in the same frame: their atoms can be laid upon one another
+    one, other = (np.array(found[key]["lattice"]) for key in ("candidate", "known"))
+    assert other == pytest.approx(1.06 ** (1 / 3) * one, abs=1e-6)
+
+
 def test_the_match_is_linked_and_printed(database: Session) -> None:
     ours, known = crystal(1), disguised(crystal(2))
     reference_structures.put(
