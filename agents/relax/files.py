@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from agents.relax.agreement import SecondPotential, agreement
@@ -24,6 +24,7 @@ def relax_structures(
     references: ElementalReferences,
     settings: RelaxSettings,
     second: SecondPotential | None = None,
+    on_relaxed: Callable[[int], None] = lambda done: None,
 ) -> Iterator[tuple[dict[str, Any], Structure | None]]:
     """Relax crystals together and judge them by a campaign's rules; every one is reported.
 
@@ -33,6 +34,7 @@ def relax_structures(
         references: its elemental references.
         settings: relaxation, guards and acceptance.
         second: a second potential whose formation energies are compared, if any.
+        on_relaxed: told how many are relaxed, whenever one is.
 
     Yields:
         In the order given, a record of plain JSON values and the relaxed crystal (None where there
@@ -48,7 +50,10 @@ def relax_structures(
         if (verdict := broken_rule(structure, potential, references, settings)) is not None
     }
     names = [name for name in structures if name not in rejected]
-    outcomes = dict(relaxations([structures[name] for name in names], potential, settings))
+    outcomes: dict[int, Relaxation | Exception] = {}
+    for index, one in relaxations([structures[name] for name in names], potential, settings):
+        outcomes[index] = one
+        on_relaxed(len(outcomes))
     relaxed = {name: outcomes[index] for index, name in enumerate(names)}
     for name, structure in structures.items():
         record: dict[str, Any] = {

@@ -58,19 +58,27 @@ def export(
     """
     from db.connection import connect
     from discovery.archive.export import export as write
+    from discovery.cli.bars import working
     from discovery.export.candidates import choose, records
     from discovery.export.formats import Format
 
     ids = list(candidates or [])
     if not ids and hits is None:
         raise UsageError("name candidates by their ids, or all hits of a campaign by --hits NAME")
-    with connect(db, create=False):
+    with working("opening the database") as work, connect(db, create=False):
         if hits is not None:
             chosen = choose(hits, Format.TABLE, fields=["id"], hits=True)
             ids += [record["id"] for record in records(chosen)]
-        left_out = write(
-            ids, out, weights=not without_weights, overwrite=overwrite, progress=print_progress
-        )
+        work.part(f"writing {out}", len(dict.fromkeys(ids)), "candidates")
+        begun = 0
+
+        def tell(name: str) -> None:
+            nonlocal begun
+            work.say(name)
+            work.at(begun)
+            begun += 1
+
+        left_out = write(ids, out, weights=not without_weights, overwrite=overwrite, progress=tell)
     names = list(dict.fromkeys(ids))
     if json:
         print_json({"archive": str(out), "candidates": names, "left_out": left_out})
@@ -96,8 +104,10 @@ def redo(
     computed. Example: `discovery redo hit.zip`
     """
     from discovery.archive.redo import redo as compute
+    from discovery.cli.bars import working
 
-    found = compute(archive, relax=relax, progress=print_progress)
+    with working(f"reading {archive}") as work:
+        found = compute(archive, relax=relax, progress=work.say)
     bound = [one for one in found if one.binding]
     agree = all(one.agrees for one in bound if one.redone is not None)
     complete = bool(bound) and all(one.redone is not None for one in bound)

@@ -30,9 +30,11 @@ def backup(
     """
     from db.connection import connect
     from discovery.backup.snapshot import backup as write
+    from discovery.cli.bars import working
 
-    with connect(db, create=False):
-        info = write(campaign, out, overwrite=overwrite, progress=print_progress)
+    with working("opening the database") as work, connect(db, create=False):
+        work.part(f"writing {out}")
+        info = write(campaign, out, overwrite=overwrite, progress=work.say)
     if json:
         print_json({"archive": str(out), **info.model_dump(mode="json")})
         return
@@ -58,11 +60,16 @@ def restore(
 
     The next `discovery run` continues it. Example: `discovery restore quickstart.zip --as copy`
     """
+    from db.campaigns import names
     from db.connection import connect
     from discovery.backup.restoration import restore as put_back
+    from discovery.cli.bars import working
+    from discovery.cli.completion import remember
 
-    with connect(db):
-        done = put_back(archive, name=name, progress=print_progress)
+    with working("opening the database") as work, connect(db) as session:
+        work.part(f"reading {archive}")
+        done = put_back(archive, name=name, progress=work.say)
+        remember(names(), session.home)
     if json:
         print_json(
             {

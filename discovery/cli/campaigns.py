@@ -121,12 +121,15 @@ def status(campaign: Campaign = None, db: Database = None, json: Json = False) -
     """
     from db.campaigns import listed as list_campaigns
     from db.connection import connect
+    from discovery.cli.bars import working
+    from discovery.cli.completion import remember
     from discovery.reports.live_view import print_summary
     from discovery.reports.status import status as summarise
 
-    with connect(db, create=False):
+    with working("opening the database") as work, connect(db, create=False) as session:
         if campaign is None:
             listed = list_campaigns()
+            remember([one["campaign"] for one in listed], session.home)
             if json:
                 print_json(listed)
             else:
@@ -135,6 +138,7 @@ def status(campaign: Campaign = None, db: Database = None, json: Json = False) -
                 if not listed:
                     print("no campaigns yet: start one with `discovery run --campaign quickstart`")
             return
+        work.part(f"counting the candidates of {campaign}")
         summary = summarise(campaign)
     if json:
         print_json(summary)
@@ -157,10 +161,11 @@ def show(
     Example: `discovery show quickstart-1f0c2a9b7d3e`
     """
     from db.connection import connect
+    from discovery.cli.bars import working
     from discovery.lineage.tracing import trace
     from discovery.lineage.view import describe
 
-    with connect(db, create=False):
+    with working("opening the database"), connect(db, create=False):
         record = trace(candidate)
     if json:
         print_json(record)

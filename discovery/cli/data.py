@@ -119,7 +119,7 @@ def import_data(
     from discovery.cli.bars import import_bar
     from discovery.references.importing import import_reference
 
-    with connect(db), import_bar() as tell:
+    with import_bar() as tell, connect(db):
         report = import_reference(name, name=as_name, role=role, progress=tell)
     if json:
         print_json(asdict(report))

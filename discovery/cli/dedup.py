@@ -13,11 +13,9 @@ from discovery.cli.options import Database, Json
 from discovery.cli.output import UsageError, console_for_tables, print_json, print_progress
 
 if TYPE_CHECKING:
+    from discovery.cli.bars import Working
     from discovery.references.importing import ImportProgress
     from discovery.structures.duplicates import Queries
-
-#: Crystals between two lines of progress.
-STEP = 1000
 
 
 def register(app: typer.Typer) -> None:
@@ -86,6 +84,7 @@ def dedup(
 
     from agents.screen.settings import MatcherSettings
     from db.connection import connect
+    from discovery.cli.bars import working
     from discovery.structures.duplicates import find_known
 
     try:
@@ -93,17 +92,12 @@ def dedup(
     except ValidationError as error:
         fault = error.errors()[0]
         raise UsageError(f"--{fault['loc'][0]}: {fault['msg']}".replace("_", "-")) from error
-    told: dict[str, int] = {}
-
-    def tell(name: str, done: int, total: int) -> None:
-        if done // STEP > told.get(name, 0):
-            told[name] = done // STEP
-            print_progress(f"{name}: {done} of {total} crystals")
-
     of_campaign = _is_campaign(crystals)
-    with ExitStack() as connection:
+    with ExitStack() as stack:
+        work = stack.enter_context(working("opening the database"))
         if of_campaign or _needs_database(reference, training):
-            connection.enter_context(connect(db, create=not of_campaign))
+            stack.enter_context(connect(db, create=not of_campaign))
+        work.part("reading the crystals")
         found = find_known(
             _queries(crystals, everything=everything),
             reference,
@@ -112,8 +106,8 @@ def dedup(
             slabs=slabs,
             exhaustive=exhaustive,
             processes=processes,
-            progress=tell,
-            importing=_import_teller(),
+            progress=_teller(work),
+            importing=_import_teller(work),
         )
     for one in found["errors"]:
         print_progress(f"{one['id']}: {one['error']}")
@@ -134,15 +128,28 @@ def _needs_database(reference: str, training: str | None) -> bool:
     return any(name != SELF and not is_table(name) for name in names)
 
 
-def _import_teller() -> Callable[[ImportProgress], None]:
-    told: dict[str, int] = {}
+def _teller(work: Working) -> Callable[[str, int, int], None]:
+    """Show how many crystals were compared with each reference."""
+    begun: set[str] = set()
+
+    def tell(name: str, done: int, total: int) -> None:
+        if name not in begun:
+            begun.add(name)
+            work.part(f"comparing with {name}", total, "crystals")
+        work.at(done, total)
+
+    return tell
+
+
+def _import_teller(work: Working) -> Callable[[ImportProgress], None]:
+    """Show the import of a reference that the database has not yet."""
+    begun: set[str] = set()
 
     def tell(state: ImportProgress) -> None:
-        tenth = int(10 * state.fraction)
-        if tenth > told.get(state.collection, -1):
-            told[state.collection] = tenth
-            left = "" if state.seconds_left is None else f", {state.seconds_left:.0f} s left"
-            print_progress(f"importing {state.collection}: {state.fraction:.0%}{left}")
+        if state.collection not in begun:
+            begun.add(state.collection)
+            work.part(f"importing {state.collection}", 1.0, "%")
+        work.at(state.fraction)
 
     return tell
 

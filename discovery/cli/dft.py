@@ -201,8 +201,11 @@ def person() -> str:
 def _queue(db: str | None) -> Iterator[LaunchPad]:
     from agents.verify.queue.launchpad import launchpad
     from db.connection import connect
+    from discovery.cli.bars import working
 
-    with connect(db, create=False) as session:
+    with working("opening the database"):
+        session = connect(db, create=False)
+    with session:
         yield launchpad(session)
 
 

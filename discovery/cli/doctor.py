@@ -23,9 +23,12 @@ def doctor(
     from rich.markup import escape
     from rich.table import Table
 
+    from discovery.cli.bars import working
     from discovery.doctor.examination import can_run_quickstart, examine, record
 
-    parts = examine()
+    with working("examining") as work:
+        work.part("examining", unit="checks")
+        parts = examine(lambda done, total, name: work.at(done, total, what=f"examining: {name}"))
     if json:
         print_json(record(parts))
     else:

@@ -44,9 +44,12 @@ def events(
     from db import campaigns
     from db import events as records
     from db.connection import connect
+    from discovery.cli.bars import working
 
     start = _time(since)
-    with connect(db, create=False):
+    with working("opening the database"):
+        session = connect(db, create=False)
+    with session:
         campaigns.load(campaign)
         here = records.position()
         found = records.events(

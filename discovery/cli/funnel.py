@@ -76,6 +76,7 @@ def funnel(
     """
     from db import campaigns
     from db.connection import connect
+    from discovery.cli.bars import working
     from discovery.reports import funnel as counting
     from discovery.reports import paper_funnel
     from discovery.reports.paper import FUNNELS
@@ -85,7 +86,8 @@ def funnel(
     if order not in ("campaign", "paper"):
         raise UsageError(f"--order is campaign or paper, not {order!r}")
     limits = {"formation_energy_max": formation_energy_max, "max_force": max_force}
-    with connect(db, create=False):
+    with working("opening the database") as work, connect(db, create=False):
+        work.part(f"counting the candidates of {campaign}")
         own = counting.own_thresholds(campaign)
         thresholds = replace(
             own,

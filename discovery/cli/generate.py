@@ -59,12 +59,14 @@ def generate(
 
     Example: `discovery generate --checkpoint mp20 --formula SrTiO3 --n 20 --out srtio3`
     """
+    from discovery.cli.bars import working
     from discovery.models import generation
     from model.generator import Generator
 
     if out is not None:
         generation.check_output(out)
-    generator = Generator.load(checkpoint)
+    with working(f"loading {checkpoint}"):
+        generator = Generator.load(checkpoint)
     conditions = generation.read_conditions(
         targets=generator.head.targets,
         formula=formula,
@@ -75,15 +77,16 @@ def generate(
         n_atoms=n_atoms,
         windows=window or [],
     )
-    document, structures = generation.generate(
-        generator,
-        n,
-        seed=seed,
-        temperature=temperature,
-        conditions=conditions,
-        reject_overlaps=reject_overlaps,
-        max_draws=max_draws,
-    )
+    with working(f"drawing {n} crystals"):
+        document, structures = generation.generate(
+            generator,
+            n,
+            seed=seed,
+            temperature=temperature,
+            conditions=conditions,
+            reject_overlaps=reject_overlaps,
+            max_draws=max_draws,
+        )
     if out is not None:
         written = generation.write(document, structures, out)
         print_progress(f"{written} crystals written to {out}")

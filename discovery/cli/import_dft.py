@@ -43,6 +43,7 @@ def import_dft(
     from agents.verify.imported.store import import_folder
     from agents.verify.imported.text import LEVEL_NAME
     from db.connection import connect
+    from discovery.cli.bars import working
 
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}")
@@ -50,10 +51,9 @@ def import_dft(
         raise UsageError(
             f"--level {level!r}: use letters, digits and . _ + -, for instance pbe-lab"
         )
-    with connect(db):
-        report = import_folder(
-            folder, level=level, min_k_density=min_k_density, progress=print_progress
-        )
+    with working("opening the database") as work, connect(db):
+        work.part(f"reading {folder}")
+        report = import_folder(folder, level=level, min_k_density=min_k_density, progress=work.say)
     if json:
         print_json(report.record())
     else:

@@ -9,7 +9,7 @@ import typer
 
 from discovery.cli import completion
 from discovery.cli.options import Json
-from discovery.cli.output import print_json, print_progress
+from discovery.cli.output import print_json
 
 app = typer.Typer(help="Potentials, screens and generator checkpoints.", no_args_is_help=True)
 
@@ -46,9 +46,11 @@ def check(
 
     Example: `discovery models check chgnet`
     """
+    from discovery.cli.bars import working
     from discovery.models.catalogue import check as run_check
 
-    report = run_check(name)
+    with working(f"checking {name}"):
+        report = run_check(name)
     if json:
         print_json(report)
     else:
@@ -72,16 +74,13 @@ def fetch(
 
     Example: `discovery models fetch DPA-3.1-3M`
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
-
+    from discovery.cli.bars import working
     from discovery.models.catalogue import fetch as fetch_weights
 
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name)
+    with working(f"fetching {name}") as work:
+        work.part(f"fetching {name}", unit="MB")
         path = fetch_weights(
-            name, lambda done, total: bar.update(task, completed=done, total=total)
+            name, lambda done, total: work.at(done / 1e6, None if total is None else total / 1e6)
         )
     print(path)
 
@@ -107,12 +106,16 @@ def references(
     from agents.relax.potential import load_potential
     from agents.relax.reference_table import recompute
     from agents.relax.references import COMPUTED
+    from discovery.cli.bars import working
 
     folder = data_path("mp_ref2025_le20.csv.gz").parent
-    loaded = load_potential(potential)
+    with working(f"loading {potential}"):
+        loaded = load_potential(potential)
     chosen = [symbol.strip() for symbol in elements.split(",")] if elements else None
     path = out or cache_path("models") / COMPUTED / f"{loaded.level}.json"
-    print(recompute(loaded, folder, path, elements=chosen, progress=print_progress))
+    with working("computing the reference phases") as work:
+        written = recompute(loaded, folder, path, elements=chosen, progress=work.say)
+    print(written)
 
 
 @app.command()
@@ -129,22 +132,16 @@ def label(
 
     Example: `discovery models label --dataset perov5 --out perov5_chgnet.csv.gz`
     """
-    from rich.console import Console
-
     from agents.paths import data_path
     from agents.relax.labels import label_dataset
     from agents.relax.potential import load_potential
     from agents.relax.references import ElementalReferences
+    from discovery.cli.bars import working
 
     folder = data_path(f"{dataset}_train.csv.gz").parent
-    loaded = load_potential(potential)
-    with Console(stderr=True).status("labelling") as progress:
-        written = label_dataset(
-            loaded,
-            ElementalReferences.load(loaded),
-            folder,
-            out,
-            dataset=dataset,
-            progress=lambda count: progress.update(f"{count} labels"),
-        )
+    with working(f"loading {potential}") as work:
+        loaded = load_potential(potential)
+        references = ElementalReferences.load(loaded)
+        work.part(f"labelling {dataset}", unit="labels")
+        written = label_dataset(loaded, references, folder, out, dataset=dataset, progress=work.at)
     print(f"{written} labels in {out}")

@@ -76,6 +76,7 @@ def query(
     Example: `discovery query quickstart --where 'band_gap >= 0.5' --sort=-band_gap --format csv`
     """
     from db.connection import connect
+    from discovery.cli.bars import working
     from discovery.export.candidates import choose, records
     from discovery.export.writing import require_output, write
 
@@ -93,7 +94,9 @@ def query(
         limit=limit,
     )
     require_output(format, out, overwrite=overwrite)
-    with connect(db, create=False):
+    with working("opening the database"):
+        session = connect(db, create=False)
+    with session:
         try:
             written, left_out = write(records(selection), format, out, overwrite=overwrite)
         except BrokenPipeError:  # whoever read our output has enough, for instance `head`

@@ -57,6 +57,7 @@ def relax(
     from agents.relax.potential import load_potential
     from agents.relax.references import ElementalReferences
     from agents.relax.settings import RelaxSettings
+    from discovery.cli.bars import working
     from discovery.structures.files import read_structures, write_structures
 
     try:
@@ -73,20 +74,24 @@ def relax(
     except ValidationError as error:
         raise UsageError("; ".join(problem["msg"] for problem in error.errors())) from error
     structures = read_structures(files)
-    loaded = load_potential(potential, device=device)
-    references = ElementalReferences.load(loaded)
-    if loaded.test_model:
-        print_progress(f"{loaded.level} is a test model: its numbers say nothing about crystals")
-    second = None
-    if second_potential:
-        other = load_potential(second_potential, device=device)
-        difference = settings.second_potential_max_difference
-        second = SecondPotential(other, ElementalReferences.load(other), difference)
     records, relaxed = [], {}
-    for record, crystal in relax_structures(structures, loaded, references, settings, second):
-        records.append(record)
-        if crystal is not None and record["energy"] is not None:
-            relaxed[record["id"]] = crystal
+    with working(f"loading {potential}") as work:
+        loaded = load_potential(potential, device=device)
+        references = ElementalReferences.load(loaded)
+        if loaded.test_model:
+            work.say(f"{loaded.level} is a test model: its numbers say nothing about crystals")
+        second = None
+        if second_potential:
+            other = load_potential(second_potential, device=device)
+            difference = settings.second_potential_max_difference
+            second = SecondPotential(other, ElementalReferences.load(other), difference)
+        work.part("relaxing", len(structures), "crystals")
+        for record, crystal in relax_structures(
+            structures, loaded, references, settings, second, work.at
+        ):
+            records.append(record)
+            if crystal is not None and record["energy"] is not None:
+                relaxed[record["id"]] = crystal
     if out is not None:
         write_structures(relaxed, out)
         print_progress(f"{len(relaxed)} crystals written to {out}")

@@ -36,10 +36,11 @@ def repair(
     """
     from agents.verify.queue.launchpad import launchpad
     from db.connection import connect
+    from discovery.cli.bars import working
     from discovery.repair import NotFound, examine
     from discovery.repair import apply as act
 
-    with connect(db, create=False) as session:
+    with working("opening the database"), connect(db, create=False) as session:
         pad = launchpad(session)
         findings = {one.id: one for one in examine(campaign, pad)}
         unknown = [one for one in apply or [] if one not in findings]

@@ -76,6 +76,7 @@ def screen(
     """
     from agents.screen.files import failure, screen_structures
     from discovery.campaign.config import load_campaign
+    from discovery.cli.bars import working
     from discovery.structures.files import StructureFileError, read_each
 
     config = load_campaign(campaign) if campaign else None
@@ -93,13 +94,15 @@ def screen(
     if config:
         windows = windows or config.targets
         generator = generator or config.generator
-    loaded, absent = load_screens(settings, generator, device)
     read = read_each(files)
     crystals = {name: one for name, one in read.items() if not isinstance(one, StructureFileError)}
-    screened = {
-        record["id"]: record
-        for record in screen_structures(crystals, loaded, settings, windows=windows, absent=absent)
-    }
+    screened = {}
+    with working("loading the models") as work:
+        loaded, absent = load_screens(settings, generator, device)
+        work.part("screening", len(crystals), "crystals")
+        for record in screen_structures(crystals, loaded, settings, windows=windows, absent=absent):
+            screened[record["id"]] = record
+            work.at(len(screened))
     records = [
         screened[name] if name in screened else failure(name, str(one))
         for name, one in read.items()

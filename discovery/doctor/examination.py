@@ -12,8 +12,13 @@ from discovery.doctor.machine import disk, graphics, running
 from discovery.doctor.parts import Part
 
 
-def examine() -> list[Part]:
+def examine(
+    progress: Callable[[int, int, str], None] = lambda done, total, name: None,
+) -> list[Part]:
     """Look at every part; none of the checks writes anything.
+
+    Args:
+        progress: Told how many checks of how many are done, and the name of the next.
 
     Returns:
         One entry for each part; those that tell what runs now come last.
@@ -34,7 +39,12 @@ def examine() -> list[Part]:
         _data,
         graphics,
     ]
-    return [*(check() for check in checks), *running()]
+    found = []
+    for done, check in enumerate(checks):
+        progress(done, len(checks) + 1, check.__name__.lstrip("_"))
+        found.append(check())
+    progress(len(checks), len(checks) + 1, "what runs now")
+    return [*found, *running()]
 
 
 def can_run_quickstart(parts: list[Part]) -> bool:

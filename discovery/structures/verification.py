@@ -42,6 +42,7 @@ def verify_structures(
     options: VerifyOptions,
     *,
     announce: Callable[[str], None],
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, dict[str, Any]]:
     """Compute energy, gap and formation energy of crystals, each calculation paid for once.
 
@@ -49,6 +50,7 @@ def verify_structures(
         structures: Identifier to crystal.
         options: What to compute, and how.
         announce: Told the estimate before anything is queued, and every calculation that ends.
+        progress: Told how many calculations of how many are done.
 
     Returns:
         The record of each crystal (`FileVerification.record`) with ``estimated_core_hours``.
@@ -77,7 +79,7 @@ def verify_structures(
             announce(line)
         with interrupted_by_signals():
             work.queue()
-            _wait(work, session, options.launchers, announce)
+            _wait(work, session, options.launchers, announce, progress)
             work.release()
         return {name: _with_estimate(work.record(name), estimate, name) for name in structures}
 
@@ -98,12 +100,17 @@ def describe(estimate: Estimate) -> list[str]:
 
 
 def _wait(
-    work: FileVerification, session: Session, launchers: int, announce: Callable[[str], None]
+    work: FileVerification,
+    session: Session,
+    launchers: int,
+    announce: Callable[[str], None],
+    progress: Callable[[int, int], None],
 ) -> None:
     """Let launchers work until nothing is left."""
-    left = work.step()
+    left = total = work.step()
     if not left:
         return
+    progress(0, total)
     environment = {
         "DISCOVERY_DB_URI": session.uri,
         "DISCOVERY_DB_NAME": session.database_name,
@@ -122,6 +129,8 @@ def _wait(
             for name in children.watch():
                 announce(f"{name} died and was started again")
             before, left = left, work.step()
+            total = max(total, left)
+            progress(total - left, total)
             if left < before:
                 announce(f"{left} calculations left")
 
