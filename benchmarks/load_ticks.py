@@ -68,7 +68,8 @@ def timed_steps(loop: Any, spent: dict[str, list[float]]) -> Iterator[None]:
 def make_loop(session: Session) -> Any:
     """Return the loop of the campaign, without workers; it has the lead."""
     from agents.verify.backend import resolve_backend
-    from discovery.campaign.loop import LEADER_SECONDS, CampaignLoop
+    from discovery.campaign.lead import LEADER_SECONDS
+    from discovery.campaign.loop import CampaignLoop
     from discovery.workers.runtime import Runtime
 
     config = load_records.config()
@@ -81,7 +82,7 @@ def make_loop(session: Session) -> Any:
     }
     campaigns.create(CAMPAIGN, config=config.record(), resolved=resolved, seed=1)
     loop = CampaignLoop(Runtime(CAMPAIGN, config=config), session)
-    loop._token = campaigns.lead(CAMPAIGN, loop.runtime.owner, 100 * LEADER_SECONDS)
+    loop.lead.take(100 * LEADER_SECONDS)
     return loop
 
 
@@ -108,7 +109,7 @@ def ticks(session: Session, number: int) -> dict[str, Any]:
             processor.append(reading["own"] + reading["server"])
     rationed = _profiled_tick(session, loop, share=math.inf)
     every = _profiled_tick(session, loop, share=SELDOM)
-    campaigns.resign(CAMPAIGN, loop.runtime.owner, loop._token)
+    loop.lead.resign()
     return {
         "first_ms": 1e3 * first,
         "median_ms": 1e3 * statistics.median(walls),

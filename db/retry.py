@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+import pymongo
 from pymongo.errors import AutoReconnect, ExecutionTimeout, PyMongoError, WTimeoutError
 
 PATIENCE_SECONDS = 30.0
 PAUSE_SECONDS = 0.1
+LAST_WORDS_SECONDS = 5.0
+"""How long a process that shall end may wait for the database; others find what it cannot say."""
 
 _AWAY = (AutoReconnect, ExecutionTimeout, WTimeoutError)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_until: ContextVar[float] = ContextVar("_until", default=math.inf)
 
 
 def is_away(error: PyMongoError) -> bool:
     """Say whether a database did not answer, and may yet; one that refuses will go on refusing."""
     return isinstance(error, _AWAY) or error.timeout
+
+
+@contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """Let all operations of a block together wait no longer than this for a database that is away.
+
+    Args:
+        seconds: Instead of the half minute that each operation has.
+    """
+    token = _until.set(min(_until.get(), time.monotonic() + seconds))
+    try:
+        with pymongo.timeout(seconds):
+            yield
+    finally:
+        _until.reset(token)
 
 
 def idempotent(function: Callable[P, T]) -> Callable[P, T]:
@@ -34,7 +56,7 @@ def idempotent(function: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(function)
     def repeated(*args: P.args, **kwargs: P.kwargs) -> T:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = min(time.monotonic() + PATIENCE_SECONDS, _until.get())
         while True:
             try:
                 return function(*args, **kwargs)

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pymongo.errors import PyMongoError
@@ -25,6 +25,8 @@ from db.connection import Session
 from db.retry import is_away
 from db.states import State
 from discovery.campaign.dispatch import dispatch_relaxations
+from discovery.campaign.hints import FOLLOW_UP_QUEUE, HULL_QUEUE, STATES_OF_QUEUE, Hints
+from discovery.campaign.lead import Lead
 from discovery.campaign.rounds import BEFORE_SCREENED, UNPLACED, first_open
 from discovery.campaign.tally import Tally
 from discovery.workers.runtime import Runtime
@@ -34,24 +36,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LEADER_SECONDS = 60
 NEEDS_MORE_MINUTES = "dft_needs_more_minutes"
 """Why a campaign stops of whose candidates none is left that a run so short could verify."""
 DATABASE_PATIENCE_SECONDS = 600.0
 """How long the loop waits for a database that is away, beyond the half minute of each operation."""
 DATABASE_PAUSE_SECONDS = 1.0
-HINT_SECONDS = 3.0
-"""How often the workers hear that a queue has work."""
-
-STATES_OF_QUEUE = {
-    "evaluate": (State.PROPOSED, State.EVALUATED),
-    "relax": (State.RELAXING,),
-    "screen": (State.RELAXED,),
-}
-HULL_QUEUE = "relax"
-"""Competing phases are relaxed too, so the workers that relax candidates do it."""
-FOLLOW_UP_QUEUE = "relax"
-"""The stability of hits is asked of the potential that the same workers hold."""
 
 
 @dataclass
@@ -71,26 +60,6 @@ class Tick:
     waiting_for: list[str] = field(default_factory=list)
     finished: str | None = None
     out_of_time: bool = False
-
-
-@dataclass
-class LoopFigures:
-    """What the loop counts between two renewals of its lead.
-
-    Attributes:
-        ticks: Number of ticks.
-        tick_seconds: Time of them together (s).
-        leases_taken_back: Leases that expired, or whose workers died.
-    """
-
-    ticks: int = 0
-    tick_seconds: float = 0.0
-    leases_taken_back: int = 0
-
-    def add_tick(self, seconds: float) -> None:
-        """Count one tick."""
-        self.ticks += 1
-        self.tick_seconds += seconds
 
 
 class CampaignLoop:
@@ -121,7 +90,6 @@ class CampaignLoop:
         self.config = runtime.config
         self.name = runtime.campaign
         self.max_candidates = max_candidates or self.config.budget.max_candidates
-        self.parallel = parallel
         self.verification = VerifyAgent(
             self.name,
             session,
@@ -135,10 +103,8 @@ class CampaignLoop:
             self.verification, runtime.follow_up, self.config.targets, self.config.seed
         )
         self.hull = runtime.resolved.get("hull", {}).get("used", False)
-        self._token = 0  # no lead: a write with it is refused
-        self._renewed = 0.0
-        self._figures = LoopFigures()
-        self._hinted: dict[str, float] = {}
+        self.lead = Lead(self.name, runtime.owner)
+        self._hints = Hints(self.name, parallel)
         self._studies: StudyRecorder | None = None
         self._tally = Tally(self.name)
         self._labels = Rationed(self._count_labels)
@@ -165,13 +131,13 @@ class CampaignLoop:
         while True:
             tick = self._patiently(on_tick)
             if tick.finished:
-                self._end("complete", tick.finished)
+                self.lead.end("complete", tick.finished)
                 return "complete"
             if tick.out_of_time:
-                self._end("stopped", NEEDS_MORE_MINUTES)
+                self.lead.end("stopped", NEEDS_MORE_MINUTES)
                 return "stopped"
             if time.monotonic() > deadline:
-                self._end("stopped", "max_minutes")
+                self.lead.end("stopped", "max_minutes")
                 return "stopped"
             time.sleep(interval)
 
@@ -186,7 +152,7 @@ class CampaignLoop:
             began = time.monotonic()
             try:
                 tick = self.tick()
-                self._figures.add_tick(time.monotonic() - began)
+                self.lead.figures.add_tick(time.monotonic() - began)
                 on_tick(tick)
             except PyMongoError as error:
                 if not is_away(error) or time.monotonic() > deadline:
@@ -196,7 +162,7 @@ class CampaignLoop:
                     f"the database is away ({type(error).__name__}): waiting for it, at most "
                     f"{left:.0f} s more"
                 )
-                self._renewed = -math.inf  # whoever took the lead meanwhile keeps it
+                self.lead.doubt()
                 time.sleep(DATABASE_PAUSE_SECONDS)
             else:
                 return tick
@@ -211,26 +177,25 @@ class CampaignLoop:
         Raises:
             CampaignLed: Another process leads the campaign (`db.campaigns`).
         """
-        self._token = campaigns.lead(self.name, self.runtime.owner, LEADER_SECONDS)
-        self._renewed = time.monotonic()
+        token = self.lead.take()
         try:
-            on_lead(self._token)
-            campaigns.update(self.name, token=self._token, config=self.config.record())
-            campaigns.set_state(self.name, "running", token=self._token)
+            on_lead(token)
+            campaigns.update(self.name, token=token, config=self.config.record())
+            campaigns.set_state(self.name, "running", token=token)
             yield
         except KeyboardInterrupt:
-            self._end("stopped", "interrupted")
+            self.lead.end_by_hand()
             raise
         except Exception as error:
-            self._end_by(error)
+            self.lead.end_by(error)
             raise
         finally:
-            campaigns.resign(self.name, self.runtime.owner, self._token)
+            self.lead.resign()
 
     def tick(self) -> Tick:
         """Do everything that can be done now, once."""
-        self._keep_the_lead()
-        self._figures.leases_taken_back += candidates.reap(self.name)
+        self.lead.keep()
+        self.lead.figures.leases_taken_back += candidates.reap(self.name)
         tick = Tick()
         enough = self._enough_hits()
         tick.round = self._propose(tick, enough)
@@ -245,17 +210,17 @@ class CampaignLoop:
         last = proposing_done and screening_done and not unplaced
         before = first_open(self.name, placed=self.hull)
         verification = self.verification.step(
-            last=last, before=before, stop=enough, confirm=self._renew_the_lead
+            last=last, before=before, stop=enough, confirm=self.lead.renew
         )
         if verification.waiting_for:
             tick.waiting_for.append(verification.waiting_for)
         followed = self._follow_up(tick)
         everything = last and verification.done
-        learning_done = self._learn(tick, last=everything)
-        if everything and learning_done and followed.done:
+        if everything and followed.done:  # a run that can do no more waits for no other head
             tick.out_of_time = verification.out_of_time or followed.postponed > 0
-            if not tick.out_of_time:
-                tick.finished = self._reason(tick, enough, verification)
+        learning_done = self._learn(tick, last=everything and not tick.out_of_time)
+        if everything and followed.done and learning_done and not tick.out_of_time:
+            tick.finished = self._reason(tick, enough, verification)
         return tick
 
     def _follow_up(self, tick: Tick) -> FollowUpProgress:
@@ -339,23 +304,7 @@ class CampaignLoop:
                 self._hint(tick, queue, workers)
 
     def _hint(self, tick: Tick, queue: str, workers: int = 1) -> None:
-        """Tell workers that a queue has work; a broker that is away is told again later."""
-        from kombu.exceptions import KombuError
-
-        from discovery.workers.celery_app import unheard
-        from discovery.workers.tasks import TASKS
-
-        now = time.monotonic()
-        if now - self._hinted.get(queue, -HINT_SECONDS) < HINT_SECONDS:
-            return
-        self._hinted[queue] = now
-        try:
-            # Where nobody listens, messages would pile up: three a second fill a broker's memory.
-            # They do not expire: a worker whose clock is ahead would drop every one of them.
-            for _ in range(min(workers, self.parallel - unheard(queue))):
-                TASKS[queue].apply_async(args=[self.name])
-        except (KombuError, OSError) as error:
-            log.warning("the broker does not take messages: %s", error)
+        if not self._hints.send(queue, workers):
             tick.waiting_for.append("the broker")
 
     def _count_labels(self) -> dict[str, int]:
@@ -386,38 +335,3 @@ class CampaignLoop:
         if verification.out_of_core_hours:
             return "max_core_hours"
         return "rounds" if tick.round >= self.config.budget.rounds else "max_candidates"
-
-    def _keep_the_lead(self) -> None:
-        if time.monotonic() - self._renewed < LEADER_SECONDS / 6:
-            return
-        self._renew_the_lead()
-        self._write_figures()
-
-    def _renew_the_lead(self) -> None:
-        """Make sure that this loop leads, for as long as a lead lasts from now on.
-
-        Raises:
-            LostLead: Another loop leads since (`db.campaigns`).
-        """
-        campaigns.renew_lead(self.name, self.runtime.owner, self._token, LEADER_SECONDS)
-        self._renewed = time.monotonic()
-
-    def _write_figures(self) -> None:
-        """Add what was counted since last time to the campaign's record, for its metrics."""
-        seen, self._figures = self._figures, LoopFigures()
-        campaigns.add_figures(self.name, token=self._token, **asdict(seen))
-
-    def _end_by(self, error: Exception) -> None:
-        """Say in the records that an error ended this loop, where they can be written."""
-        if isinstance(error, campaigns.LostLead):
-            return
-        if isinstance(error, PyMongoError) and is_away(error):
-            return
-        try:
-            self._end("stopped", f"error: {type(error).__name__}")
-        except (PyMongoError, campaigns.LostLead):  # the error itself is what matters
-            log.warning("that %s ended the loop is not recorded", type(error).__name__)
-
-    def _end(self, state: str, reason: str) -> None:
-        self._write_figures()
-        campaigns.set_state(self.name, state, token=self._token, stop_reason=reason)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from pymongo import monitoring
+from pymongo import MongoClient, monitoring
+from pymongo.errors import AutoReconnect, ServerSelectionTimeoutError
 
 from db import candidates, events, queries
 from db.connection import connect
 from db.documents import Candidate
 from db.embedded import ServerRecord
 from db.paths import HomeFiles
+from db.retry import idempotent, patience
 from db.states import State
 
 
@@ -78,3 +81,24 @@ def test_reads_and_guarded_writes_survive_a_kill_of_the_server(
             "evaluated",
         ]
         assert candidates.counts("c")["proposed"] == 249
+
+
+def test_patience_bounds_a_server_that_is_not_there() -> None:
+    asked = []
+
+    @idempotent
+    def ask() -> None:
+        asked.append(True)
+        raise AutoReconnect("nobody there")
+
+    for seconds in (0.3, 0.6):
+        began = time.monotonic()
+        with pytest.raises(AutoReconnect), patience(seconds):
+            ask()
+        assert seconds <= time.monotonic() - began < seconds + 5
+    assert len(asked) > 4
+    silent: MongoClient[dict[str, object]] = MongoClient("mongodb://127.0.0.1:9")
+    began = time.monotonic()
+    with silent, pytest.raises(ServerSelectionTimeoutError), patience(0.3):
+        silent.admin.command("ping")
+    assert time.monotonic() - began < 5

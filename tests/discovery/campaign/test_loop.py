@@ -107,3 +107,21 @@ def test_a_loop_that_an_error_ends_says_so(database: Session) -> None:
         raise KeyError("seed")
     found = campaigns.load(NAME)
     assert (found.state, found.stop_reason, found.leader) == ("stopped", "error: KeyError", None)
+
+
+@pytest.mark.parametrize("out_of_time", [True, False])
+def test_a_run_that_can_do_no_more_waits_for_no_other_head(
+    database: Session, monkeypatch: pytest.MonkeyPatch, out_of_time: bool
+) -> None:
+    loop = looped(database, CONFIG)
+    verification = Verification()
+    verification.found = replace(verification.found, out_of_time=out_of_time)
+    monkeypatch.setattr(loop, "verification", verification)
+    monkeypatch.setattr(loop, "_propose", lambda tick, enough: 1)
+    monkeypatch.setattr(loop, "_hint", lambda *_: None)
+    monkeypatch.setattr("agents.learn.event.due", lambda *_, last, **__: last)
+    with loop.leadership():
+        tick = loop.tick()
+    assert tick.out_of_time is out_of_time
+    assert tick.finished is None
+    assert ("learning" in tick.waiting_for) is not out_of_time

@@ -8,16 +8,13 @@ import sys
 from pathlib import Path
 
 PROGRAM = """
-from discovery.campaign import loop
+from discovery.campaign import hints
 from discovery.workers.celery_app import unheard
-from discovery.campaign.loop import CampaignLoop, Tick
 
-loop.HINT_SECONDS = 0.0
-leader = CampaignLoop.__new__(CampaignLoop)
-leader.name, leader.parallel, leader._hinted = "c", 3, {}
-for _ in range(20):
-    leader._hint(Tick(), "relax", workers=2)
-leader._hint(Tick(), "screen", workers=1)
+hints.HINT_SECONDS = 0.0
+sent = hints.Hints("c", parallel=3)
+assert all(sent.send("relax", workers=2) for _ in range(20))
+assert sent.send("screen")
 print(unheard("relax"), unheard("screen"), unheard("learn"))
 """
 
