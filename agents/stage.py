@@ -12,7 +12,6 @@ leased one by one, so that the one that raises again and again ends as ``failed`
 
 from __future__ import annotations
 
-import contextvars
 import logging
 import math
 import threading
@@ -25,10 +24,12 @@ from typing import Any
 from pymongo.errors import PyMongoError
 
 from agents.log_context import log_context
+from agents.renewal import renewing
 from agents.stop import StopRequested, shielded
 from db import candidates as candidate_records
 from db.candidates import StaleLease
 from db.documents import Candidate
+from db.retry import LAST_WORDS_SECONDS, patience
 from db.states import State
 
 log = logging.getLogger(__name__)
@@ -108,46 +109,29 @@ class Stage(ABC):
         """
 
 
-class _Renewal:
-    """Renews the leases of a batch until it is stopped; remembers nothing that must survive."""
+class _Leases:
+    """The leases of a batch whose candidates have no outcome yet."""
 
     def __init__(self, leased: dict[str, int], owner: str, seconds: int) -> None:
         self._leased = dict(leased)
         self._owner = owner
         self._seconds = seconds
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        here = contextvars.copy_context()  # threads begin without the ids of the log
-        self._thread = threading.Thread(
-            target=here.run, args=(self._run,), name="lease-renewal", daemon=True
-        )
-
-    def __enter__(self) -> _Renewal:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def done(self, candidate_id: str) -> None:
         with self._lock:
             self._leased.pop(candidate_id, None)
 
-    def _run(self) -> None:
-        while not self._stop.wait(self._seconds / 3):
-            with self._lock:
-                leased = dict(self._leased)
-            if leased:
-                try:
-                    held = candidate_records.renew(leased, self._owner, self._seconds)
-                except PyMongoError as error:  # it may be back before the leases end
-                    log.warning("leases could not be renewed: %s", error)
-                    continue
-                for lost in set(leased) - held:
-                    with log_context(candidate=lost):
-                        log.warning("lost the lease of %s; its result will be refused", lost)
-                    self.done(lost)
+    def renew(self) -> None:
+        with self._lock:
+            leased = dict(self._leased)
+        if not leased:
+            return
+        held = candidate_records.renew(leased, self._owner, self._seconds)
+        for lost in set(leased) - held:
+            with log_context(candidate=lost):
+                log.warning("lost the lease of %s; its result will be refused", lost)
+            self.done(lost)
 
 
 def work(stage: Stage, campaign: str, owner: str, *, deadline: float = math.inf) -> int:
@@ -213,14 +197,15 @@ def _work_through(
     """
     committed = 0
     tokens = dict(unfinished)
+    leases = _Leases(tokens, owner, stage.lease_seconds)
     try:
         with (
             log_context(stage=stage.name),
-            _Renewal(tokens, owner, stage.lease_seconds) as renewal,
+            renewing("leases", leases.renew, stage.lease_seconds),
         ):
             for outcome in stage.process(batch):
                 name = outcome.candidate_id
-                renewal.done(name)
+                leases.done(name)
                 if isinstance(outcome, PutOff):
                     put_off[name] = tokens[name]
                 else:
@@ -237,8 +222,9 @@ def _work_through(
 
 def _give_back(stage: Stage, put_off: dict[str, int]) -> None:
     try:
-        for name, token in put_off.items():
-            candidate_records.release(name, token)
+        with patience(LAST_WORDS_SECONDS):
+            for name, token in put_off.items():
+                candidate_records.release(name, token)
     except PyMongoError as failure:  # the leases end by themselves
         log.error("%s could not give its leases back: %s", stage.name, failure)
 
@@ -247,7 +233,8 @@ def _give_up(stage: Stage, unfinished: dict[str, int], error: Exception) -> None
     words = f"{type(error).__name__}: {error}"
     log.error("%s gives up %d candidates: %s", stage.name, len(unfinished), words)
     try:
-        candidate_records.abandon(unfinished, words, agent=stage.agent)
+        with patience(LAST_WORDS_SECONDS):
+            candidate_records.abandon(unfinished, words, agent=stage.agent)
     except PyMongoError as failure:  # the leases end by themselves; the first error matters more
         log.error("%s could not give up its leases: %s", stage.name, failure)
 

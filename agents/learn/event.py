@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from agents.learn.prequential import mark_clean, stored_errors
 from agents.learn.promotion import improvement
 from agents.learn.samples import bank_digests
 from agents.learn.settings import LearnSettings
+from agents.renewal import renewing
 from db import campaigns, events, model_versions
 from db.documents import Event, ModelVersion
 from db.owners import owner_name
@@ -31,7 +33,9 @@ EVENT = "learning"
 FAILED = "learning_failed"
 MAX_FAILURES = 3
 CLAIM_SECONDS = 300
-"""How long a worker may learn before another may take over; training takes about 20 s."""
+"""How long after its last sign of life a learner is taken for dead; it renews its claim."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,11 @@ def learn(
         The decision with its numbers.
     """
     owner = _owner(os.getpid())
+
+    def renew() -> None:
+        if not campaigns.claim_learning(campaign, owner, CLAIM_SECONDS):
+            log.warning("another worker learns for %s: this one's result may be refused", campaign)
+
     if not campaigns.claim_learning(campaign, owner, CLAIM_SECONDS):
         return LearningReport(campaign, "busy", reason="another worker learns for this campaign")
     try:
@@ -130,7 +139,8 @@ def learn(
             return LearningReport(campaign, "not_due")
         counts = count_labels(campaign)
         try:
-            return _learn(campaign, generator, settings, seed)
+            with renewing("the claim to learn", renew, CLAIM_SECONDS):
+                return _learn(campaign, generator, settings, seed)
         except Exception as error:
             data = {"error": f"{type(error).__name__}: {error}", "labels": counts}
             events.record(campaign, FAILED, agent=AGENT, data=data)

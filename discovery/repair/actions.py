@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from agents.verify.queue import operations
+from agents.verify.queue.launchpad import take_out
 from db import campaigns, candidates, events
 from db.campaigns import AlreadyLed
 from db.candidates import IllegalTransition, StaleLease
@@ -81,7 +82,8 @@ def _rerun_calculation(name: str, pad: LaunchPad, finding: Finding, by: str) -> 
 
 
 def _defuse_firework(name: str, pad: LaunchPad, finding: Finding, by: str) -> str:
-    pad.defuse_fw(int(finding.subject))
+    if not take_out(pad, int(finding.subject)):
+        raise NotDone(f"Firework {finding.subject} was taken by a launcher, or has ended")
     return f"Firework {finding.subject} is DEFUSED"
 
 

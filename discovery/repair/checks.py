@@ -195,7 +195,7 @@ def _seconds_since(launch: dict[str, Any] | None) -> float | None:
     if not times:
         return None
     latest = max(datetime.fromisoformat(str(one)) for one in times)
-    return (datetime.now(UTC) - latest.replace(tzinfo=UTC)).total_seconds()
+    return (server_time() - latest.replace(tzinfo=UTC)).total_seconds()
 
 
 def _missing_outputs(name: str) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
+from pymongo.errors import AutoReconnect
 
 from agents import stop
 from agents.stage import Outcome, Stage, work
@@ -16,6 +17,7 @@ from agents.stop import StopRequested
 from db import campaigns, candidates
 from db.connection import Session
 from db.documents import Candidate
+from db.retry import idempotent
 from db.states import State
 
 
@@ -89,3 +91,26 @@ def test_a_shield_is_not_torn(stop_signal: Callable[[float], None]) -> None:
     with pytest.raises(StopRequested), stop.stoppable():
         guarded()
     assert done == ["whole"]
+
+
+def test_a_database_that_is_away_does_not_keep_it(
+    database: Session, stop_signal: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaigns.create("c", config={}, seed=1)
+    candidates.insert_proposals(
+        "c", [{"generator_version": "g", "codes_hash": n, "codes": {"n": 1}} for n in "abc"]
+    )
+    asked = []
+
+    @idempotent
+    def away(*_: object) -> None:
+        asked.append(time.monotonic())
+        raise AutoReconnect("connection closed")
+
+    monkeypatch.setattr(candidates, "release", away)
+    monkeypatch.setattr("agents.stage.LAST_WORDS_SECONDS", 0.5)
+    stop_signal(0.3)
+    with pytest.raises(StopRequested), stop.stoppable():
+        work(Slow(), "c", "first")
+    assert len(asked) > 2
+    assert asked[-1] - asked[0] < 5

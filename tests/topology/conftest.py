@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cluster import Zygote
 from production import Site
+from proxy import Proxy
 from servers import Mongo, RedisServer
 
 CAMPAIGN = Path(__file__).with_name("campaign.yaml")
@@ -60,3 +61,22 @@ def make_site(
 def site(make_site: Callable[..., Site]) -> Site:
     """One site."""
     return make_site()
+
+
+@pytest.fixture
+def proxy(mongo: Mongo) -> Iterator[Proxy]:
+    """A network to the database that can be cut."""
+    between = Proxy(mongo.port)
+    yield between
+    between.close()
+
+
+@pytest.fixture
+def remote(make_site: Callable[..., Site], mongo: Mongo, proxy: Proxy, tmp_path: Path) -> Site:
+    """A site that reaches its database through a network."""
+    name = tmp_path.name.replace("-", "_")[-60:]
+    mongo.add_user(name, "readWrite", name)
+    found = make_site(mongo.uri(name, name, proxy.port))
+    found.client = mongo.root()  # the test looks on without it
+    found.database = found.client[name]
+    return found

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,24 +45,6 @@ def ends_clean(site: Site, loop: int, seconds: float = 500) -> None:
     found = [one for one in found if not one.text.startswith("learner is still")]
     assert not found, report(found)
     assert len(site.paid()) == len(set(site.paid())) > 0
-
-
-@pytest.fixture
-def proxy(mongo: Mongo) -> Iterator[Proxy]:
-    between = Proxy(mongo.port)
-    yield between
-    between.close()
-
-
-@pytest.fixture
-def remote(make_site: Callable[..., Site], mongo: Mongo, proxy: Proxy, tmp_path: Path) -> Site:
-    """A site that reaches its database through a network."""
-    name = tmp_path.name.replace("-", "_")[-60:]
-    mongo.add_user(name, "readWrite", name)
-    found = make_site(mongo.uri(name, name, proxy.port))
-    found.client = mongo.root()  # the test looks on without it
-    found.database = found.client[name]
-    return found
 
 
 def kill_the_server(site: Site, mongo: Mongo, acknowledged: Path) -> None:

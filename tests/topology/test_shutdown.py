@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cluster import until
 from production import Site
+from proxy import Proxy
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(900)]
 
@@ -59,9 +60,9 @@ def test_a_worker_gives_back_what_it_holds_and_another_takes_over(
 
 
 def test_the_loop_and_the_launcher_end_and_the_campaign_goes_on_afterwards(
-    make_site: Callable[..., Site], tmp_path: Path
+    remote: Site, proxy: Proxy, tmp_path: Path
 ) -> None:
-    site = make_site()  # which does not wait with DFT until all is screened
+    site = remote  # which does not wait with DFT until all is screened
     site.file = changed(tmp_path, "min_pool: 100000", "min_pool: 1")
     worker, launcher, loop = site.worker(), site.launcher(CHAOS_DFT_SECONDS="60"), site.loop()
     torn = until(lambda: site.database["launches"].find_one({"state": "RUNNING"}), 120)["fw_id"]
@@ -72,9 +73,13 @@ def test_the_loop_and_the_launcher_end_and_the_campaign_goes_on_afterwards(
     assert site.record()["leader"] is None
     assert site.left_over() == {}  # no DFT process lives on
     assert site.paid() == []
-    site.launcher()
-    site.loop()
+    launcher, loop = site.launcher(), site.loop()
     completed = {"fw_id": torn, "state": "COMPLETED"}
     until(lambda: site.database["fireworks"].count_documents(completed), 60)
     until(lambda: site.database["calculations"].count_documents({"state": "completed"}), 60)
     assert len(site.paid()) == len(set(site.paid())) > 0
+    worker = site.worker()
+    until(lambda: site.pool(worker), 60)
+    proxy.reset()  # whoever is asked to end does not wait for the database
+    ends = [terminated(site, pid) for pid in (loop, launcher, worker)]
+    assert ends == [130, 0, 0], site.log("run") + site.log("worker")

@@ -16,6 +16,7 @@ from typing import Any
 from fireworks import Firework, FWorker, LaunchPad, Workflow
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
+from agents import stop
 from agents.verify import firetask
 from agents.verify.queue import workflow_lock
 from agents.verify.queue.recovery import recover
@@ -23,16 +24,21 @@ from agents.verify.settings import VerifySettings
 from db.connection import Session, home_directory
 from db.owners import owner_name
 from db.paths import private_folder
-from db.retry import is_away
+from db.retry import LAST_WORDS_SECONDS, idempotent, is_away, patience
 
 log = logging.getLogger(__name__)
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NOT_BEGUN = ("WAITING", "READY", "RESERVED", "PAUSED", "FIZZLED", "DEFUSED")
+"""States of Fireworks that no launcher runs."""
 IDLE_SECONDS = 0.5
 RECOVER_SECONDS = 10.0
+STOP_SECONDS = 8.0
+"""How long a launcher that shall end may take to stop its calculation and say so."""
 _DEFAULTS = VerifySettings()
 
 
+@idempotent
 def launchpad(session: Session) -> LaunchPad:
     """Open the queue, in the same database as the candidates.
 
@@ -157,6 +163,29 @@ def append(pad: LaunchPad, fw_id: int, after: int) -> None:
     pad._refresh_wf(fw_id)  # ready at once where the other one has completed meanwhile
 
 
+def take_out(pad: LaunchPad, fw_id: int) -> bool:
+    """Take a Firework out of the queue, if nobody has begun with it; FireWorks keeps it.
+
+    FireWorks' own ``defuse_fw`` would reset one that a launcher takes at this moment, and leave its
+    process to compute for nobody.
+
+    Returns:
+        Whether it is out; False where it runs, has ended, or is not there.
+    """
+    now = datetime.now(UTC)
+    found = pad.fireworks.find_one_and_update(
+        {"fw_id": fw_id, "state": {"$in": list(NOT_BEGUN)}},
+        {"$set": {"state": "DEFUSED", "updated_on": now}},
+    )
+    if found is None:
+        return False
+    if found["state"] == "RESERVED":  # else it would be taken for lost, and queued again
+        reserved = {"fw_id": fw_id, "state": "RESERVED"}
+        pad.launches.update_many(reserved, {"$set": {"state": "READY"}})
+    pad._refresh_wf(fw_id)
+    return True
+
+
 def launch(
     session: Session,
     stop_event: threading.Event,
@@ -225,7 +254,13 @@ def launch(
             stop_event.wait(IDLE_SECONDS)
             idle += IDLE_SECONDS
             since_recovery += IDLE_SECONDS
-        recover(pad, **limits, idle=worker.name)
+        try:
+            with patience(LAST_WORDS_SECONDS):
+                recover(pad, **limits, idle=worker.name)
+        except PyMongoError as error:  # others find what this one leaves
+            if not is_away(error):
+                raise
+            log.warning("the database is away (%s) at the end", type(error).__name__)
     return done
 
 
@@ -246,19 +281,31 @@ def _launch_next(pad: LaunchPad, worker: FWorker, root: Path) -> bool:
 def launch_until_stopped(session: Session, **options: Any) -> int:
     """Run `launch` in the main thread until SIGTERM or SIGINT.
 
+    A launcher that waits for a database that is away is torn out of it: what it leaves is what a
+    killed one leaves.
+
     Returns:
-        How many calculations were run.
+        How many calculations were run; none where it was torn out.
     """
     stop_event = threading.Event()
-    previous = {
-        number: signal.signal(number, lambda *_: stop_event.set())
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
+
+    def ask(*_: object) -> None:
+        stop_event.set()
+        signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS, 1.0)
+
+    handlers = {signal.SIGTERM: ask, signal.SIGINT: ask, signal.SIGALRM: stop.request}
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        return launch(session, stop_event, **options)
+        with stop.stoppable():
+            return launch(session, stop_event, **options)
+    except stop.StopRequested:
+        log.warning("this launcher ended without an answer of the database")
+        return 0
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        stop.forget()
+        for number, previous_handler in previous.items():
+            signal.signal(number, previous_handler)
 
 
 def _launch_directory(root: Path) -> Path:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from agents.verify.backend import load_backend
 from agents.verify.queue.attempts import BY_PARENT, retry
+from agents.verify.queue.launchpad import take_out
 from agents.verify.queue.outputs import missing
 from agents.verify.settings import VerifySettings
 from agents.verify.submission import Submission
@@ -241,7 +242,7 @@ def defuse(pad: LaunchPad, calculation: Calculation, *, by: str, why: str = "") 
         What was done, in words.
 
     Raises:
-        CannotDo: It is finished.
+        CannotDo: It is finished, or was moved by another process at this moment.
     """
     if calculation.state not in (CalculationState.SUBMITTING, CalculationState.SUBMITTED):
         raise CannotDo(
@@ -249,17 +250,20 @@ def defuse(pad: LaunchPad, calculation: Calculation, *, by: str, why: str = "") 
             "calculations can be taken out"
         )
     reason = f"taken out by {by}" + (f": {why}" if why else "")
-    running = pad.fireworks.find_one_and_update(
-        {"fw_id": calculation.fw_id, "state": "RUNNING"},
-        {"$set": {"spec.cancelled": reason}},
-    )
     source = CalculationState(calculation.state)
-    if running is not None:
+    out = calculation.fw_id is None or take_out(pad, calculation.fw_id)
+    if not out:
+        running = pad.fireworks.find_one_and_update(
+            {"fw_id": calculation.fw_id, "state": "RUNNING"},
+            {"$set": {"spec.cancelled": reason}},
+        )
+        if running is None:
+            raise CannotDo(
+                f"{calculation.hash[:SHORT]} has just ended: the campaign collects its result"
+            )
         note = f"asked to stop; {reason}"
         calculations.advance(calculation.hash, source, source, by=by, note=note)
         return "it runs: its launcher stops it within seconds, and the campaign collects that"
-    if calculation.fw_id is not None:
-        pad.defuse_fw(calculation.fw_id)
     failure = {"kind": "defused", "message": reason, "log_tail": ""}
     done = calculations.advance(
         calculation.hash,

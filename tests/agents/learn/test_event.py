@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -315,3 +317,18 @@ def test_labels_are_counted_as_they_are_collected(campaign, world):
     assert {label.target for label in collect_labels(campaign)} == {
         f"formation_energy_per_atom@{LEVEL}"
     }
+
+
+def test_a_slow_learner_keeps_its_claim(campaign, world, quick, monkeypatch):
+    world.add_evaluated(campaign, range(70), world.values[:70])
+    monkeypatch.setattr(event, "CLAIM_SECONDS", 1.0)
+    passed = event.challenge
+
+    def slow(*arguments, **named):
+        time.sleep(2.5)
+        assert not campaigns.claim_learning(campaign, "host/other", 1.0)
+        return passed(*arguments, **named)
+
+    monkeypatch.setattr(event, "challenge", slow)
+    assert learn(campaign, world, SETTINGS, SEED).decision == "promoted"
+    assert campaigns.claim_learning(campaign, "host/other", 1.0)

@@ -12,7 +12,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from agents.verify.queue import operations
-from agents.verify.queue.launchpad import launch
+from agents.verify.queue.launchpad import launch, take_out
 from agents.verify.queue.operations import CannotDo
 from agents.verify.submission import Submission
 from db import calculations, campaigns, candidates
@@ -177,3 +177,21 @@ def test_running_calculation_is_stopped_by_its_launcher(
     assert "defused" in candidates.load(name).error
     notes = [one["note"] for one in by_task()["relax"].history if one["by"] == ME]
     assert notes == ["asked to stop; taken out by user someone: too slow"]
+
+
+def test_a_firework_that_a_launcher_has_taken_is_not_reset(
+    queue: Submission, add_candidate: Any, crystal: Structure
+) -> None:
+    queue.submit(add_candidate(crystal))
+    fireworks, fw_id = queue.pad.fireworks, by_task()["relax"].fw_id
+    for state, out in (("RUNNING", False), ("COMPLETED", False), ("RESERVED", True)):
+        fireworks.update_one({"fw_id": fw_id}, {"$set": {"state": state}})
+        before = fireworks.find_one({"fw_id": fw_id})
+        assert take_out(queue.pad, fw_id) is out
+        after = fireworks.find_one({"fw_id": fw_id})
+        assert after["state"] == ("DEFUSED" if out else state)
+        assert out or after == before
+    fireworks.update_one({"fw_id": fw_id}, {"$set": {"state": "COMPLETED"}})
+    with pytest.raises(CannotDo, match="has just ended"):
+        operations.defuse(queue.pad, by_task()["relax"], by=ME)
+    assert by_task()["relax"].state == "submitted"
