@@ -279,7 +279,10 @@ class Event(Record):
     data = DictField()
     at = DateTimeField()
 
-    meta = {"collection": "events", "indexes": [{"fields": ["campaign", "at"]}]}
+    meta = {
+        "collection": "events",
+        "indexes": [{"fields": ["campaign", "at"]}, {"fields": ["campaign", "kind", "at"]}],
+    }
 
 
 DOCUMENTS: tuple[type[Record], ...] = (

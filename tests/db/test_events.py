@@ -77,3 +77,32 @@ def test_following_tells_every_step_once_and_nothing_of_others(
     ]
     assert [one.get("candidate") for one in seen] == [first] * 3 + [None, third]
     assert seen == [one for one in events.events("c") if one["at"] >= seen[0]["at"]]
+
+
+def test_events_of_a_kind_are_counted_by_the_index_alone(database: Session) -> None:
+    for kind in ("learning", "learning", "repair"):
+        events.record("c", kind)
+    counting = {
+        "aggregate": "events",
+        "cursor": {},
+        "pipeline": [
+            {"$match": {"campaign": "c", "kind": "learning"}},
+            {"$group": {"_id": 1, "n": {"$sum": 1}}},
+        ],
+    }
+    said = database.database.command("explain", counting, verbosity="executionStats")
+    assert _number(said, "totalDocsExamined") == 0
+
+
+def _number(said: dict[str, Any], name: str) -> int:
+    """Find a number anywhere in what the server explained."""
+    stack: list[Any] = [said]
+    while stack:
+        one = stack.pop()
+        if isinstance(one, dict):
+            if name in one:
+                return int(one[name])
+            stack += one.values()
+        elif isinstance(one, list):
+            stack += one
+    raise KeyError(name)
