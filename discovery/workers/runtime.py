@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from functools import cached_property, lru_cache
+from collections.abc import Mapping
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from agents.stage import Stage
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
     from agents.relax.phases import Geometry
 
 log = logging.getLogger(__name__)
+
+
+MOST_RUNTIMES = 4
+"""Campaigns whose models one process holds."""
+_RUNTIMES: dict[str, Runtime] = {}
+CHOSEN_AT_THE_START = (
+    *("generator", "potential", "references", "screen_models", "known_crystals"),
+    *("training_crystals", "own_bases"),
+)
+"""Parts that the record's ``resolved`` decides, whatever the campaign's file says later."""
 
 
 class VersionChanged(RuntimeError):
@@ -40,8 +51,11 @@ class Runtime:
     ) -> None:
         record = campaigns.load(campaign)
         self.campaign = campaign
+        self._recorded = dict(record.config)
         self.config = config or from_record(record.config, source=campaign)
         self.resolved: dict[str, Any] = record.resolved
+        self._chosen = _chosen(record.resolved)
+        self._device = device
         self.device = device or self.resolved["potential"]["device"]
         self.owner = owner_name()
 
@@ -226,6 +240,22 @@ class Runtime:
             geometry=Geometry.SINGLE_POINT,
         )
 
+    def renewed(self) -> Runtime:
+        """Return the runtime of the campaign as it is recorded now: this one, if nothing changed.
+
+        Limits may be raised while workers run. The parts that were chosen at the campaign's start
+        are taken over, for they cannot change.
+        """
+        record = campaigns.load(self.campaign)
+        if dict(record.config) == self._recorded and _chosen(record.resolved) == self._chosen:
+            return self
+        log.info("%s was changed since it was read", self.campaign)
+        fresh = Runtime(self.campaign, device=self._device)
+        if fresh._chosen == self._chosen:
+            kept = [part for part in CHOSEN_AT_THE_START if part in self.__dict__]
+            fresh.__dict__.update({part: self.__dict__[part] for part in kept})
+        return fresh
+
     def has(self, name: str) -> bool:
         """Say whether the campaign has a stage; those of hull and follow-up may be left out."""
         if name == "stability":
@@ -259,6 +289,11 @@ class Runtime:
                 f"campaign {self.campaign} was started with {part} {recorded}, but this machine "
                 f"has {found}: install the recorded one or start a campaign with another name"
             )
+
+
+def _chosen(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was decided at the campaign's start, and never changes."""
+    return {key: value for key, value in resolved.items() if key != "overrides"}
 
 
 def _evaluate(here: Runtime) -> Stage:
@@ -333,12 +368,22 @@ _STAGES = {
 }
 
 
-@lru_cache(maxsize=4)
 def runtime(campaign: str) -> Runtime:
-    """Return this process's runtime of a campaign, connecting to the database on first use.
+    """Return this process's runtime of a campaign, as it is recorded now.
 
-    The database and its name come from ``$DISCOVERY_DB_URI`` and ``$DISCOVERY_DB_NAME``, which
-    whoever started this worker has set.
+    The database, to which this process is connected at its first use, and its name come from
+    ``$DISCOVERY_DB_URI`` and ``$DISCOVERY_DB_NAME``, which whoever started this worker has set.
     """
+    _connected()
+    known = _RUNTIMES.pop(campaign, None)
+    found = known.renewed() if known else Runtime(campaign, os.environ.get("DISCOVERY_DEVICE"))
+    _RUNTIMES[campaign] = found  # the last one used is the last to go
+    while len(_RUNTIMES) > MOST_RUNTIMES:
+        del _RUNTIMES[next(iter(_RUNTIMES))]
+    return found
+
+
+@cache
+def _connected() -> None:
+    """Connect this process, once."""
     connect_worker(os.environ["DISCOVERY_DB_URI"], os.environ["DISCOVERY_DB_NAME"])
-    return Runtime(campaign, device=os.environ.get("DISCOVERY_DEVICE"))

@@ -13,7 +13,8 @@ from db import campaigns, reference_collections
 from db.connection import Session
 from discovery.campaign.config import parse_campaign
 from discovery.campaign.resolution import resolve_references
-from discovery.workers.runtime import Runtime, VersionChanged
+from discovery.workers import runtime as module
+from discovery.workers.runtime import Runtime, VersionChanged, runtime
 
 
 def note(name: str, sha256: str) -> None:
@@ -77,3 +78,23 @@ def test_the_screens_are_given_these_collections(
     assert [one.name for one in search.references] == ["mp"]
     assert search.training.name == "g-bank@1"
     assert search.inputs()["references"] == [f"mp@{'a' * 12}"]
+
+
+def test_a_limit_that_is_raised_reaches_a_worker_with_its_models(
+    database: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start()
+    monkeypatch.setattr(module, "_RUNTIMES", {})
+    monkeypatch.setattr(module, "_connected", lambda: None)
+    before = runtime("c")
+    before.__dict__.update(generator="loaded", phases="of the old limits")
+    assert runtime("c") is before
+    record = campaigns.load("c")
+    changed = {**record.config, "budget": {**record.config["budget"], "max_hits": 7}}
+    campaigns.update("c", config=changed)
+    after = runtime("c")
+    assert after.config.budget.max_hits == 7
+    assert after.generator == "loaded"
+    assert "phases" not in after.__dict__
+    campaigns.update("c", resolved={**record.resolved, "generator": {"name": "mp20"}})
+    assert "generator" not in runtime("c").__dict__
