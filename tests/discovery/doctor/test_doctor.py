@@ -30,6 +30,8 @@ def here(database: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setenv("MONGODB_URI", database.uri)
     monkeypatch.setattr("discovery.workers.celery_app.unheard", lambda queue: 0)
     monkeypatch.setenv("DISCOVERY_HOME", str(tmp_path))
+    monkeypatch.delenv("DISCOVERY_BROKER", raising=False)
+    (tmp_path / "broker").mkdir()
     campaigns.create("c", config={}, seed=0)
     return database
 
@@ -116,6 +118,13 @@ def test_hints_that_nobody_hears_are_noticed(
     assert found.status == "missing"
     assert "relax (20)" in found.detail
     assert found.advice == "start a worker: discovery worker --queue relax"
+
+
+def test_no_broker_is_made_to_be_asked(here: Session, tmp_path: Path) -> None:
+    (tmp_path / "broker").rmdir()
+    campaigns.lead("c", owner_name(), 60)
+    assert parts()["workers"].status == "ok"
+    assert not (tmp_path / "broker").exists()
 
 
 @pytest.mark.parametrize(("hours", "status"), [(0, "ok"), (-1, "broken"), (1, "broken")])
