@@ -116,7 +116,7 @@ def _commands(line: str) -> Iterator[tuple[str, ...]]:
     words: list[str] = []
     for word in [*lexer, ";"]:
         if word.strip("|&;"):
-            if words or not re.fullmatch(r"[A-Z_]+=.*", word):
+            if words or not re.fullmatch(r"[A-Z_]+=.*|exec", word):
                 words.append(word)
         elif words:
             yield tuple(words)
