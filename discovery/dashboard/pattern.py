@@ -51,9 +51,10 @@ def powder_pattern(structure: Structure) -> list[Line]:
     thermal motion, texture and broadening.
 
     Raises:
-        NoPattern: The cell holds a vacuum that is no part of the crystal.
+        NoPattern: The cell holds a vacuum that is no part of the crystal, or an element whose form
+            factor pymatgen has not got.
     """
-    from pymatgen.analysis.diffraction.xrd import XRDCalculator
+    from pymatgen.analysis.diffraction.xrd import ATOMIC_SCATTERING_PARAMS, XRDCalculator
 
     gap = vacuum(structure)
     if gap >= MIN_VACUUM:
@@ -61,6 +62,9 @@ def powder_pattern(structure: Structure) -> list[Line]:
             f"this is a layer in a cell with {gap:.1f} Å of vacuum, which stands for no stacking: "
             "it has no powder pattern"
         )
+    unknown = {site.specie.symbol for site in structure} - ATOMIC_SCATTERING_PARAMS.keys()
+    if unknown:
+        raise NoPattern(f"there is no form factor of {', '.join(sorted(unknown))}")
     found = XRDCalculator(wavelength=RADIATION).get_pattern(structure, two_theta_range=TWO_THETA)
     return [
         Line(

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 BALL = 0.35
 """Radius of a ball in units of the atom's radius in Jmol's rule for bonds."""
+NO_RADIUS = 1.5
+"""For elements that the rule has no radius of, Å: deuterium, and those beyond meitnerium."""
 ON_FACE = 0.05
 """An atom this close to a face of the cell is drawn on the opposite one, too, Å."""
 LABELLED = 40
@@ -117,9 +119,8 @@ def bonded(structure: Structure, drawn: Drawn) -> NDArray[np.int64]:
     order = {symbol: place for place, symbol in enumerate(symbols)}
     limits = np.zeros((len(symbols), len(symbols)))
     for one, other in combinations_with_replacement(symbols, 2):
-        limits[order[one], order[other]] = limits[order[other], order[one]] = (
-            _jmol().get_max_bond_distance(one, other)
-        )
+        limit = _radius(one) + _radius(other) + _jmol().tol
+        limits[order[one], order[other]] = limits[order[other], order[one]] = limit
     kinds = np.array([order[structure[int(number)].specie.symbol] for number in drawn.sites])
     pairs = KDTree(drawn.coordinates).query_pairs(limits.max(), output_type="ndarray")
     left, right = pairs.T
@@ -135,10 +136,14 @@ def _jmol() -> JmolNN:
     return JmolNN()
 
 
+def _radius(symbol: str) -> float:
+    return float(_jmol().el_radius.get(symbol, NO_RADIUS))
+
+
 def _balls(structure: Structure, drawn: Drawn, symbol: str, rings: int) -> Any:
     import plotly.graph_objects as go
-    from ase.data import atomic_numbers
     from ase.data.colors import jmol_colors
+    from pymatgen.core import Element
 
     chosen = [
         place
@@ -146,7 +151,7 @@ def _balls(structure: Structure, drawn: Drawn, symbol: str, rings: int) -> Any:
         if structure[int(number)].specie.symbol == symbol
     ]
     vertices, triangles = _ball(rings)
-    radius = BALL * _jmol().el_radius[symbol]
+    radius = BALL * _radius(symbol)
     places = drawn.coordinates[chosen]
     corners = (places[:, None, :] + radius * vertices).reshape(-1, 3).astype(np.float32)
     offsets = len(vertices) * np.arange(len(places))[:, None, None]
@@ -155,7 +160,7 @@ def _balls(structure: Structure, drawn: Drawn, symbol: str, rings: int) -> Any:
     if len(drawn.sites) <= MANY:  # a text for each corner of each ball
         texts = [_place(structure, int(drawn.sites[place])) for place in chosen]
         words = {"hoverinfo": "text", "hovertext": np.repeat(texts, len(vertices))}
-    red, green, blue = (round(255 * float(part)) for part in jmol_colors[atomic_numbers[symbol]])
+    red, green, blue = (round(255 * float(part)) for part in jmol_colors[Element(symbol).Z])
     return go.Mesh3d(
         **dict(zip("xyz", corners.T)),
         **dict(zip("ijk", faces.T)),

@@ -23,7 +23,8 @@ from discovery.dashboard.pattern import (
 )
 from discovery.dashboard.pictures import cell_table, crystals, described, picture
 from discovery.dashboard.warming import warm
-from discovery.export.candidates import full_record
+from discovery.export.candidates import best_structure, full_record
+from discovery.figures.symmetry import SYMPREC, space_group
 from discovery.lineage.tracing import trace
 from discovery.lineage.view import sections
 
@@ -52,7 +53,7 @@ def layout(address: Address) -> list[Component]:
     shapes = structures(record)
     return [
         markup.heading(markup.formula(record.get("formula") or "No crystal"), " ", _state(record)),
-        _facts(record, shapes),
+        _facts(record),
         _crystal(shapes),
         _numbers(record),
         _duplicates(record),
@@ -85,7 +86,7 @@ def _state(record: Record) -> Component:
     return html.Span(f"{record['state']}{words}", className="state")
 
 
-def _facts(record: Record, shapes: Mapping[str, Structure]) -> Component:
+def _facts(record: Record) -> Component:
     campaign = str(record["campaign"])
     rejection = record.get("rejection") or {}
     found = record.get("duplicates") or {}
@@ -96,7 +97,7 @@ def _facts(record: Record, shapes: Mapping[str, Structure]) -> Component:
         ),
         "Proposed by": record.get("proposer"),
         "Atoms in the cell": markup.number(record.get("n_atoms")),
-        "Space group": _space_group(record, shapes),
+        "Space group": _space_group(record),
         "Rejected because": rejection.get("reason"),
         "Detail": _plain(rejection.get("detail")),
         "Failed because": record.get("error"),
@@ -116,18 +117,19 @@ def _plain(detail: Any) -> str | None:
     return str(detail)
 
 
-def _space_group(record: Record, shapes: Mapping[str, Structure]) -> str | None:
+def _space_group(record: Record) -> str | None:
     """Name the space group, and of which crystal it is."""
+    from pymatgen.symmetry.groups import sg_symbol_from_int_number
+
     by_dft = (record.get("verification") or {}).get("space_group")
     if by_dft is not None:
-        from pymatgen.symmetry.groups import sg_symbol_from_int_number
-
         return f"{sg_symbol_from_int_number(by_dft)} ({by_dft}), of the crystal DFT computed"
-    if not shapes:
+    crystal = best_structure(record)
+    number = None if crystal is None else space_group(crystal)
+    if number is None:
         return None
-    name, structure = list(shapes.items())[-1]
-    symbol, number = structure.get_space_group_info(symprec=0.1)
-    return f"{symbol} ({number}), {name}, within 0.1 Å"
+    which = "decoded" if crystal is record.get("structure") else "relaxed"
+    return f"{sg_symbol_from_int_number(number)} ({number}), {which}, within {SYMPREC} Å"
 
 
 def _crystal(shapes: Mapping[str, Structure]) -> Component:
