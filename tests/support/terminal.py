@@ -17,6 +17,9 @@ from pathlib import Path
 import pyte
 
 
+_OF_TERMINALS = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR")
+
+
 @dataclass(frozen=True)
 class Recording:
     """What a terminal showed.
@@ -59,13 +62,13 @@ def record(
         TimeoutError: It did not end.
     """
     program = sys.executable if command[0] == "python" else command[0]
+    # Given as a whole: readline writes COLUMNS where os.environ does not see it.
+    own = {key: value for key, value in os.environ.items() if key not in _OF_TERMINALS}
+    variables = {**own, "TERM": "xterm-256color", **(environment or {})}
     child, terminal = pty.fork()
     if child == 0:
-        for name in ("COLUMNS", "LINES", "NO_COLOR"):
-            os.environ.pop(name, None)
-        os.environ.update({"TERM": "xterm-256color", **(environment or {})})
         os.chdir(folder or ".")
-        os.execvp(program, [program, *command[1:]])
+        os.execvpe(program, [program, *command[1:]], variables)
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     screen = pyte.HistoryScreen(columns, rows, history=10_000)
     stream = pyte.ByteStream(screen)
