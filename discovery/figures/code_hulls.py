@@ -52,7 +52,7 @@ def content(data: CampaignData) -> Content:
         )
         + (f" Left out, on one line: {', '.join(flat)}." if flat else "")
         + " A hull follows its outermost points, and more points reach further: compare areas "
-        "only at similar numbers. Fig. 3e of the paper shows one run of its genetic algorithm."
+        "only at similar numbers. Fig. 3e of the paper shows its genetic algorithm."
     )
     alt = (
         "Convex hulls of first and last generation. Area of the last over the first: "

@@ -102,8 +102,7 @@ def _caption(space: CodeSpace, scores: dict[str, Any], potential: str) -> str:
             for kind, score in scores.items()
         )
         + ".",
-        "Fig. 3a-d of the paper shows the crystals of its data sets and of its genetic algorithm; "
-        "here they are those of this campaign.",
+        "Fig. 3a-d of the paper shows the codes of its own model; here they are this campaign's.",
     ]
     return " ".join(sentences)
 

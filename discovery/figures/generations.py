@@ -41,7 +41,7 @@ def content(data: CampaignData) -> Content:
         f"table; fewer than {FEWEST_FOR_A_BOX} values are drawn as points. Generations of the "
         "same number are taken together over all episodes of a proposer ("
         + ", ".join(f"{name} {n}" for name, n in episodes.items())
-        + "). Fig. 3f of the paper shows the total energies of one run of its genetic algorithm."
+        + "). Fig. 3f of the paper shows total energies of its genetic algorithm."
     )
     medians = groups[ENERGY].median().unstack()
     alt = "Box plots of formation energy by generation. Medians, first to last: " + "; ".join(
@@ -56,6 +56,7 @@ def _draw(table: pandas.DataFrame) -> matplotlib.figure.Figure:
     proposers = list(dict.fromkeys(table.sort_values("episode")["proposer"]))
     columns = min(len(proposers), 3)
     rows = -(-len(proposers) // columns)
+    last = int(table["generation"].max())
     figure = new_figure(TWO_COLUMNS, 0.5 + 1.9 * rows)
     axes = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for ax in axes.flat[len(proposers) :]:
@@ -83,7 +84,7 @@ def _draw(table: pandas.DataFrame) -> matplotlib.figure.Figure:
         ax.axhline(0, color="black", linewidth=0.5, linestyle=":")
         ax.set_title(proposer)
         ax.set_xticks(list(groups), [f"{g}\n{len(found)}" for g, found in groups.items()])
-        ax.set_xlim(min(groups) - 0.7, max(groups) + 0.7)
+        ax.set_xlim(-0.7, last + 0.7)
     figure.supxlabel("generation, and below it the number of crystals", fontsize=8)
     figure.supylabel("decoded crystals: " + FORMATION_ENERGY, fontsize=8)
     return figure
