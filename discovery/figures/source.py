@@ -17,6 +17,7 @@ from db.events import server_time
 from db.filters import find_field
 from db.snapshot import Snapshot
 from discovery.campaign.config import CampaignConfig, from_record
+from discovery.figures.competing import CandidateHull, choose, read_hulls
 
 if TYPE_CHECKING:
     import pandas
@@ -26,6 +27,9 @@ Record = dict[str, Any]
 
 #: Crystals read for space groups, and points of the silhouettes, whose cost is quadratic.
 SAMPLE = 2000
+
+#: Candidates whose competing phases are read.
+MOST_HULLS = 8
 
 #: Columns of `CampaignData.candidates` that filters know by the same name (docs/query.md).
 _BY_NAME = (
@@ -112,6 +116,8 @@ class CampaignData:
         sample: Ids of at most `SAMPLE` candidates with a relaxed crystal, evenly over the order of
             proposal.
         decoded_sample: The same of all candidates with an energy.
+        hulls: What hits compete with, at most `MOST_HULLS` of them; where no hit has a hull, what
+            the candidates nearest to it compete with.
         read_at: When, by the clock of the database.
     """
 
@@ -127,6 +133,7 @@ class CampaignData:
     crystals: Mapping[str, Mapping[str, Record]]
     sample: tuple[str, ...]
     decoded_sample: tuple[str, ...]
+    hulls: tuple[CandidateHull, ...]
     read_at: datetime
 
     def structure(self, candidate_id: str, *kinds: str) -> Structure | None:
@@ -185,6 +192,7 @@ def read_campaign(name: str, *, sample: int = SAMPLE) -> CampaignData:
         )
         predictions = _predictions(snapshot, chosen)
         crystals = _crystals(snapshot, {*sampled, *decoded, *chosen})
+        hulls = read_hulls(snapshot, choose(candidates, MOST_HULLS))
     _add_rounds(candidates, generations)
     return CampaignData(
         name=name,
@@ -199,6 +207,7 @@ def read_campaign(name: str, *, sample: int = SAMPLE) -> CampaignData:
         crystals=crystals,
         sample=tuple(sampled),
         decoded_sample=tuple(decoded),
+        hulls=hulls,
         read_at=server_time(),
     )
 
@@ -222,7 +231,7 @@ def _candidates(snapshot: Snapshot, name: str) -> tuple[pandas.DataFrame, pandas
         for column, path in _PATHS.items():
             columns[column].append(_at(document, path))
         table = document.get("properties") or {}
-        for column in table.keys() - numbers.keys():
+        for column in sorted(table.keys() - numbers.keys()):
             numbers[column] = [float("nan")] * (len(ids) - 1)
         for column, values in numbers.items():
             values.append(table.get(column, float("nan")))
