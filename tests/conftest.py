@@ -19,6 +19,7 @@ from db.connection import Session, connect, ensure_indexes
 
 if TYPE_CHECKING:
     from cluster import Zygote
+    from workplace import Workplace
 
 
 def _folder(variable: str) -> Path:
@@ -91,3 +92,13 @@ def zygote(toy_models: Path) -> Iterator[Zygote]:
     started = Zygote(toy_models, "perov5")
     yield started
     started.close()
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """A workplace in which the campaign ran to its end without interruption."""
+    from workplace import make_workplace
+
+    place = make_workplace(tmp_path_factory.mktemp("finished"))
+    place.run("run", "--campaign", str(place.campaign), "--json")
+    return place
