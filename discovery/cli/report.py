@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from discovery.cli.campaigns import Database, Json
+from discovery.cli.options import CampaignName, Database, Json
 from discovery.cli.output import print_json, print_progress
 
 
@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    campaign: Annotated[str, typer.Argument(help="Name of a campaign.")],
+    campaign: CampaignName,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write; default: CAMPAIGN-report.")
     ] = None,
@@ -35,11 +35,13 @@ def report(
     What a campaign has not got yet is said in a sentence. It may be running meanwhile.
     """
     from db.connection import connect
+    from discovery.cli.bars import working
     from discovery.figures.document import FILE, write_report
 
     folder = out or Path(f"{campaign}-report")
-    with connect(db, create=False):
-        drawn = write_report(campaign, folder, overwrite=overwrite, progress=print_progress)
+    with working("opening the database") as work, connect(db, create=False):
+        work.part(f"reading {campaign}")
+        drawn = write_report(campaign, folder, overwrite=overwrite, progress=work.at)
     document = folder / FILE
     if json:
         print_json(

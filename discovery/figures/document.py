@@ -7,10 +7,10 @@ Content-Security-Policy says so: what it shows of candidates are texts of other 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from discovery.archive.secrets import without_credentials
 from discovery.export.output_files import new_folder
@@ -29,6 +29,13 @@ TEMPLATE = "report.html.jinja"
 LARGEST_SVG = 400_000
 
 
+class Progress(Protocol):
+    """Told how many figures are drawn, of how many, and what is drawn now."""
+
+    def __call__(self, done: float, total: float, *, what: str) -> None:
+        """Hear it."""
+
+
 @dataclass(frozen=True)
 class _Picture:
     """A figure as the document holds it."""
@@ -45,7 +52,7 @@ def write_report(
     folder: Path,
     *,
     overwrite: bool = False,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress | None = None,
 ) -> list[Drawn]:
     """Write a campaign's report into a new folder, which appears whole or not at all.
 
@@ -53,7 +60,7 @@ def write_report(
         campaign: Its name, in the connected database.
         folder: For ``report.html``, ``citations.bib``, and every figure as SVG, PNG and CSV.
         overwrite: Whether a report that is there may be replaced; other files never are.
-        progress: Told what is done now.
+        progress: Told what is drawn.
 
     Returns:
         What became of each figure.
@@ -65,11 +72,11 @@ def write_report(
     """
     endings = (*ENDINGS, Path(FILE).suffix, Path(SOURCES).suffix)
     with new_folder(folder, endings, overwrite=overwrite) as part:
-        progress(f"reading {campaign}")
         data = read_campaign(campaign)
         drawn = []
-        for number, figure in enumerate(FIGURES.values(), 1):
-            progress(f"drawing {number} of {len(FIGURES)}: {figure.title}")
+        for number, figure in enumerate(FIGURES.values()):
+            if progress is not None:
+                progress(number, len(FIGURES), what=f"drawing: {figure.title}")
             drawn += write_figures(data, part, figures=[figure])
         found = facts.collect(data)
         (part / SOURCES).write_text(found.bibtex, encoding="utf-8")
