@@ -6,6 +6,7 @@ the server skips what stands before the page, and both functions give up after a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ import pymongo
 from pymongo.errors import PyMongoError
 
 from db.connection import current_database
+from db.index_choice import ORDER_OF_PROPOSAL, SORTED_INDEXES
 from db.selection import (
     Document,
     Question,
@@ -102,17 +104,7 @@ def _read(page: Selection, asked: list[Question], first: int, size: int) -> list
     documents: list[Document] = []
     skip = first
     for place, question in enumerate(asked):
-        found = list(
-            current_database()["candidates"].find(
-                question.query,
-                projection(page),
-                sort=question.sort,
-                skip=skip,
-                limit=size - len(documents),
-                hint=question.index,
-                allow_disk_use=True,
-            )
-        )
+        found = _skipped_to(page, question, skip, size - len(documents))
         documents += found
         if len(documents) == size or place == len(asked) - 1:
             break
@@ -120,8 +112,70 @@ def _read(page: Selection, asked: list[Question], first: int, size: int) -> list
     return documents
 
 
+def _skipped_to(page: Selection, question: Question, skip: int, limit: int) -> list[Document]:
+    """Read a few candidates of an answer.
+
+    What stands before them is skipped in the index where it holds everything that is asked; the
+    documents of the page are read by their numbers in a second step. In one step the server reads
+    every document that it skips.
+    """
+    candidates = current_database()["candidates"]
+    index = _index(question)
+    numbers = [
+        one["seq"]
+        for one in candidates.find(
+            question.query,
+            {"_id": 0, "seq": 1},
+            sort=question.sort,
+            skip=skip,
+            limit=limit,
+            hint=index,
+            allow_disk_use=True,
+        )
+    ]
+    found = {
+        one["seq"]: one
+        for one in candidates.find(
+            {"campaign": page.campaign, "seq": {"$in": numbers}},
+            projection(page),
+            hint=ORDER_OF_PROPOSAL,
+        )
+    }
+    return [found[number] for number in numbers if number in found]
+
+
+def _index(question: Question) -> str | None:
+    """Choose the index where no condition has one: that of the order, else all are read in order.
+
+    Left to choose, the server tries each of its indexes on the documents, because all begin with
+    the campaign: that takes twelve times what reading everything once takes (2.0 against 0.17 s of
+    processor time for 100,000 candidates). It is better at conditions joined by OR, and at ids.
+    """
+    if question.index is not None:
+        return question.index
+    names = set(_names(question.query))
+    if names & {"_id", "$or", "$nor"}:
+        return None
+    path, _ = question.sort[0]
+    if names <= {"$and", "campaign", path, "$exists", "$ne"}:
+        return SORTED_INDEXES.get(path, ORDER_OF_PROPOSAL)
+    return ORDER_OF_PROPOSAL
+
+
+def _names(condition: Any) -> Iterator[str]:
+    """Go through the paths and operators of a query."""
+    if isinstance(condition, dict):
+        for name, value in condition.items():
+            yield name
+            yield from _names(value)
+    elif isinstance(condition, list):
+        for one in condition:
+            yield from _names(one)
+
+
 def _count(question: Question, most: int) -> int:
-    hint: dict[str, Any] = {"hint": question.index} if question.index else {}
+    index = _index(question)
+    hint: dict[str, Any] = {"hint": index} if index else {}
     candidates = current_database()["candidates"]
     return int(candidates.count_documents(question.query, limit=most, **hint))
 
