@@ -33,8 +33,12 @@ from discovery.cli import (
     verify,
     work,
 )
+from discovery.cli.panels import arrange
 
-EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted."
+EPILOG = (
+    "Begin: `discovery doctor`, then `discovery run --campaign quickstart`. Every command has "
+    "--help with an example. Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted."
+)
 
 app = typer.Typer(
     name="discovery",
@@ -69,6 +73,7 @@ repair.register(app)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 app.add_typer(dft.app, name="dft")
+arrange(app)
 
 NOT_ALLOWED = (13, 18)
 """MongoDB's codes for a user without the right, and for a wrong password."""

@@ -66,10 +66,10 @@ def restore(
     from discovery.cli.bars import working
     from discovery.cli.completion import remember
 
-    with working("opening the database") as work, connect(db) as session:
+    with working("opening the database") as work, connect(db):
         work.part(f"reading {archive}")
         done = put_back(archive, name=name, progress=work.say)
-        remember(names(), session.home)
+        remember(names(), db)
     if json:
         print_json(
             {

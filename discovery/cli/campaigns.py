@@ -56,31 +56,46 @@ def run(
     `discovery run --campaign photovoltaic-3d --max-minutes 30 --set verify.preset=fast`
     """
     from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
 
     from agents.log_context import log_context
+    from db.campaigns import names
     from discovery.campaign.config import load_campaign
     from discovery.campaign.launch import RunOptions, log_folder, run_campaign
     from discovery.campaign.overrides import apply_overrides, parse_overrides
+    from discovery.cli.completion import remember
     from discovery.logs import configure_logs, log_format
-    from discovery.reports.live_view import LiveView, print_summary
+    from discovery.reports.live_view import LiveView
+    from discovery.reports.summary import print_summary
 
     log_format()  # a wrong one is told before anything is started
     overrides = parse_overrides(set_ or [])
     config = apply_overrides(load_campaign(campaign), overrides)
     console = Console(stderr=True)
     options = RunOptions(db, workers, max_candidates, max_minutes, overrides)
-    console.print(f"campaign [bold]{config.name}[/bold]: {config.description}", soft_wrap=True)
+    title = f"campaign [bold]{config.name}[/bold]: {config.description}"
+    console.print(title, soft_wrap=not console.is_terminal)
+
+    view = LiveView(config, console, max_candidates=max_candidates, max_minutes=max_minutes)
 
     def announce(line: str) -> None:
-        console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
+        if console.is_terminal:
+            console.print(Padding(Text(line), (0, 0, 0, 2)))
+        else:
+            console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
+
+    def start() -> None:
+        configure_logs(log_folder() / "loop.log")
+        remember([config.name, *names()], db)
 
     try:
-        with LiveView(config.name, console) as view, log_context(campaign=config.name):
+        with view.shown(), log_context(campaign=config.name):
             outcome = run_campaign(
                 config,
                 options,
                 announce=announce,
-                on_start=lambda: configure_logs(log_folder() / "loop.log"),
+                on_start=start,
                 on_tick=view,
             )
     except KeyboardInterrupt:
@@ -123,13 +138,13 @@ def status(campaign: Campaign = None, db: Database = None, json: Json = False) -
     from db.connection import connect
     from discovery.cli.bars import working
     from discovery.cli.completion import remember
-    from discovery.reports.live_view import print_summary
     from discovery.reports.status import status as summarise
+    from discovery.reports.summary import print_summary
 
-    with working("opening the database") as work, connect(db, create=False) as session:
+    with working("opening the database") as work, connect(db, create=False):
         if campaign is None:
             listed = list_campaigns()
-            remember([one["campaign"] for one in listed], session.home)
+            remember([one["campaign"] for one in listed], db)
             if json:
                 print_json(listed)
             else:

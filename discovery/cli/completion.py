@@ -186,27 +186,27 @@ def files(incomplete: str, *endings: str) -> list[str]:
     ]
 
 
-def remember(names: Iterable[str], home: Path | None) -> None:
-    """Keep the names of the campaigns of an embedded database for when it does not run.
+def remember(names: Iterable[str], address: str | None) -> None:
+    """Keep the names of the campaigns of the embedded database for when it does not run.
 
     Args:
         names: All of them, the one changed last first.
-        home: Its home; None for another database, which is asked.
+        address: Of another database that was used, which is asked when it comes to it.
     """
-    if home is not None:
-        _memory(home).write_text("".join(f"{name}\n" for name in names))
+    if not address and not os.environ.get("MONGODB_URI"):
+        _memory().write_text("".join(f"{name}\n" for name in dict.fromkeys(names)))
 
 
 def remembered() -> list[str]:
     """Return the names that `remember` kept last."""
-    from db.paths import home_directory
-
-    memory = _memory(home_directory())
+    memory = _memory()
     return memory.read_text().split() if memory.is_file() else []
 
 
-def _memory(home: Path) -> Path:
-    return home / "run" / "campaigns.txt"
+def _memory() -> Path:
+    from db.paths import HomeFiles, home_directory
+
+    return HomeFiles(home_directory()).run / "campaigns.txt"
 
 
 def _beginning(names: Iterable[str], incomplete: str) -> list[str]:

@@ -3,242 +3,154 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from agents.verify.choice.arms import ALL_WINDOWS, CHOICE, CONTROL
-from db.states import FUNNEL, State
-from discovery.campaign.loop import NEEDS_MORE_MINUTES, Tick
-from discovery.reports import paper_funnel, rediscovery
-from discovery.reports.paper import FUNNELS
+from db.states import FUNNEL
+from discovery.campaign.config import CampaignConfig
+from discovery.campaign.loop import Tick
+from discovery.reports.remaining import Estimate, Remaining
 from discovery.reports.status import status
+from discovery.reports.summary import best_table, core_hours
 
 REFRESH_SECONDS = 2.0
 LINE_SECONDS = 20.0
-BAR_WIDTH = 24
+SHARE = 20
+"""The campaign is looked at again after so many times what looking at it took."""
+LONGEST_BAR = 40
+BESIDE_BAR = 30
+"""Columns that state, count and rate take."""
+LEAST_ROWS = 20
+"""Below so many rows of the terminal the best candidates are left out."""
 
 
 class LiveView:
     """Shows a running campaign on a terminal, or prints a line now and then elsewhere.
 
     Args:
-        campaign: Its name.
+        config: The campaign.
         console: Where to write; stderr, so that stdout stays free for JSON.
+        max_candidates: Overrides the campaign's own limit.
+        max_minutes: Overrides the campaign's own limit.
     """
 
-    def __init__(self, campaign: str, console: Console) -> None:
-        self._campaign = campaign
-        self._console = console
-        self._started = time.monotonic()
-        self._shown = 0.0
-        self._first: dict[str, int] = {}
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
-
-    def __enter__(self) -> LiveView:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(
+    def __init__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        config: CampaignConfig,
+        console: Console,
+        *,
+        max_candidates: int | None = None,
+        max_minutes: float | None = None,
     ) -> None:
-        if self._live is not None:
-            self._live.stop()
+        self._campaign = config.name
+        self._rounds = config.budget.rounds
+        self._console = console
+        self._estimate = Estimate(config, max_candidates=max_candidates, max_minutes=max_minutes)
+        self._began = time.monotonic()
+        self._next = 0.0
+        self._first: dict[str, int] = {}
+        self._seen: tuple[dict[str, Any], Tick, Remaining] | None = None
+        self._terminal = console.is_terminal and not console.is_dumb_terminal
+
+    @contextmanager
+    def shown(self) -> Iterator[LiveView]:
+        """Keep the view on the terminal while the block runs; at its end it disappears."""
+        if not self._terminal:
+            yield self
+            return
+        # stdout may be a file or a pipe that gets one JSON document.
+        with Live(
+            get_renderable=self.render,
+            console=self._console,
+            refresh_per_second=1,
+            transient=True,
+            redirect_stdout=False,
+        ):
+            yield self
 
     def __call__(self, tick: Tick) -> None:
-        """Show the campaign as it is now; reads the database at most every few seconds."""
-        pause = REFRESH_SECONDS if self._live is not None else LINE_SECONDS
-        now = time.monotonic()
-        if now - self._shown < pause and not tick.finished:
+        """Show the campaign as it is now; how often depends on what it takes to read that."""
+        began = time.monotonic()
+        if began < self._next and not tick.finished:
             return
-        self._shown = now
         summary = status(self._campaign, funnels=False)
         if not self._first:
             self._first = dict(summary["reached"])
-        if self._live is not None:
-            self._live.update(self._render(summary, tick), refresh=True)
-        else:
-            self._console.print(self._line(summary, tick), highlight=False, soft_wrap=True)
+        self._seen = (summary, tick, self._estimate.remaining(summary, tick.round))
+        pause = REFRESH_SECONDS if self._terminal else LINE_SECONDS
+        self._next = began + max(pause, SHARE * (time.monotonic() - began))
+        if not self._terminal:
+            self._console.print(
+                self.line(summary, tick, self._seen[2]),
+                highlight=False,
+                soft_wrap=True,
+                markup=False,
+            )
 
-    def _elapsed(self) -> str:
-        seconds = int(time.monotonic() - self._started)
-        return f"{seconds // 60}:{seconds % 60:02d}"
-
-    def _rate(self, summary: dict[str, Any], state: str) -> float:
-        minutes = max(time.monotonic() - self._started, 1.0) / 60
-        return float(summary["reached"].get(state, 0) - self._first.get(state, 0)) / minutes
-
-    def _line(self, summary: dict[str, Any], tick: Tick) -> str:
+    def line(self, summary: Mapping[str, Any], tick: Tick, left: Remaining) -> str:
+        """Describe the campaign in one line."""
         reached, dft = summary["reached"], summary["dft"]
         return (
-            f"[{self._elapsed()}] round {tick.round}: {summary['candidates']} proposed, "
+            f"[{self._elapsed()}] round {tick.round} of {self._rounds}: "
+            f"{summary['candidates']} proposed, "
             f"{reached.get('evaluated', 0)} evaluated, {reached.get('relaxed', 0)} relaxed, "
             f"{reached.get('screened', 0)} screened; DFT {dft['submitted']} submitted, "
             f"{dft['completed']} completed, {dft['failed']} failed, {dft['hits']} hits; "
-            f"head {summary['model_version']}; waits for {', '.join(tick.waiting_for) or 'nothing'}"
-        ).replace("[", r"\[", 1)
+            f"head {summary['model_version']}; {left}; "
+            f"waits for {', '.join(tick.waiting_for) or 'nothing'}"
+        )
 
-    def _render(self, summary: dict[str, Any], tick: Tick) -> Group:
+    def render(self) -> RenderableType:
+        """Draw the campaign in the size of the terminal; no line is longer than that."""
+        width, height = self._console.size
+        if self._seen is None:
+            return _line(f"starting {self._campaign}  {self._elapsed()}")
+        summary, tick, left = self._seen
         dft = summary["dft"]
-        title = Text(
-            f"{self._campaign}  round {tick.round}  {self._elapsed()}  "
-            f"head {summary['model_version']}",
-            style="bold",
-        )
-        line = Text(
-            f"DFT: {dft['submitted']} submitted, {dft['running']} running, "
-            f"{dft['completed']} completed, {dft['failed']} failed, {dft['hits']} hits; "
-            f"{_core_hours(dft)}"
-        )
-        waiting = Text("waits for: " + (", ".join(tick.waiting_for) or "nothing"), style="dim")
-        return Group(title, self._funnel(summary), line, best_table(summary["best"]), waiting)
+        parts: list[RenderableType] = [
+            _line(
+                f"{self._campaign}  round {tick.round} of {self._rounds}  "
+                f"{self._elapsed()}, {left}",
+                "bold",
+            ),
+            *self._funnel(summary, width),
+            _line(
+                f"DFT: {dft['completed']} of {dft['submitted']} completed, {dft['running']} running"
+                f", {dft['failed']} failed, {dft['hits']} hits; {core_hours(dft)}"
+            ),
+        ]
+        if summary["best"] and height >= LEAST_ROWS:
+            parts.append(best_table(summary["best"], width, ids=False))
+        waiting = ", ".join(tick.waiting_for) or "nothing"
+        parts.append(_line(f"head {summary['model_version']}; waits for {waiting}", "dim"))
+        return Group(*parts[: max(height - 1, 1)])
 
-    def _funnel(self, summary: dict[str, Any]) -> Table:
-        table = Table.grid(padding=(0, 1))
-        table.add_column(justify="left", no_wrap=True)
-        table.add_column(justify="right")
-        table.add_column(justify="left", no_wrap=True)
-        table.add_column(justify="right")
+    def _funnel(self, summary: Mapping[str, Any], width: int) -> Iterator[Text]:
         total = max(summary["candidates"], 1)
+        longest = max(min(width - BESIDE_BAR, LONGEST_BAR), 0)
+        full = "█" if self._console.encoding.startswith("utf") else "#"
         for state in FUNNEL:
             reached = summary["reached"].get(state.value, 0)
-            bar = "█" * round(BAR_WIDTH * reached / total)
             rate = self._rate(summary, state.value)
-            table.add_row(state.value, str(reached), bar, f"{rate:.0f}/min" if rate else "")
-        return table
+            per_minute = f"{rate:,.0f}/min" if rate >= 0.5 else ""
+            bar = full * round(longest * reached / total)
+            yield _line(f"{state.value:11} {reached:>8,} {per_minute:>10} {bar}")
+
+    def _elapsed(self) -> str:
+        seconds = int(time.monotonic() - self._began)
+        hours, minutes = divmod(seconds // 60, 60)
+        clock = f"{minutes:02d}:{seconds % 60:02d}" if hours else f"{minutes}:{seconds % 60:02d}"
+        return f"{hours}:{clock}" if hours else clock
+
+    def _rate(self, summary: Mapping[str, Any], state: str) -> float:
+        minutes = max(time.monotonic() - self._began, 1.0) / 60
+        return float(summary["reached"].get(state, 0) - self._first.get(state, 0)) / minutes
 
 
-def best_table(best: list[dict[str, Any]]) -> Table:
-    """Lay out the most advanced candidates.
-
-    Args:
-        best: As in ``discovery status --json``.
-    """
-    table = Table(box=None, pad_edge=False)
-    for column in ("id", "formula", "state", "E_f MLIP", "hull MLIP", "E_f DFT", "gap DFT", "hit"):
-        table.add_column(column, justify="right" if "DFT" in column or "MLIP" in column else "left")
-    for one in best:
-        table.add_row(
-            one["id"],
-            one["formula"],
-            one["state"],
-            _number(one["formation_energy_per_atom_potential"]),
-            _number(one["energy_above_hull_potential"]),
-            _number(one["formation_energy_per_atom"]),
-            _number(one["band_gap"]),
-            {True: "hit", False: "miss", None: ""}[one["hit"]],
-        )
-    return table
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def _core_hours(dft: dict[str, Any]) -> str:
-    hours = dft["core_hours"]
-    limit = "" if hours["limit"] is None else f" of {hours['limit']:.3f}"
-    in_flight = f", {hours['in_flight']:.3f} in flight" if hours["in_flight"] else ""
-    return f"{hours['spent']:.3f}{limit} core-hours{in_flight}"
-
-
-def _arm_line(arm: dict[str, Any]) -> str:
-    name = {CHOICE: "Chosen for DFT", CONTROL: "Control arm (drawn at random)"}[arm["arm"]]
-    shares = ", ".join(
-        f"{share['inside']} of {share['of']} ({share['low']:.2f} to {share['high']:.2f}) "
-        f"{'in every window' if window == ALL_WINDOWS else window}"
-        for window, share in arm["windows"].items()
-    )
-    return f"{name}: {arm['submitted']} calls, {arm['failed']} failed; {shares}."
-
-
-def _print_paper(summary: dict[str, Any], console: Console) -> None:
-    """Print the paper's funnel with this campaign's numbers, where one belongs to it."""
-    paper = summary["paper"]
-    if paper is not None:
-        lines = paper_funnel.describe(paper, summary["generator"]["name"])
-        console.print("\n" + "\n".join(lines), highlight=False, markup=False, soft_wrap=True)
-    if summary["rediscovered"]["of"]:
-        known = None if paper is None else FUNNELS[paper["name"]]
-        line = rediscovery.describe(summary["rediscovered"], known)
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print()
-
-
-def print_summary(summary: dict[str, Any], console: Console) -> None:
-    """Print how a campaign ended and where to look next.
-
-    Args:
-        summary: As from `discovery.reports.status.status`.
-        console: Where to write.
-    """
-    name, dft = summary["campaign"], summary["dft"]
-    console.print(f"\n[bold]{name}[/bold] is {summary['state']} ({summary['stop_reason']}).")
-    if summary["stop_reason"] == NEEDS_MORE_MINUTES:
-        console.print(
-            "The screened candidates that are left need calculations too long for so short a run: "
-            "the same command with more --max-minutes, or without, continues.",
-            soft_wrap=True,
-        )
-    funnel = ", ".join(
-        f"{summary['reached'].get(state.value, 0)} {state.value}"
-        for state in FUNNEL
-        if state not in (State.RELAXING, State.VERIFYING)
-    )
-    console.print(f"Funnel: {funnel}.", soft_wrap=True)
-    _print_paper(summary, console)
-    reasons = sorted(summary["rejections"].items(), key=lambda item: -item[1])
-    if reasons:
-        console.print(
-            "Rejected: " + ", ".join(f"{count} {reason}" for reason, count in reasons) + ".",
-            soft_wrap=True,
-        )
-    console.print(
-        f"DFT: {dft['submitted']} submitted, {dft['completed']} completed, {dft['failed']} failed, "
-        f"{dft['hits']} hits; {dft['references']} elemental references; {_core_hours(dft)}."
-    )
-    for arm in summary["arms"]:
-        console.print(_arm_line(arm), soft_wrap=True)
-    hull = summary["hull"]
-    if hull["placed"] or hull["refused"]:
-        refused = ", ".join(f"{count} {reason}" for reason, count in hull["refused"].items())
-        console.print(
-            f"Hull of the potential: {hull['placed']} placed, {hull['below']} below it, "
-            f"{hull['within_0.1']} within 0.1 eV/atom; refused: {refused or 'none'}.",
-            soft_wrap=True,
-        )
-    followed = summary["follow_up"]
-    if followed["chosen"]:
-        console.print(
-            f"Follow-up: {followed['finished']} of {followed['chosen']} hits finished; "
-            f"{followed['stable']} stable, {followed['unstable']} unstable, "
-            f"{followed['undecided']} undecided by the potential; "
-            f"{followed['direct']} direct gaps, {followed['still_in_window']} estimated gaps in "
-            f"the window, {followed['hulls']} DFT hulls.",
-            soft_wrap=True,
-        )
-    for event in summary["learning"]:
-        version = event["version"] or "(no version)"
-        console.print(
-            f"Learning: {event['decision']} {version}: {event['reason']}",
-            soft_wrap=True,
-            markup=False,
-        )
-    if summary["best"]:
-        console.print(best_table(summary["best"]))
-    console.print(
-        f"\nLook further:\n"
-        f"  discovery query {name} --status verified\n"
-        f"  discovery query {name} --status verified --format cif --out {name}-cif\n"
-        + (f"  discovery show {summary['best'][0]['id']}\n" if summary["best"] else "")
-        + f"  discovery status {name} --json",
-        highlight=False,
-    )
+def _line(text: str, style: str = "") -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
