@@ -14,7 +14,7 @@ from discovery.dashboard import markup
 from discovery.dashboard.frame import ADDRESS, INDEX, PAGE, PRODUCT, TITLE, frame
 from discovery.dashboard.page import Address, NoSuchPage, Page, address_of, find_page
 from discovery.dashboard.pages import PAGES
-from discovery.dashboard.requests import guard
+from discovery.dashboard.requests import guard, is_own
 
 if TYPE_CHECKING:
     from dash import Dash
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 ASSETS = Path(__file__).with_name("assets")
-#: Errors of these packages are sentences for people.
-OWN_PACKAGES = ("db", "agents", "discovery")
 
 
 def make_dashboard(
@@ -94,10 +92,9 @@ def open_page(
         text = f"the database does not answer ({type(error).__name__})"
         return refusal("No answer", text), f"No answer – {PRODUCT}"
     except ValueError as error:
-        if type(error).__module__.partition(".")[0] not in OWN_PACKAGES:
+        if not is_own(error):
             raise
-        text = " ".join(str(error).split())
-        return refusal("Not possible", text), f"Not possible – {PRODUCT}"
+        return refusal("Not possible", str(error)), f"Not possible – {PRODUCT}"
 
 
 def siblings(pages: Sequence[Page], shown: Page, address: Address) -> list[Component]:

@@ -103,6 +103,7 @@ def _rejections(campaign: str, snapshot: Snapshot) -> Component:
         ["Rule", "Candidates"],
         rows,
         numeric=[1],
+        name="rejected-by",
     )
     return markup.section("Rejected", table, name="rejected")
 

@@ -12,7 +12,7 @@ from dash.development.base_component import Component
 from db import campaigns
 from db.filters import Field, InvalidFilter, UnknownName, find_field
 from db.filters.fields import BY_NAME, Kind
-from db.pages import TooSlow, Total, count, read_page
+from db.pages import TooSlow, count, read_page
 from db.property_table import STANDARD_PREDICTIONS
 from db.selection import Selection, select
 from discovery.dashboard import markup
@@ -22,17 +22,24 @@ from discovery.dashboard.links import (
     candidate_link,
     candidates_address,
 )
-from discovery.dashboard.page import MOST_CHARACTERS, Address, NoSuchPage, Page, address_of
+from discovery.dashboard.page import (
+    MOST_CHARACTERS,
+    Address,
+    NoSuchPage,
+    Page,
+    address_of,
+    find_page,
+)
 
 PAGE_SIZE = 50
 MOST_PAGES = 100_000
 MOST_FIELDS = 20
 #: What a person waits for a page, and for the number of all candidates beside it, s.
-READ_SECONDS, COUNT_SECONDS = 8.0, 1.0
+READ_SECONDS, COUNT_SECONDS = 8.0, 5.0
 MOST_COUNTED = 10_000
 
 DEFAULT_FIELDS = (
-    *("formula", "state", "proposer", "natoms"),
+    *("formula", "state", "proposer"),
     *("formation_energy_per_atom_potential", "energy_above_hull_potential"),
     *("formation_energy_per_atom", "band_gap", "hit"),
 )
@@ -48,7 +55,8 @@ SHORTCUTS = {
     "failed": {"where": 'state = "failed"', "fields": "formula,state,error"},
 }
 EXAMPLE = 'band_gap >= 0.5 AND elements HAS "Ga"'
-WHERE, FIELDS, APPLY, STATUS = "where", "fields", "apply", "rows-status"
+WHERE, FIELDS, APPLY = "where", "fields", "apply"
+STATUS, TOTAL, UNCOUNTED = "rows-status", "rows-total", "rows-uncounted"
 
 
 def layout(address: Address) -> list[Component]:
@@ -71,10 +79,6 @@ def _rows(campaign: str, query: Mapping[str, str]) -> list[Component]:
     if not rows:
         text = "No candidate fits." if page == 1 else f"There is no page {page}."
         return [html.P(text, className="message", id=STATUS, role="status", tabIndex="-1")]
-    if first == 0 and not more:
-        total = Total(len(rows), whole=True)
-    else:
-        total = count(chosen, campaign, most=MOST_COUNTED, seconds=COUNT_SECONDS)
     fields = [one for one in chosen.fields or () if one.name != "id"]
     heads = [_head(campaign, query, one) for one in (find_field("id"), *fields)]
     body = [
@@ -85,7 +89,11 @@ def _rows(campaign: str, query: Mapping[str, str]) -> list[Component]:
         for place, one in enumerate(fields, start=1)
         if one.kind in (Kind.NUMBER, Kind.INTEGER)
     ]
-    status = _status(first, len(rows), more, total)
+    status: list[Any] = [f"Candidates {first + 1:,} to {first + len(rows):,}"]
+    if more:  # how many more is counted while the page is looked at already
+        status += [html.Span(" …", id=TOTAL), dcc.Store(id=UNCOUNTED, data=True)]
+    else:
+        status.append(f" of {first + len(rows):,}.")
     return [
         html.P(status, id=STATUS, role="status", tabIndex="-1"),
         markup.table(f"Candidates of {campaign}", heads, body, numeric=numeric, name="candidates"),
@@ -113,15 +121,22 @@ def _page_number(text: str | None) -> int:
     return int(text)
 
 
-def _status(first: int, shown: int, more: bool, total: Total) -> str:
-    rows = f"Candidates {first + 1:,} to {first + shown:,}"
-    if not more:
-        return f"{rows} of {first + shown:,}."
-    if total.whole:
-        return f"{rows} of {total.count:,}."
-    if total.count:
-        return f"{rows} of more than {total.count:,}."
-    return f"{rows}; counting them all takes longer than {COUNT_SECONDS:g} s and was given up."
+def total(path: object, search: object) -> str:
+    """Say how many candidates the filter of an address leaves.
+
+    Args:
+        path: What the browser says is its address.
+        search: What follows it.
+    """
+    _, address = find_page([PAGE], path, search)
+    campaign = address.values["campaign"]
+    chosen = _selection(campaign, address.query)
+    found = count(chosen, campaign, most=MOST_COUNTED, seconds=COUNT_SECONDS)
+    if found.whole:
+        return f" of {found.count:,}."
+    if found.count:
+        return f" of more than {found.count:,}."
+    return f"; counting them all takes longer than {COUNT_SECONDS:g} s and was given up."
 
 
 def _head(campaign: str, query: Mapping[str, str], field: Field) -> Component:
@@ -274,7 +289,7 @@ def search_for(where: object, fields: object, search: object) -> str:
 
 
 def callbacks(app: Dash) -> None:
-    """Let what is typed become an address."""
+    """Let what is typed become an address, and all candidates be counted."""
     from dash import Input, Output, State
 
     @app.callback(
@@ -293,6 +308,13 @@ def callbacks(app: Dash) -> None:
         if not (clicks or first or second):  # the form was just put into the page
             return no_update
         return search_for(where, fields, search)
+
+    app.callback(
+        Output(TOTAL, "children"),
+        Input(UNCOUNTED, "data"),
+        State(ADDRESS, "pathname"),
+        State(ADDRESS, "search"),
+    )(lambda _, path, search: total(path, search))
 
 
 PAGE = Page(
