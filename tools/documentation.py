@@ -52,6 +52,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return _SETTINGS.sub(lambda found: settings_table(_load(found[1]), found[2]), markdown)
 
 
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Name the theme's search for screen readers, which it leaves without a name."""
+    dialog = 'data-md-component="search" role="dialog"'
+    return output.replace(dialog, f'{dialog} aria-label="Search"')
+
+
 def _in_site(target: Path, config: MkDocsConfig, files: Files) -> str | None:
     """Return where a file of the repository is in the site; a file that is no page is copied."""
     if not target.is_file() or not target.is_relative_to(REPOSITORY):

@@ -140,6 +140,7 @@ def address(site: Path) -> Iterator[str]:
 
 
 def test_a_browser_reads_and_searches_it_without_the_network(address: str) -> None:
+    from axe_core_python.sync_playwright import Axe
     from playwright.sync_api import sync_playwright
 
     requests, faults = [], []
@@ -158,6 +159,11 @@ def test_a_browser_reads_and_searches_it_without_the_network(address: str) -> No
         page.fill(".md-search__input", "silhouette")
         page.wait_for_selector(".md-search-result__link", state="attached")
         found = page.locator(".md-search-result__link").first.get_attribute("href")
+        for name in ("index.html", "campaign-file.html"):
+            page.goto(address + name)
+            violations = Axe().run(page)["violations"]
+            grave = [one["id"] for one in violations if one["impact"] in ("serious", "critical")]
+            assert grave == [], f"{name}: {violations}"
         page.set_viewport_size({"width": 375, "height": 800})
         for name in ("index.html", "search.html", "campaign-file.html", "api/stages.html"):
             page.goto(address + name)

@@ -23,7 +23,7 @@ READ = (
 )
 #: Commands of the pages that are not run here: why, or which test does.
 NOT_RUN = {
-    "run": "a campaign: tests/discovery/conftest.py",
+    "run": "a campaign: tests/conftest.py",
     "worker": "does not end: tests/chaos",
     "serve": "does not end: tests/discovery/serve",
     "relax": "a person's files: tests/discovery/cli/test_relax.py",
