@@ -113,11 +113,8 @@ class LiveView:
         summary, tick, left = self._seen
         dft = summary["dft"]
         parts: list[RenderableType] = [
-            _line(
-                f"{self._campaign}  round {tick.round} of {self._rounds}  "
-                f"{self._elapsed()}, {left}",
-                "bold",
-            ),
+            _line(f"{self._campaign}  round {tick.round} of {self._rounds}", "bold"),
+            _line(f"{self._elapsed()}, {left}", "bold"),
             *self._funnel(summary, width),
             _line(
                 f"DFT: {dft['completed']} of {dft['submitted']} completed, {dft['running']} running"
@@ -127,7 +124,7 @@ class LiveView:
         if summary["best"] and height >= LEAST_ROWS:
             parts.append(best_table(summary["best"], width, ids=False))
         waiting = ", ".join(tick.waiting_for) or "nothing"
-        parts.append(_line(f"head {summary['model_version']}; waits for {waiting}", "dim"))
+        parts.append(_line(f"waits for {waiting}; head {summary['model_version']}", "dim"))
         return Group(*parts[: max(height - 1, 1)])
 
     def _funnel(self, summary: Mapping[str, Any], width: int) -> Iterator[Text]:

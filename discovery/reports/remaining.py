@@ -13,6 +13,8 @@ from discovery.campaign.config import CampaignConfig
 
 WINDOW_SECONDS = 300.0
 """The rate is that of so long."""
+SHORT = 45.0
+"""What is called less than a minute."""
 FIRST_SECONDS = 15.0
 """A rate over less says nothing."""
 THROUGH = (State.SCREENED, State.SELECTED, State.VERIFYING, State.VERIFIED, State.REJECTED,
@@ -37,8 +39,11 @@ class Remaining:
     def __str__(self) -> str:
         if self.seconds is None:
             return "time left: not known yet"
-        what = "stops in" if self.stops else "at least" if self.at_least else "about"
-        return f"{what} {in_words(self.seconds)}{'' if self.stops else ' left'}"
+        if self.stops:
+            return f"stops in {in_words(self.seconds)}"
+        short = self.seconds < SHORT and not self.at_least
+        what = "" if short else "at least " if self.at_least else "about "
+        return f"{what}{in_words(self.seconds)} left"
 
 
 class Estimate:
@@ -124,9 +129,9 @@ class Estimate:
 
 def in_words(seconds: float) -> str:
     """Write a duration as coarsely as an estimate deserves."""
-    if seconds < 45:
+    if seconds < SHORT:
         return "less than a minute"
-    minutes = max(round(seconds / 60), 1)
+    minutes = round(seconds / 60)
     if minutes < 90:
         return f"{minutes} min"
     hours = seconds / 3600

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pyte
 
-
 _OF_TERMINALS = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR")
 
 
