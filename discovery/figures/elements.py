@@ -26,10 +26,10 @@ MOST_NAMED = 8
 
 def content(data: CampaignData) -> Content:
     """Count, for each element, the candidates with it that passed the tests, and the hits."""
-    table = counts(data)
     found = int(_found(data.candidates).sum())
     if not found:
         raise NothingToShow("no candidate has come through the screens yet")
+    table = counts(data)
     hits = int(data.candidates["hit"].eq(True).sum())
     named = table[table["found"] > 0].sort_values("found", ascending=False, kind="stable")
     most = ", ".join(f"{one.element} {one.found:,}" for one in named[:MOST_NAMED].itertuples())
