@@ -103,17 +103,10 @@ def test_settings_are_told_with_their_limits(site: Path) -> None:
     assert "eV/Å" in row[0]
 
 
-@pytest.mark.parametrize(
-    ("page", "told"),
-    [
-        ("[there](nowhere.md)", "nowhere.md"),
-        ("[there](other.md#no-such-heading)", "no-such-heading"),
-        ("<!-- settings agents.targets.Nothing targets -->", "Nothing"),
-    ],
-)
-def test_a_broken_page_is_an_error(tmp_path: Path, page: str, told: str) -> None:
+def test_a_broken_page_is_an_error(tmp_path: Path) -> None:
+    broken = "# Title\n\n[a](nowhere.md), [b](other.md#no-such-heading), [c](../nothing.yaml)\n"
     (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "index.md").write_text(f"# Title\n\n{page}\n")
+    (tmp_path / "docs" / "index.md").write_text(broken)
     (tmp_path / "docs" / "other.md").write_text("# Other\n")
     settings = yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text())
     kept = {key: settings[key] for key in ("site_name", "markdown_extensions", "validation")}
@@ -121,7 +114,8 @@ def test_a_broken_page_is_an_error(tmp_path: Path, page: str, told: str) -> None
     (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump({**kept, "hooks": hooks}))
     built = build(["--config-file", str(tmp_path / "mkdocs.yml")])
     assert built.returncode != 0
-    assert told in built.stderr
+    for told in ("nowhere.md", "no-such-heading", "nothing.yaml"):
+        assert told in built.stderr
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -157,8 +151,7 @@ def test_a_browser_reads_and_searches_it_without_the_network(address: str) -> No
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.goto(address + "search.html")
         page.fill(".md-search__input", "silhouette")
-        page.wait_for_selector(".md-search-result__link", state="attached")
-        found = page.locator(".md-search-result__link").first.get_attribute("href")
+        page.wait_for_selector(".md-search-result__link[href*=generator]", state="attached")
         for name in ("index.html", "campaign-file.html"):
             page.goto(address + name)
             violations = Axe().run(page)["violations"]
@@ -170,7 +163,5 @@ def test_a_browser_reads_and_searches_it_without_the_network(address: str) -> No
             wider = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
             assert wider <= 0, f"{name} scrolls sideways on a telephone"
         browser.close()
-    assert found is not None
-    assert "generator" in found
     assert [url for url in requests if not url.startswith((address, "data:"))] == []
     assert faults == []
