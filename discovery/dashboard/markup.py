@@ -150,5 +150,8 @@ def message(text: str, *, wrong: bool = False) -> Component:
     sentence = " ".join(text.split())[:MOST_SAID]
     end = "" if sentence.endswith((".", "?", "!")) else "."
     return html.P(
-        [html.Strong("Not possible: "), sentence, end], className="message wrong", role="alert"
+        [html.Strong("Not possible: "), sentence, end],
+        className="message wrong",
+        role="alert",
+        tabIndex="-1",
     )
