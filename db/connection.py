@@ -22,7 +22,7 @@ from db.migrations import is_migrated, migrate
 from db.mongod import EmbeddedServerFailed, MongodNotFound
 from db.paths import HomeFiles, home_directory
 from db.reference_documents import REFERENCE_DOCUMENTS
-from db.retry import idempotent
+from db.retry import idempotent, patience
 from db.uri import DatabaseUnavailable, InvalidURI, database_of, normalised, redact
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
 ALIAS = "default"
 DATABASE_NAME = "discovery"
 UPGRADE_SECONDS = 3600.0
+FAREWELL_SECONDS = 1.0
 UNAUTHORIZED = 13
 
 _open_sessions: list[Session] = []  # the last one is registered with mongoengine
@@ -293,7 +294,8 @@ def _open(
 
 def _register(session: Session | None) -> None:
     """Make a session the one that mongoengine uses; the client connects when it is first used."""
-    mongoengine.disconnect(ALIAS)
+    with patience(FAREWELL_SECONDS):  # the driver tells the server which sessions have ended
+        mongoengine.disconnect(ALIAS)
     if session is None:
         return
     mongoengine.connect(

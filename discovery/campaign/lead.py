@@ -103,6 +103,7 @@ class Lead:
         except PyMongoError as error:
             if not is_away(error):
                 raise
+            self.token = 0  # it ends by itself
             log.warning("the database is away: that this loop was interrupted is not recorded")
 
     def end_by(self, error: Exception) -> None:
@@ -110,6 +111,7 @@ class Lead:
         if isinstance(error, campaigns.LostLead):
             return
         if isinstance(error, PyMongoError) and is_away(error):
+            self.token = 0  # it ends by itself
             return
         try:
             self.end("stopped", f"error: {type(error).__name__}")
@@ -118,6 +120,8 @@ class Lead:
 
     def resign(self) -> None:
         """Give the lead up; while the database is away it ends by itself."""
+        if not self.token:
+            return
         try:
             with patience(LAST_WORDS_SECONDS):
                 campaigns.resign(self._campaign, self._owner, self.token)
