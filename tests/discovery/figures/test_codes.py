@@ -101,7 +101,8 @@ def test_points_of_the_map_are_those_of_the_table(perovskites: CampaignData):
 def test_hulls_have_the_area_of_their_points(perovskites: CampaignData):
     content = HULLS.content(perovskites)
     assert list(content.numbers["areas"]) == ["donor", "genetic"]
-    for proposer, ends in content.numbers["areas"].items():
+    for proposer in content.numbers["areas"]:
+        ends = content.numbers["areas"][proposer]
         for which, one in ends.items():
             own = content.table.query("proposer == @proposer and which == @which")
             assert len(own) == one["n"] == 16
