@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+import yaml
 from documents import REPOSITORY, pages
 
 from discovery.archive.citations import bibliography
@@ -41,6 +42,16 @@ def test_every_source_is_cited() -> None:
     }
     assert len(cited) > 60
     assert missing == set()
+
+
+def test_pages_of_the_parts_say_whose_methods_they_use() -> None:
+    menu = yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text())["nav"]
+    parts = ("Proposing", "Evaluating", "Screening", "Verifying")
+    named = [one for entry in menu for title in parts for one in entry.get(title, ())]
+    told = [page for entry in named for page in entry.values()]
+    assert len(told) > 12
+    silent = [page for page in told if not sources((REPOSITORY / "docs" / page).read_text())]
+    assert silent == []
 
 
 def test_links_lead_to_the_source_that_they_name() -> None:
