@@ -18,7 +18,7 @@ from discovery.cli import app
 
 #: Commands that only read records, or write what they read to a file.
 READ = (
-    *("campaigns", "status", "query", "show", "events", "funnel", "export", "backup", "report"),
+    *("campaigns", "status", "query", "show", "events", "funnel", "export", "backup"),
     *("dft list", "dft show", "data list"),
 )
 #: Commands of the pages that are not run here: why, or which test does.
@@ -42,6 +42,7 @@ NOT_RUN = {
     "models fetch": "the network: tests/agents/relax/test_openlam.py",
     "models references": "needs data sets: tests/agents/relax/test_references.py",
     "models label": "needs data sets: tests/discovery/cli/test_cli.py",
+    "report": "draws for seconds: tests/discovery/figures/test_report_page.py",
     "redo": "DFT: tests/discovery/archive",
     "restore": "writes records: tests/discovery/backup",
     "repair": "writes records: tests/discovery/repair",
