@@ -11,7 +11,7 @@ from typing import Any
 
 from discovery.archive.manifest import ArchiveError
 from discovery.backup.restoration import CannotRestore
-from fuzzing.target import Target
+from fuzzing.target import Target, saved
 
 BETWEEN = b"\n=====\n"
 
@@ -92,9 +92,7 @@ def _open(path: Path, folder: Path) -> object:
 
 
 def _read_archive(data: bytes, folder: Path) -> object:
-    path = folder / "a.zip"
-    path.write_bytes(data)
-    return _open(path, folder)
+    return _open(saved(data, folder, "a.zip"), folder)
 
 
 def _contents() -> list[bytes]:

@@ -5,44 +5,41 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from agents.verify.imported.calculation import NotImported
-from fuzzing.target import Target
+from fuzzing.target import Target, saved
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+
+def _salt() -> Structure:
+    from pymatgen.core import Lattice, Structure
+
+    cell = Lattice.from_parameters(4, 4, 4, 60, 60, 60)
+    return Structure(cell, ["Na", "Cl"], [[0] * 3, [0.5] * 3])
 
 
 @cache
 def _vaspruns() -> tuple[bytes, ...]:
     from fake_vasp import write_vasprun
-    from pymatgen.core import Lattice, Structure
 
-    salt = Structure(
-        Lattice.from_parameters(4, 4, 4, 60, 60, 60), ["Na", "Cl"], [[0] * 3, [0.5] * 3]
-    )
     incar = {"ENCUT": 520.0, "ISPIN": 2, "PREC": "Accurate", "ISMEAR": 0}
     titles = {"Na": "PAW_PBE Na_pv 19Sep2006", "Cl": "PAW_PBE Cl 06Sep2000"}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "vasprun.xml"
-        write_vasprun(path, salt, incar=incar, mesh=(6, 6, 6), energy=-6.8, titles=titles)
+        write_vasprun(path, _salt(), incar=incar, mesh=(6, 6, 6), energy=-6.8, titles=titles)
         return (path.read_bytes(),)
 
 
-def _read_vasprun(data: bytes, folder: Path) -> object:
+def _read_vasprun(data: bytes, folder: Path, name: str = "vasprun.xml") -> object:
     from agents.verify.imported.vasp import read
 
-    path = folder / "vasprun.xml"
-    path.write_bytes(data)
-    return _described([read(path, "vasprun.xml", min_k_density=1.0)])
-
-
-def _read_packed_vasprun(data: bytes, folder: Path) -> object:
-    from agents.verify.imported.vasp import read
-
-    path = folder / "vasprun.xml.gz"
-    path.write_bytes(data)
-    return _described([read(path, "vasprun.xml.gz", min_k_density=1.0)])
+    return _described([read(saved(data, folder, name), name, min_k_density=1.0)])
 
 
 def _outcars() -> list[bytes]:
@@ -54,9 +51,7 @@ def _outcars() -> list[bytes]:
 def _read_outcar(data: bytes, folder: Path) -> object:
     from agents.verify.vasp.results import cores, read_outcar
 
-    path = folder / "OUTCAR"
-    path.write_bytes(data)
-    return cores(read_outcar(path))
+    return cores(read_outcar(saved(data, folder, "OUTCAR")))
 
 
 @cache
@@ -91,9 +86,7 @@ def _gpws() -> tuple[bytes, ...]:
 def _read_gpw(data: bytes, folder: Path) -> object:
     from agents.verify.imported.gpaw import read
 
-    path = folder / "a.gpw"
-    path.write_bytes(data)
-    return _described([read(path, "a.gpw", min_k_density=0.1)])
+    return _described([read(saved(data, folder, "a.gpw"), "a.gpw", min_k_density=0.1)])
 
 
 def _labels() -> list[bytes]:
@@ -108,24 +101,19 @@ def _labels() -> list[bytes]:
 def _read_labels(data: bytes, folder: Path) -> object:
     from agents.verify.imported.text import read_extxyz
 
-    path = folder / "some.extxyz"
-    path.write_bytes(data)
+    path = saved(data, folder, "some.extxyz")
     return _described(read_extxyz(path, "some.extxyz", "pbe-lab"))
 
 
 @cache
 def _records() -> tuple[bytes, ...]:
-    from pymatgen.core import Lattice, Structure
-
     from agents.verify.gpaw.backend import GPAWBackend
     from agents.verify.identity import calculation_hash
     from agents.verify.setup.presets import preset
     from agents.verify.tasks import options_of
     from db.crystals import structure_to_record
 
-    salt = Structure(
-        Lattice.from_parameters(4, 4, 4, 60, 60, 60), ["Na", "Cl"], [[0] * 3, [0.5] * 3]
-    )
+    salt = _salt()
     backend, settings = GPAWBackend(), preset("fast")
     options = options_of("static", None)
     name = calculation_hash(
@@ -150,24 +138,14 @@ def _records() -> tuple[bytes, ...]:
     return (json.dumps(record).encode(), json.dumps([record, record]).encode())
 
 
-def _read_records(data: bytes, folder: Path) -> object:
+def _read_records(data: bytes, folder: Path, name: str = "some.json") -> object:
     from agents.verify.imported.text import read_record
     from db.plain import plain
 
-    path = folder / "some.json"
-    path.write_bytes(data)
     return [
         one if isinstance(one, tuple) else plain(one, "record")
-        for one in read_record(path, "some.json")
+        for one in read_record(saved(data, folder, name), name)
     ]
-
-
-def _read_packed_records(data: bytes, folder: Path) -> object:
-    from agents.verify.imported.text import read_record
-
-    path = folder / "some.json.gz"
-    path.write_bytes(data)
-    return list(read_record(path, "some.json.gz"))
 
 
 def _answers() -> list[bytes]:
@@ -181,9 +159,7 @@ def _read_answer(data: bytes, folder: Path) -> object:
     from agents.verify.firetask import read_answer
     from db.plain import plain
 
-    path = folder / "output.json"
-    path.write_bytes(data)
-    answer = read_answer(path, folder)
+    answer = read_answer(saved(data, folder, "output.json"), folder)
     if ("result" in answer) == ("error" in answer):
         raise AssertionError(f"neither a result nor an error: {answer!r:.200}")
     if "error" in answer and not {"kind", "message"} <= set(answer["error"]):
@@ -222,7 +198,7 @@ TARGETS = (
     Target(
         "vasprun.gz",
         lambda: [gzip.compress(one, mtime=0) for one in _vaspruns()],
-        _read_packed_vasprun,
+        partial(_read_vasprun, name="vasprun.xml.gz"),
         REFUSALS,
         packages=PARSERS,
         weight=0.5,
@@ -246,7 +222,7 @@ TARGETS = (
     Target(
         "calculation-record.gz",
         lambda: [gzip.compress(one, mtime=0) for one in _records()],
-        _read_packed_records,
+        partial(_read_records, name="some.json.gz"),
         REFUSALS,
         packages=PARSERS,
         weight=0.5,

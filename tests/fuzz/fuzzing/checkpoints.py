@@ -14,7 +14,7 @@ from typing import Any
 from agents.relax.potential import UnusablePotential
 from agents.screen.alignn_checkpoint import SHIPPED
 from agents.screen.screen import MissingModel, UnsoundModel
-from fuzzing.target import Target
+from fuzzing.target import Target, saved
 from model.bank import CorruptBank
 from model.errors import CheckpointError
 from model.prior.storage import CorruptPrior
@@ -93,9 +93,7 @@ def _fewer_rows(data: bytes) -> bytes:
 def _read_bank(data: bytes, folder: Path) -> object:
     from model.bank import CodeBank
 
-    path = folder / "bank.npz"
-    path.write_bytes(data)
-    return CodeBank.load(path)
+    return CodeBank.load(saved(data, folder, "bank.npz"))
 
 
 def _cards(folder: Path) -> Callable[[], list[bytes]]:
@@ -108,25 +106,25 @@ def _shipped() -> Path:
     return SHIPPED / "perov5"
 
 
+def _with_card(checkpoint: Path, data: bytes, folder: Path) -> Path:
+    """Make a checkpoint of which only the card is other."""
+    for file in checkpoint.iterdir():
+        if file.name != "card.json":
+            (folder / file.name).symlink_to(file)
+    return saved(data, folder, "card.json").parent
+
+
 def _read_generator(data: bytes, folder: Path) -> object:
     """Read a checkpoint whose card was changed; the digests in it are made to fit again."""
     from model.checkpoint import load_checkpoint
 
-    for file in _shipped().iterdir():
-        if file.name != "card.json":
-            (folder / file.name).symlink_to(file)
-    (folder / "card.json").write_bytes(data)
-    return load_checkpoint(folder)
+    return load_checkpoint(_with_card(_shipped(), data, folder))
 
 
 def _read_alignn(data: bytes, folder: Path) -> object:
     from agents.screen.alignn_checkpoint import read_checkpoint
 
-    for file in SHIPPED.iterdir():
-        if file.name != "card.json":
-            (folder / file.name).symlink_to(file)
-    (folder / "card.json").write_bytes(data)
-    return read_checkpoint(folder)
+    return read_checkpoint(_with_card(SHIPPED, data, folder))
 
 
 @cache
@@ -150,9 +148,7 @@ def _jarvis() -> tuple[bytes, ...]:
 def _read_jarvis(data: bytes, folder: Path) -> object:
     from agents.screen.alignn_jarvis_files import read_jarvis_model
 
-    path = folder / "own.zip"
-    path.write_bytes(data)
-    return read_jarvis_model(path)
+    return read_jarvis_model(saved(data, folder, "own.zip"))
 
 
 def _read_jarvis_config(data: bytes, folder: Path) -> object:
@@ -160,8 +156,7 @@ def _read_jarvis_config(data: bytes, folder: Path) -> object:
 
     with zipfile.ZipFile(io.BytesIO(_jarvis()[0])) as archive:
         (folder / "best_model.pt").write_bytes(archive.read("a/best_model.pt"))
-    (folder / "config.json").write_bytes(data)
-    return read_jarvis_model(folder)
+    return read_jarvis_model(saved(data, folder, "config.json").parent)
 
 
 def _jarvis_configs() -> list[bytes]:
@@ -186,8 +181,7 @@ def _openlam() -> list[bytes]:
 def _read_openlam(data: bytes, folder: Path) -> object:
     from agents.relax.openlam_weights import choose_head, read_checkpoint
 
-    path = folder / "own.pt"
-    path.write_bytes(data)
+    path = saved(data, folder, "own.pt")
     state = read_checkpoint(path)
     return choose_head(path, state["_extra_state"]["model_params"], "a")
 
@@ -209,9 +203,7 @@ def _frozen() -> tuple[bytes, ...]:
 def _read_frozen(data: bytes, folder: Path) -> object:
     from agents.relax.openlam_weights import inspect_frozen
 
-    path = folder / "own.pth"
-    path.write_bytes(data)
-    return inspect_frozen(path)
+    return inspect_frozen(saved(data, folder, "own.pth"))
 
 
 class _Named(dict[str, Any]):
@@ -278,8 +270,7 @@ def _megnet() -> tuple[bytes, ...]:
 def _read_megnet(data: bytes, folder: Path) -> object:
     from agents.screen.megnet_weights import read_network
 
-    path = folder / "own.hdf5"
-    path.write_bytes(data)
+    path = saved(data, folder, "own.hdf5")
     converter = {
         "bond_converter": {"centers": {"data": [0.0, 1.0]}, "width": 0.5},
         "cutoff": 4.0,

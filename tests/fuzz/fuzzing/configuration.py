@@ -12,25 +12,27 @@ from unittest import mock
 
 from db.filters import InvalidFilter
 from discovery.campaign.config import ConfigError
-from fuzzing.target import Target
+from fuzzing.target import Target, saved
 
 
 def _campaigns() -> list[bytes]:
-    folder = resources.files("configs") / "campaigns"
-    texts = [one.read_bytes() for one in folder.iterdir() if one.name.endswith(".yaml")]
     small = (
         b"name: own\ngenerator: perov5\ntargets: [{property: band_gap, min: 0.5, max: 2}]\n"
         b"propose: {proposers: [{kind: random, batch: 4}]}\nbudget: {rounds: 1}\n"
     )
-    return [small, *sorted(texts, key=len)]
+    return [small, *_shipped("campaigns")]
+
+
+def _shipped(folder: str) -> list[bytes]:
+    """Return the configurations of a kind that come with the package, the shortest first."""
+    files = (resources.files("configs") / folder).iterdir()
+    return sorted((one.read_bytes() for one in files if one.name.endswith(".yaml")), key=len)
 
 
 def _read_campaign(data: bytes, folder: Path) -> object:
     from discovery.campaign.config import load_campaign
 
-    path = folder / "own.yaml"
-    path.write_bytes(data)
-    return load_campaign(str(path)).record()
+    return load_campaign(str(saved(data, folder, "own.yaml"))).record()
 
 
 def _filters() -> list[bytes]:
@@ -52,18 +54,10 @@ def _read_filter(data: bytes, folder: Path) -> object:
     return encode({"query": to_mongo(parse(text))})
 
 
-def _models() -> list[bytes]:
-    folder = resources.files("configs") / "model"
-    texts = [one.read_bytes() for one in folder.iterdir() if one.name.endswith(".yaml")]
-    return sorted(texts, key=len)
-
-
 def _read_model(data: bytes, folder: Path) -> object:
     from discovery.models.generator_training import read_train_config
 
-    path = folder / "own.yaml"
-    path.write_bytes(data)
-    return read_train_config(str(path), [])
+    return read_train_config(str(saved(data, folder, "own.yaml")), [])
 
 
 COMMANDS: tuple[str, ...] = (
@@ -155,7 +149,7 @@ TARGETS = (
     ),
     Target(
         "model-configuration",
-        _models,
+        lambda: _shipped("model"),
         _read_model,
         (ConfigError,),
         tokens=(b"model:", b"epochs:", b"dataset:", b"null", b".inf", b"&a ", b"*a"),

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fuzzing.target import Target
+from fuzzing.target import Target, saved
 from model.errors import MissingDataset
 
 PARSERS = ("pymatgen.io", "ase.io", "ase.db", "model.data", "discovery.structures.files")
@@ -82,8 +82,7 @@ def _reads(name: str) -> Callable[[bytes, Path], object]:
         from discovery.structures.files import read_each
         from model.data.sources import read_source
 
-        path = folder / name
-        path.write_bytes(data)
+        path = saved(data, folder, name)
         if path.suffix in (".csv", ".gz"):
             return read_source(path, labels={"band_gap@pbe": "band_gap"})
         return read_each([path]), read_source(path)
@@ -103,17 +102,14 @@ def _read_reference(data: bytes, folder: Path) -> object:
     from agents.tables import read_rows
     from discovery.references import importing as reference_import
 
-    path = folder / "own.csv.gz"
-    path.write_bytes(data)
-    return [reference_import.read_row(row) for row in read_rows(path)]
+    rows = read_rows(saved(data, folder, "own.csv.gz"))
+    return [reference_import.read_row(row) for row in rows]
 
 
 def _read_database(data: bytes, folder: Path) -> object:
     from model.data.sources import read_source
 
-    path = folder / "some.db"
-    path.write_bytes(data)
-    return read_source(path)
+    return read_source(saved(data, folder, "some.db"))
 
 
 REFUSALS = (ValueError, MissingDataset)

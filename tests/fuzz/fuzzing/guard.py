@@ -8,8 +8,10 @@ case one does.
 
 from __future__ import annotations
 
+import atexit
 import os
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -137,5 +139,7 @@ def limit_memory(extra_bytes: int) -> None:
 
 
 def scratch() -> Path:
-    """Make a folder for one run."""
-    return Path(tempfile.mkdtemp(prefix="fuzz-"))
+    """Make a folder for one run; it goes with the process."""
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

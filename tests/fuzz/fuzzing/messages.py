@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from fuzzing.target import Target
+from fuzzing.target import Refused, Target
 
 
 def _messages() -> list[bytes]:
@@ -65,10 +65,6 @@ def _application() -> Any:
     assert discovery.workers.tasks.TASKS
     app.finalize()
     return app
-
-
-class Refused(Exception):
-    """The worker would drop this message and go on."""
 
 
 def _take(data: bytes, folder: Path) -> object:

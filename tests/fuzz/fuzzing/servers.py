@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fuzzing.guard import scratch
-from fuzzing.target import Target
+from fuzzing.target import Refused, Target
 
 REQUESTS = (
     '/v1/structures?filter=elements HAS "Ga" AND nelements=2&page_limit=3',
@@ -71,10 +71,6 @@ def _crystal(record: dict[str, Any], number: int, crystal_fields: Any) -> dict[s
 def _requests() -> list[bytes]:
     _client()
     return [one.encode() for one in REQUESTS]
-
-
-class Refused(Exception):
-    """The server said that the request is wrong."""
 
 
 def _ask(data: bytes, folder: Path) -> object:

@@ -53,6 +53,17 @@ class Target:
     largest: int = 1 << 16
 
 
+class Refused(Exception):
+    """A target that is no file reader says no: a server, a worker."""
+
+
+def saved(data: bytes, folder: Path, name: str) -> Path:
+    """Write an input to a file of this name, for those who read files."""
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
 @dataclass(frozen=True)
 class Tried:
     """One input that was tried.
