@@ -106,8 +106,12 @@ def test_commands_that_read_do_so(
 
 @pytest.mark.campaign
 def test_python_that_reads_records_runs(
-    records: Workplace, capsys: pytest.CaptureFixture[str]
+    records: Workplace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     shown = [block for block in blocks("python") if "connect() as records" in block.text]
     for block in shown:
         source = block.text.replace("photovoltaic-3d", "tiny").replace("quickstart", "tiny")
