@@ -12,9 +12,9 @@ from pymongo.errors import PyMongoError
 from db.uri import DatabaseUnavailable
 from discovery.dashboard import markup
 from discovery.dashboard.frame import ADDRESS, INDEX, PAGE, PRODUCT, TITLE, frame
+from discovery.dashboard.guard import guard, is_own
 from discovery.dashboard.page import Address, NoSuchPage, Page, address_of, find_page
 from discovery.dashboard.pages import PAGES
-from discovery.dashboard.requests import guard, is_own
 
 if TYPE_CHECKING:
     from dash import Dash

@@ -11,8 +11,8 @@ from dashboard_browser import CAMPAIGN, Browser, Record
 
 from db.connection import Session
 from discovery.dashboard.application import make_dashboard
+from discovery.dashboard.guard import MOST_BYTES, QUESTION
 from discovery.dashboard.page import Page
-from discovery.dashboard.requests import MOST_BYTES, QUESTION
 
 OUTPUT = "..page.children...page-title.data.."
 INPUTS = [
