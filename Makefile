@@ -32,9 +32,9 @@ $(STAMP): pyproject.toml constraints.txt tools/system-packages.sh tools/install-
 run: setup
 	@$(BIN)/discovery run --campaign quickstart
 
-# The dashboard is tested in a real browser.
+# The dashboard is tested in a real browser, completion in real shells.
 browser:
-	@sh tools/system-packages.sh chromium
+	@sh tools/system-packages.sh chromium fish zsh
 
 # Tests of logic run in two processes; campaigns start processes of their own and come one after the other.
 test: setup browser

@@ -34,6 +34,7 @@ from discovery.cli import (
     work,
 )
 from discovery.cli.panels import arrange
+from discovery.cli.shells import VARIABLE, answer
 
 EPILOG = (
     "Begin: `discovery doctor`, then `discovery run --campaign quickstart`. Every command has "
@@ -85,6 +86,8 @@ def main() -> None:
     # pymatgen orders elements by electronegativity and says so of every noble gas in a reference.
     warnings.filterwarnings("ignore", message="No Pauling electronegativity", category=UserWarning)
     try:
+        if VARIABLE in os.environ:
+            answer(app)
         app()
     except Exception as error:
         sentence = _sentence(error)

@@ -27,7 +27,8 @@ def campaigns_here(incomplete: str) -> list[str]:
     """Offer the campaigns of the database; of one that does not run, those it had last."""
     with _database() as database:
         if database is None:
-            return _beginning(remembered(), incomplete)
+            elsewhere = bool(os.environ.get("MONGODB_URI"))
+            return [] if elsewhere else _beginning(remembered(), incomplete)
         found = database["campaigns"].find({}, {"_id": 1}).sort("updated_at", -1)
         return _beginning((str(one["_id"]) for one in found), incomplete)
 
@@ -106,14 +107,11 @@ def references(incomplete: str) -> list[str]:
 
 
 def fields(incomplete: str) -> list[str]:
-    """Offer the fields of a candidate, also after a comma or a minus sign."""
+    """Offer the fields of a candidate, also after a comma."""
     from db.filters.fields import BY_NAME
     from db.property_table import STANDARD_PREDICTIONS
 
-    names = [*BY_NAME, *STANDARD_PREDICTIONS]
-    if incomplete.startswith("-"):
-        return _beginning((f"-{name}" for name in names), incomplete)
-    return _after_comma(names, incomplete)
+    return _after_comma([*BY_NAME, *STANDARD_PREDICTIONS], incomplete)
 
 
 def states(incomplete: str) -> list[str]:
