@@ -19,9 +19,10 @@ Record = dict[str, Any]
 class Records:
     """What is recorded in a database, for reading; open until `close` or the end of ``with``.
 
-    >>> from discovery import connect
-    >>> with connect() as records:  # doctest: +SKIP
-    ...     frame = records.hits("photovoltaic-3d", sort="-band_gap")
+    Examples:
+        >>> from discovery import connect
+        >>> with connect() as records:  # doctest: +SKIP
+        ...     frame = records.hits("photovoltaic-3d", sort="-band_gap")
     """
 
     def __init__(self, session: Session) -> None:
