@@ -228,6 +228,10 @@ class Cluster:
                 process.poll()
             time.sleep(0.02)
 
+    def at_rest(self) -> None:
+        """Wait until nobody learns: a worker may look into it once more after the loop's end."""
+        until(lambda: not self.record().get("learner"), 60)
+
     def status(self) -> dict[str, Any]:
         """Return what ``discovery status --json`` prints."""
         (self.folder / "status.log").unlink(missing_ok=True)

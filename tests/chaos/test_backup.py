@@ -57,6 +57,7 @@ def test_what_is_restored_continues_to_the_same_end(
 
     crew = Crew(copy)
     assert copy.wait(crew.loop, 600) == 0, copy.log("run")
+    copy.at_rest()
     after = read(copy.database, "chaos")
     assert not difference(outcome(after), undisturbed())
     violations = judged(copy, after, copy.status())

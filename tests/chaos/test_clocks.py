@@ -48,6 +48,7 @@ def test_clocks_that_are_off_and_jump_change_nothing(
     clock.write_text(str(-DAY))
     told.times += 2
     assert cluster.wait(loop, 400) == 0, cluster.log("run")
+    cluster.at_rest()
     for process in (worker, launcher):
         process.terminate()
         assert process.wait(timeout=60) == 0

@@ -232,6 +232,7 @@ def test_faults_at_precise_moments_change_nothing(
         rows[-1].injected(inject(site))
     assert cluster.wait(site.loop, 180) == 0, cluster.log("run")
 
+    cluster.at_rest()
     records = read(cluster.database, cluster.campaign)
     broken = judged(cluster, records, cluster.status())
     paid = Counter(cluster.paid())

@@ -113,6 +113,7 @@ def campaign_under_fire(
     for row, died, _ in schedule.waiting:  # nothing was left to do after them
         row.injected(time.monotonic() - died)
     assert cluster.wait(schedule.crew.loop, 30) == 0, cluster.log("run")
+    cluster.at_rest()
     records = read(cluster.database, cluster.campaign)
     broken, paid = judged(cluster, records, cluster.status()), Counter(cluster.paid())
     for row in rows.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from cluster import until
 from history import read, report, violations
 from production import Site
 from pymongo import MongoClient
@@ -19,6 +20,8 @@ def test_it_ends_and_its_history_is_clean(site: Site, mongo: Mongo, redis: Redis
     site.launcher()
     loop = site.loop()
     assert site.wait(loop, 500) == 0, site.log("run")
+    until(lambda: not site.record().get("learner"), 120)  # whoever still learned has said so
+    site.at_rest()
     records = read(site.database, "topology")
     found = violations(records)
     assert not found, report(found)
