@@ -86,6 +86,7 @@ class Session:
         """The database, for queries that have no module of their own."""
         return current_database()
 
+    @idempotent
     def describe(self) -> dict[str, Any]:
         """Say what the connection is, without credentials."""
         return {

@@ -14,7 +14,10 @@ import pytest
 from fireworks import LaunchPad
 from fireworks.core import rocket
 from pymatgen.core import Lattice, Structure
+from pymongo import MongoClient
+from pymongo.collection import Collection
 from pymongo.errors import (
+    AutoReconnect,
     NetworkTimeout,
     OperationFailure,
     PyMongoError,
@@ -23,7 +26,9 @@ from pymongo.errors import (
 
 from agents.verify import firetask
 from agents.verify.firetask import RunDFT, run_process
+from agents.verify.queue.launchpad import launchpad
 from agents.verify.submission import Submission
+from db.connection import Session
 from db.documents import Calculation
 
 
@@ -114,3 +119,24 @@ def test_a_result_that_could_not_be_reported_is_taken_over(
     assert relaxation.state == "completed"
     (attempt,) = relaxation.attempts
     assert attempt["left_behind"] is True
+
+
+@pytest.mark.parametrize("start", ["launchpad", "describe"])
+def test_a_server_that_restarts_while_a_process_starts_is_asked_again(
+    start: str, database: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, name = (
+        (Collection, "create_index") if start == "launchpad" else (MongoClient, "server_info")
+    )
+    real, broken = getattr(owner, name), []
+
+    def breaks_off_once(*args: Any, **kwargs: Any) -> Any:
+        if not broken:
+            broken.append(True)
+            raise AutoReconnect("connection closed")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, breaks_off_once)
+    answer = launchpad(database) if start == "launchpad" else database.describe()
+    assert broken
+    assert answer
