@@ -24,7 +24,7 @@ EYE = 2.0
 """Distance of the eye in units of the picture."""
 
 
-def picture(figure: Figure, caption: Any, alt: str, *, name: str, kind: str = "") -> Component:
+def picture(figure: Figure, caption: Any, alt: str, *, name: str, height: str) -> Component:
     """Put a figure on a page.
 
     Args:
@@ -32,15 +32,15 @@ def picture(figure: Figure, caption: Any, alt: str, *, name: str, kind: str = ""
         caption: What stands below it.
         alt: What a person who cannot see it should know.
         name: Id of the graph.
-        kind: Class of the frame.
+        height: Of the drawing, as styles are written: ``22rem``.
     """
     # The drawing is one image for a screen reader; what it shows is beside it as text.
     graph = html.Div(
-        dcc.Graph(id=name, figure=figure, config=CONFIG, responsive=True),
+        dcc.Graph(id=name, figure=figure, config=CONFIG, responsive=True, style={"height": height}),
         role="img",
         **markup.aria(label=alt),
     )
-    return html.Figure([graph, html.Figcaption(caption)], className=f"picture {kind}".strip())
+    return html.Figure([graph, html.Figcaption(caption)], className="picture")
 
 
 def crystals(named: Mapping[str, Structure], *, name: str) -> Component:
@@ -57,7 +57,7 @@ def crystals(named: Mapping[str, Structure], *, name: str) -> Component:
             f"{label}: {len(structure)} atoms of {structure.composition.reduced_formula} and their "
             "cell; the same in numbers below",
             name=f"{name}-{place}",
-            kind="crystal",
+            height="26rem",
         )
         for place, (label, structure) in enumerate(named.items())
     ]

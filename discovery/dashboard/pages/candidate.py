@@ -262,7 +262,7 @@ def _pattern(shapes: Mapping[str, Structure]) -> Component:
     )
     return markup.section(
         title,
-        picture(draw_pattern(lines), caption, alt, name="pattern-view", kind="wide"),
+        picture(draw_pattern(lines), caption, alt, name="pattern-view", height="22rem"),
         html.Details([html.Summary("Lines as a table"), table]),
         name=name,
     )

@@ -35,8 +35,8 @@ def layout(address: Address) -> list[Component]:
     if kind not in KINDS:
         raise NoSuchPage(f"codes are {' or '.join(KINDS)}")
     page = address.query.get("page", "1")
-    if not page.isdecimal() or not 1 <= len(page) <= 6 or int(page) == 0:
-        raise NoSuchPage("a page is a number from 1")
+    if not (page.isascii() and page.isdigit() and len(page) < 7 and int(page) > 0):
+        raise NoSuchPage(f"a page is a number from 1, not {page[:20]!a}")
     about = {"campaign": name, "codes": kind, "page": int(page)}
     return [
         markup.heading("Latent map of ", name),
@@ -91,7 +91,7 @@ def _picture(found: LatentMap, kind: str) -> Component:
     )
     alt = f"Scatter plot of {len(own):,} {KINDS[kind]}; the same candidates are in the table"
     figure = draw_map(found, kind)
-    return picture(figure, caption, alt, name=GRAPH, kind="map")
+    return picture(figure, caption, alt, name=GRAPH, height="34rem")
 
 
 def _table(own: pandas.DataFrame, campaign: str, kind: str, page: int) -> Component:
