@@ -89,14 +89,13 @@ class GlobalCodebooks:
         every column by its own would blow up the slots that few crystals use. A part without
         any spread is left out: the species tokens of crystals of one element.
         """
-        centred = vectors - vectors.mean(axis=0, dtype=np.float64)
-        least = 1e-6 * np.sqrt((vectors**2).sum(axis=1).mean())
+        shifted = vectors - vectors[:1]  # what is equal in all is zero, whatever is rounded below
+        centred = shifted - shifted.mean(axis=0, dtype=np.float64).astype(np.float32)
         width = self.crystal.shape[-1]
         parts = [centred[:, :-width], centred[:, -width:]]
         spreads = [np.sqrt((part**2).sum(axis=1).mean()) for part in parts]
-        kept = [part / spread for part, spread in zip(parts, spreads) if spread > least]
-        balanced: NDArray[np.float32] = np.concatenate(kept, axis=1, dtype=np.float32)
-        return balanced
+        kept = [part / spread for part, spread in zip(parts, spreads) if spread > 0]
+        return np.concatenate(kept, axis=1)
 
 
 def _summed(book: NDArray[np.float32], tokens: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -54,13 +54,10 @@ def content(data: CampaignData) -> Content:
         + " A hull follows its outermost points, and more points reach further: compare areas "
         "only at similar numbers. Fig. 3e of the paper shows its genetic algorithm."
     )
-    alt = (
-        "Convex hulls of first and last generation. Area of the last over the first: "
-        + "; ".join(
-            f"{name} {one['last']['area'] / one['first']['area']:.2f}"
-            for name, one in areas.items()
-        )
-    )
+    ratios = [
+        f"{name} {one['last']['area'] / one['first']['area']:.2f}" for name, one in areas.items()
+    ]
+    alt = f"Convex hulls of codes. Area, last over first generation: {'; '.join(ratios)}."
     return Content(table, caption, alt, partial(_draw, table, space, areas), {"areas": areas})
 
 

@@ -117,7 +117,8 @@ def _alt(scores: dict[str, Any]) -> str:
 
 
 def _number(score: float | None) -> str:
-    return "none (too few of a class)" if score is None else f"{score:.2f}"
+    # Adding zero makes the "-0.00" of a small negative number "0.00".
+    return "none (too few of a class)" if score is None else f"{round(score, 2) + 0.0:.2f}"
 
 
 def _draw(
@@ -132,13 +133,10 @@ def _draw(
         own = table[table["codes"] == kind]
         _by_energy(figure, left, own)
         _by_group(right, own, named)
-        for ax, by, words in (
-            (left, "energy", "thirds of energy"),
-            (right, "space_group", "space groups"),
-        ):
+        for ax, by in ((left, "energy"), (right, "space_group")):
             score = scores[kind][by]["silhouette"]
-            printed = "" if score is None else f"\nsilhouette by {words}: {score:.2f}"
-            ax.set_title(f"({next(letters)}) {_ROWS[kind]}{printed}")
+            printed = "" if score is None else f"\nsilhouette by {_CLASSES[by]}: {_number(score)}"
+            ax.set_title(f"({next(letters)}) {_ROWS[kind]}{printed}".replace("-", "−"))
     across, up = axis_labels(space)
     figure.supxlabel(across, fontsize=8)
     figure.supylabel(up, fontsize=8)
@@ -149,7 +147,7 @@ def _by_energy(
     figure: matplotlib.figure.Figure, ax: matplotlib.axes.Axes, own: pandas.DataFrame
 ) -> None:
     low, high = own[_ENERGY].quantile([0.05, 0.95])
-    drawn = own.sort_values(_ENERGY, ascending=False)  # the lowest energies lie on top
+    drawn = own.sample(frac=1, random_state=0)  # what lies on top is chance, not the lowest energy
     points = ax.scatter(
         drawn["pc1"],
         drawn["pc2"],
@@ -207,7 +205,7 @@ def _by_group(ax: matplotlib.axes.Axes, own: pandas.DataFrame, named: Sequence[i
 
 def _size(n: int) -> float:
     """Return the area of a marker, points squared: smaller where there are many."""
-    return float(np.clip(4000 / max(n, 1), 3, 16))
+    return float(np.clip(4000 / max(n, 1), 5, 16))
 
 
 FIGURE = Figure("code-map", "Global codes by energy and space group", content, paper="Fig. 3a-d")

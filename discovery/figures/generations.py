@@ -44,10 +44,11 @@ def content(data: CampaignData) -> Content:
         + "). Fig. 3f of the paper shows total energies of its genetic algorithm."
     )
     medians = groups[ENERGY].median().unstack()
-    alt = "Box plots of formation energy by generation. Medians, first to last: " + "; ".join(
+    changes = [
         f"{name} {row.dropna().iloc[0]:.2f} to {row.dropna().iloc[-1]:.2f} eV/atom"
         for name, row in medians.iterrows()
-    )
+    ]
+    alt = f"Formation energies by generation. Medians, first to last: {'; '.join(changes)}."
     return Content(table, caption, alt, partial(_draw, table))
 
 
@@ -86,7 +87,7 @@ def _draw(table: pandas.DataFrame) -> matplotlib.figure.Figure:
         ax.set_xticks(list(groups), [f"{g}\n{len(found)}" for g, found in groups.items()])
         ax.set_xlim(-0.7, last + 0.7)
     figure.supxlabel("generation, and below it the number of crystals", fontsize=8)
-    figure.supylabel("decoded crystals: " + FORMATION_ENERGY, fontsize=8)
+    figure.supylabel("decoded crystals:\n" + FORMATION_ENERGY, fontsize=8)
     return figure
 
 
