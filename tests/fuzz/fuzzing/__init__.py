@@ -14,8 +14,12 @@ def all_targets() -> dict[str, Target]:
         configuration,
         crystals,
         messages,
+        published,
         servers,
     )
 
-    modules = (*(crystals, configuration, checkpoints, calculations, messages, archives, servers),)
+    modules = (
+        *(crystals, configuration, checkpoints, published, calculations, messages, archives),
+        servers,
+    )
     return {target.name: target for module in modules for target in module.TARGETS}
