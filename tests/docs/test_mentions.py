@@ -78,6 +78,17 @@ def test_files_that_the_pages_name_exist() -> None:
     assert missing == []
 
 
+def test_every_benchmark_is_told() -> None:
+    told = (REPOSITORY / "docs" / "benchmarks.md").read_text()
+    scripts = [
+        path.relative_to(REPOSITORY).as_posix()
+        for path in (REPOSITORY / "benchmarks").glob("*.py")
+        if "__main__" in path.read_text()
+    ]
+    assert len(scripts) > 15
+    assert [script for script in scripts if f"`{script}`" not in told] == []
+
+
 def test_modules_that_the_pages_name_exist() -> None:
     named = [
         (where, match[0])

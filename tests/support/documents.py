@@ -112,12 +112,15 @@ def _blocks(page: Path) -> Iterator[Block]:
 
 
 def _commands(line: str) -> Iterator[tuple[str, ...]]:
-    """Split a line of a shell into its commands, without the variables set before them."""
-    lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars="|&;")
+    """Split a line of a shell into its commands, without variables, and files to read or write."""
+    lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars="|&;<>")
     lexer.whitespace_split = True
     words: list[str] = []
+    names_file = False
     for word in [*lexer, ";"]:
-        if word.strip("|&;"):
+        if names_file or not word.strip("<>"):
+            names_file = not names_file
+        elif word.strip("|&;"):
             if words or not re.fullmatch(r"[A-Z_]+=.*|exec", word):
                 words.append(word)
         elif words:
