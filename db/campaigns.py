@@ -16,6 +16,7 @@ from db.leases import from_now
 from db.owners import is_dead
 from db.plain import plain
 from db.states import CampaignState
+from db.suggestion import did_you_mean
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 EDITABLE = frozenset({"config", "resolved", "progress"})
@@ -100,8 +101,11 @@ def load(name: str) -> Campaign:
     """
     found = Campaign.objects(name=name).first()
     if found is None:
-        known = ", ".join(sorted(names())) or "none yet"
-        raise UnknownCampaign(f"there is no campaign {name!r} in the database; there is: {known}")
+        known = sorted(names())
+        raise UnknownCampaign(
+            f"there is no campaign {name!r} in the database; "
+            f"there is: {', '.join(known) or 'none yet'}.{did_you_mean(name, known)}"
+        )
     if found.state == CampaignState.RESTORING:
         raise BeingRestored(
             f"campaign {name!r} is being restored, or that was interrupted: wait, or run the same "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -32,10 +33,12 @@ def resolve_checkpoint(name_or_path: str | Path) -> Path:
     for directory in (shipped, Path(name_or_path)):
         if (directory / CARD).is_file():
             return directory
+    near = difflib.get_close_matches(str(name_or_path), shipped_names(), n=1)
+    guess = f" Did you mean {near[0]}?" if near else ""
     raise MissingCheckpoint(
         f"there is no checkpoint {str(name_or_path)!r}; "
         f"shipped: {', '.join(shipped_names()) or 'none'}; "
-        "or give the directory that `discovery train` wrote"
+        f"or give the directory that `discovery train` wrote.{guess}"
     )
 
 

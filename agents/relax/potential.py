@@ -13,6 +13,7 @@ import numpy as np
 
 from agents.extensions import POTENTIALS as BROUGHT
 from agents.extensions import extensions, load_extension
+from db.suggestion import did_you_mean
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
@@ -226,11 +227,11 @@ def _load(name: str, device: str) -> Potential:
     if load is not None:
         brought: Potential = load(device)
         return brought
-    known = ", ".join((*POTENTIALS, *extensions(BROUGHT)))
+    known = (*POTENTIALS, *extensions(BROUGHT))
     raise UnusablePotential(
-        f"unknown potential {name!r}; known are {known} (with :HEAD where a model "
-        "has heads), matgl:NAME, a .pt or .pth file of DeePMD-kit, or the directory of a saved "
-        "matgl model"
+        f"unknown potential {name!r}.{did_you_mean(name, known)} Known are {', '.join(known)} "
+        "(with :HEAD where a model has heads), matgl:NAME, a .pt or .pth file of DeePMD-kit, or "
+        "the directory of a saved matgl model"
     )
 
 

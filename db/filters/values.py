@@ -8,6 +8,7 @@ from typing import Any
 
 from db.filters.expression import InvalidFilter, Operator, Part
 from db.filters.fields import NUMERIC, ORDERED, STATES, TEXTUAL, Field, Kind
+from db.suggestion import did_you_mean
 
 LONGEST_FORMULA = 100
 _PERIODS = (
@@ -64,7 +65,10 @@ def value_for(field: Field, given: Any) -> Any:
         raise InvalidFilter(f"{field.name} is a {field.kind}: write the value in double quotes")
     if field.kind is Kind.STATE:
         if given not in STATES:
-            raise InvalidFilter(f"{_shown(given)} is not a state: use one of {', '.join(STATES)}")
+            raise InvalidFilter(
+                f"{_shown(given)} is not a state: use one of {', '.join(STATES)}."
+                f"{did_you_mean(str(given), STATES)}"
+            )
     elif field.kind is Kind.FORMULA:
         return _reduced_formula(given)
     elif field.kind is Kind.SYSTEM:

@@ -52,6 +52,7 @@ def worker(
     """
     from agents.log_context import identify_process
     from db.connection import connect
+    from db.suggestion import did_you_mean
     from discovery.logs import configure_logs, log_format
     from discovery.workers.processes import QUEUES, worker_command
 
@@ -61,7 +62,8 @@ def worker(
     unknown = sorted(set(queues) - {*QUEUES, "dft"})
     if unknown or not queues:
         raise UsageError(
-            f"unknown queue {', '.join(unknown) or '(none)'}: known are {', '.join(QUEUES)}, dft"
+            f"unknown queue {', '.join(unknown) or '(none)'}: known are {', '.join(QUEUES)}, dft."
+            + "".join(did_you_mean(name, (*QUEUES, "dft")) for name in unknown[:1])
         )
     if "dft" in queues and len(queues) > 1:
         raise UsageError("the queue dft needs a worker of its own: --queue dft")

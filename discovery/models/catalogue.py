@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from db.suggestion import did_you_mean
 from discovery.campaign.config import ConfigError
 
 SCREENS = ("megnet", "alignn", "alignn-jarvis")
@@ -87,10 +88,10 @@ def check(name: str) -> dict[str, Any]:
     from agents.relax.potential import POTENTIALS
 
     brought = (*extensions(BROUGHT_POTENTIALS), *extensions(BROUGHT_SCREENS))
-    known = ", ".join([*POTENTIALS, *SCREENS, *brought, *shipped_generators()])
+    known = [*POTENTIALS, *SCREENS, *brought, *shipped_generators()]
     raise ConfigError(
-        f"unknown model {name!r}: known are {known} and matgl:NAME, or give a potential's file or "
-        "folder"
+        f"unknown model {name!r}.{did_you_mean(name, known)} Known are {', '.join(known)} and "
+        "matgl:NAME, or give a potential's file or folder"
     )
 
 

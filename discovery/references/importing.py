@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from agents.screen.duplicates_fingerprint import VERSION as FINGERPRINT_VERSION
 from db import reference_collections, reference_structures
+from db.suggestion import did_you_mean
 from discovery.references.files import Rows, UnreadableFile, open_rows
 from discovery.references.ordered_pool import in_order
 from discovery.references.rows import BadRow, Batch, BatchResult, read_batch, reading_of
@@ -168,7 +169,8 @@ def import_reference(
     else:
         raise ImportRefused(
             f"there is no reference collection or file {name_or_file!r}: known are "
-            f"{', '.join(SOURCES)}, or give the path of a file or folder"
+            f"{', '.join(SOURCES)}, or give the path of a file or folder."
+            f"{did_you_mean(name_or_file, SOURCES)}"
         )
     if not NAME.fullmatch(chosen):
         raise ImportRefused(f"{chosen!r} is not a name of a collection: use a-z, 0-9, . _ and -")

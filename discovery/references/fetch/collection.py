@@ -10,6 +10,7 @@ from types import ModuleType
 from urllib.parse import urlsplit
 
 from db.locks import FileLock
+from db.suggestion import did_you_mean
 from discovery.references.fetch import cdvae, jarvis, materials_project, optimade
 from discovery.references.fetch.layout import Card, data_folder
 from discovery.references.fetch.session import FetchFailed
@@ -88,7 +89,8 @@ def fetch(
     """
     if filter is None and name not in SOURCES_BY_NAME:
         raise FetchRefused(
-            f"there is no source {name!r}: known are {', '.join(SOURCES_BY_NAME)} and {OPTIMADE}"
+            f"there is no source {name!r}: known are {', '.join(SOURCES_BY_NAME)} and {OPTIMADE}."
+            f"{did_you_mean(name, (*SOURCES_BY_NAME, OPTIMADE))}"
         )
     if filter is not None and (name in SOURCES or not NAME.fullmatch(name)):
         raise FetchRefused(f"{name!r} cannot be the name of a provider's crystals: use --name")
