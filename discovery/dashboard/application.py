@@ -54,6 +54,7 @@ def make_dashboard(
         Output(TITLE, "data"),
         Input(ADDRESS, "pathname"),
         Input(ADDRESS, "search"),
+        on_error=_broken,
     )
     def show_page(path: object, search: object) -> tuple[Any, str]:
         return open_page(pages, path, search)
@@ -95,6 +96,13 @@ def open_page(
         if not is_own(error):
             raise
         return refusal("Not possible", str(error)), f"Not possible – {PRODUCT}"
+
+
+def _broken(error: Exception) -> tuple[Sequence[Component], str]:
+    """Write a fault of the program into the log, and let the page say that there is one."""
+    _LOG.error("a page was not made", exc_info=error)
+    text = f"this page has a fault ({type(error).__name__}): the log of discovery serve tells more"
+    return refusal("A fault", text), f"A fault – {PRODUCT}"
 
 
 def siblings(pages: Sequence[Page], shown: Page, address: Address) -> list[Component]:

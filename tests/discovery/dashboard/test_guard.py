@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from dash import Dash, Input, Output
-from dashboard_browser import CAMPAIGN, Browser, Record
+from dashboard_browser import CAMPAIGN, Browser, Record, text
 
 from db.connection import Session
 from discovery.dashboard.application import make_dashboard
@@ -119,6 +119,17 @@ def test_a_fault_of_the_program_is_one_sentence_and_a_log(
     assert answer.status_code == 500
     assert "secret" not in answer.text
     assert "Traceback" in caplog.text
+
+
+def test_a_fault_of_a_page_is_said_on_it(
+    records: list[Record], caplog: pytest.LogCaptureFixture
+) -> None:
+    page = Page("/", title=lambda _: "t", layout=lambda _: [{}["/home/secret"]])
+    shown = text(Browser(make_dashboard([page])).open("/"))
+    assert "this page has a fault (KeyError)" in shown
+    assert "secret" not in shown
+    assert "/home/secret" in caplog.text  # with the place in the program
+    assert "test_guard.py" in caplog.text
 
 
 def test_nothing_that_is_asked_writes(
