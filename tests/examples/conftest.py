@@ -30,7 +30,7 @@ def elements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """``DISCOVERY_MODELS`` with elemental energies for the example's potential.
 
     It is CHGNet behind another interface (a test compares the two), so CHGNet's energies are its
-    own. Computing them again with `discovery models references` takes hours.
+    own. `discovery models references` would relax several crystals of each of 89 elements.
     """
     table = json.loads((REPOSITORY / "agents/relax/data/chgnet-0.3.0.json").read_text())
     table["header"]["potential"] = "through-ase"
