@@ -10,9 +10,9 @@ from dash import dcc, html
 from dash.development.base_component import Component
 from pymongo.errors import PyMongoError
 
-from db.campaigns import UnknownCampaign
-from db.queries import UnknownCandidate
+from db.uri import DatabaseUnavailable
 from discovery.dashboard import markup
+from discovery.dashboard.guard import is_own
 
 if TYPE_CHECKING:
     from dash import Dash
@@ -43,16 +43,29 @@ def answer_later(app: Dash, name: str, make: Callable[[Any], Sequence[Component]
     """
     from dash import Input, Output
 
-    @app.callback(Output(name, "children"), Input(f"{name}-about", "data"))
+    @app.callback(
+        Output(name, "children"),
+        Input(f"{name}-about", "data"),
+        on_error=lambda error: _broken(name, error),
+    )
     def fill(about: Any) -> Sequence[Component]:
         try:
             return make(about)
-        except PyMongoError as error:
+        except (PyMongoError, DatabaseUnavailable) as error:
             _LOG.warning("%s was not made: the database does not answer: %s", name, error)
             text = f"the database does not answer ({type(error).__name__})"
-        except (Foreign, UnknownCandidate, UnknownCampaign) as error:
-            text = " ".join(str(error).split())[:1_000]
-        return [markup.message(f"{text}.", wrong=True)]
+        except ValueError as error:
+            if not is_own(error):
+                raise
+            text = str(error)
+        return [markup.message(text, wrong=True)]
+
+
+def _broken(name: str, error: Exception) -> Sequence[Component]:
+    """Write a fault of the program into the log, and let the part say that there is one."""
+    _LOG.error("%s was not made", name, exc_info=error)
+    text = f"this part has a fault ({type(error).__name__}): the log of discovery serve tells more"
+    return [markup.message(text, wrong=True)]
 
 
 class Foreign(ValueError):

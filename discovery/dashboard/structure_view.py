@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 BALL = 0.35
 """Radius of a ball in units of the atom's radius in Jmol's rule for bonds."""
-NO_RADIUS = 1.5
-"""For elements that the rule has no radius of, Å: deuterium, and those beyond meitnerium."""
 ON_FACE = 0.05
 """An atom this close to a face of the cell is drawn on the opposite one, too, Å."""
 LABELLED = 40
@@ -119,7 +117,7 @@ def bonded(structure: Structure, drawn: Drawn) -> NDArray[np.int64]:
     order = {symbol: place for place, symbol in enumerate(symbols)}
     limits = np.zeros((len(symbols), len(symbols)))
     for one, other in combinations_with_replacement(symbols, 2):
-        limit = _radius(one) + _radius(other) + _jmol().tol
+        limit = _jmol().get_max_bond_distance(one, other)
         limits[order[one], order[other]] = limits[order[other], order[one]] = limit
     kinds = np.array([order[structure[int(number)].specie.symbol] for number in drawn.sites])
     pairs = KDTree(drawn.coordinates).query_pairs(limits.max(), output_type="ndarray")
@@ -136,10 +134,6 @@ def _jmol() -> JmolNN:
     return JmolNN()
 
 
-def _radius(symbol: str) -> float:
-    return float(_jmol().el_radius.get(symbol, NO_RADIUS))
-
-
 def _balls(structure: Structure, drawn: Drawn, symbol: str, rings: int) -> Any:
     import plotly.graph_objects as go
     from ase.data.colors import jmol_colors
@@ -151,7 +145,7 @@ def _balls(structure: Structure, drawn: Drawn, symbol: str, rings: int) -> Any:
         if structure[int(number)].specie.symbol == symbol
     ]
     vertices, triangles = _ball(rings)
-    radius = BALL * _radius(symbol)
+    radius = BALL * _jmol().el_radius[symbol]
     places = drawn.coordinates[chosen]
     corners = (places[:, None, :] + radius * vertices).reshape(-1, 3).astype(np.float32)
     offsets = len(vertices) * np.arange(len(places))[:, None, None]
