@@ -74,7 +74,8 @@ def run(
     config = apply_overrides(load_campaign(campaign), overrides)
     console = Console(stderr=True)
     options = RunOptions(db, workers, max_candidates, max_minutes, overrides)
-    title = f"campaign [bold]{config.name}[/bold]: {config.description}"
+    title = f"campaign [bold]{config.name}[/bold]"
+    title += f": {config.description}" if config.description else ""
     console.print(title, soft_wrap=not console.is_terminal)
 
     view = LiveView(config, console, max_candidates=max_candidates, max_minutes=max_minutes)

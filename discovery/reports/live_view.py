@@ -52,7 +52,7 @@ class LiveView:
         self._console = console
         self._estimate = Estimate(config, max_candidates=max_candidates, max_minutes=max_minutes)
         self._began = time.monotonic()
-        self._next = 0.0
+        self._next = self._first_at = 0.0
         self._first: dict[str, int] = {}
         self._seen: tuple[dict[str, Any], Tick, Remaining] | None = None
         self._terminal = console.is_terminal and not console.is_dumb_terminal
@@ -79,8 +79,8 @@ class LiveView:
         if began < self._next and not tick.finished:
             return
         summary = status(self._campaign, funnels=False)
-        if not self._first:
-            self._first = dict(summary["reached"])
+        if self._seen is None:
+            self._first, self._first_at = dict(summary["reached"]), began
         self._seen = (summary, tick, self._estimate.remaining(summary, tick.round))
         pause = REFRESH_SECONDS if self._terminal else LINE_SECONDS
         self._next = began + max(pause, SHARE * (time.monotonic() - began))
@@ -145,7 +145,7 @@ class LiveView:
         return f"{hours}:{clock}" if hours else clock
 
     def _rate(self, summary: Mapping[str, Any], state: str) -> float:
-        minutes = max(time.monotonic() - self._began, 1.0) / 60
+        minutes = max(time.monotonic() - self._first_at, 1.0) / 60
         return float(summary["reached"].get(state, 0) - self._first.get(state, 0)) / minutes
 
 

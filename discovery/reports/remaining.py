@@ -71,7 +71,7 @@ class Estimate:
         self._most = max_candidates or config.budget.max_candidates
         minutes = max_minutes or config.budget.max_minutes
         self._limit = None if minutes is None else 60 * minutes
-        self._began = time.monotonic()
+        self._began: float | None = None  # of the loop, which its limit counts from
         self._seen: deque[tuple[float, int]] = deque()
 
     def remaining(self, summary: Mapping[str, Any], tick_round: int) -> Remaining:
@@ -82,6 +82,7 @@ class Estimate:
             tick_round: The round last proposed, from 1.
         """
         now = time.monotonic()
+        self._began = now if self._began is None else self._began
         through = sum(summary["counts"].get(str(state), 0) for state in THROUGH)
         self._seen.append((now, through))
         while now - self._seen[0][0] > WINDOW_SECONDS:

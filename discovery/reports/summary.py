@@ -129,7 +129,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         f"{dft['hits']} hits; {dft['references']} elemental references; {core_hours(dft)}.",
         soft_wrap=soft,
     )
-    for arm in summary["arms"]:
+    for arm in (one for one in summary["arms"] if one["submitted"]):
         console.print(_arm_line(arm), soft_wrap=soft)
     hull = summary["hull"]
     if hull["placed"] or hull["refused"]:
@@ -159,9 +159,12 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     if summary["best"]:
         console.print("Best by DFT and the potential (eV/atom; gaps eV):", soft_wrap=soft)
         console.print(best_table(summary["best"], console.width))
+    if summary["state"] == "stopped":
+        console.print("\nThe same `discovery run` continues it.", soft_wrap=soft)
+    furthest = "verified" if dft["completed"] else "screened"
     commands = [
-        f"discovery query {name} --status verified",
-        f"discovery query {name} --status verified --format cif --out {name}-cif",
+        f"discovery query {name} --status {furthest}",
+        f"discovery query {name} --status {furthest} --format cif --out {name}-cif",
         *([f"discovery show {summary['best'][0]['id']}"] if summary["best"] else []),
         f"discovery report {name} --out {name}-report",
         "discovery serve",
