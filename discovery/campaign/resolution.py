@@ -269,7 +269,8 @@ def describe(resolved: dict[str, Any]) -> list[str]:
         lines.append(f"second potential: {second['level']} on {second['device']}")
     for screen in resolved["screens"]:
         if screen["used"]:
-            lines.append(f"screen: {screen['name']} {screen['version']}")
+            brought = f" of {screen['package']}" if "package" in screen else ""
+            lines.append(f"screen: {screen['name']} {screen['version']}{brought}")
         else:
             lines.append(f"screen: {screen['name']} is not used ({screen['reason']})")
     for one in resolved.get("references", []):

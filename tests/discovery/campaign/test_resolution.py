@@ -94,11 +94,12 @@ def test_what_is_absent_is_said_with_its_reason() -> None:
         {
             "generator": {"name": "perov5", "version": "abc"},
             "potential": {"level": "chgnet-0.3.0", "device": "cpu"},
-            "screens": [HEAD, ABSENT],
+            "screens": [HEAD, ABSENT, MEGNET | {"name": "mine", "package": "my-models 2.1"}],
             "dft": {"name": "none", "reason": "GPAW is not installed"},
         }
     )
     assert "screen: megnet is not used (weights not found)" in lines
+    assert "screen: mine mp-2018.6.1 of my-models 2.1" in lines
     assert "DFT: none (GPAW is not installed)" in lines
 
 
