@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 
+from agents.screen.hdf5_arrays import DESCRIPTION, read_arrays
 from agents.screen.megnet_network import MEGNetNetwork, MEGNetShape
 from agents.screen.screen import MissingModel, UnsoundModel
 
@@ -51,17 +51,9 @@ def read_network(path: Path) -> MEGNetNetwork:
 
 def _read_hdf5(path: Path) -> tuple[Arrays, list[dict[str, Any]]]:
     """Return arrays by their short name (``dense_1/kernel``) and Keras' layer descriptions."""
-    arrays: Arrays = {}
-
-    def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
-        if isinstance(item, h5py.Dataset):
-            parts = name.split("/")
-            arrays[f"{parts[0]}/{parts[-1].removesuffix(':0')}"] = item[()]
-
-    with h5py.File(path, "r") as file:
-        file["model_weights"].visititems(visit)
-        layers = json.loads(file.attrs["model_config"])["config"]["layers"]
-    return arrays, layers
+    arrays = read_arrays(path)
+    description = json.loads(arrays.pop(DESCRIPTION).tobytes())
+    return arrays, description["config"]["layers"]
 
 
 def _read_shape(

@@ -49,11 +49,17 @@ class Guard:
         self.violations: list[str] = []
         self._folder: str | None = None
         self._connections = False
+        self._program: str | None = None
         sys.addaudithook(self._hook)
 
     @contextmanager
     def watching(
-        self, folder: Path, *, seconds: float = 10.0, connections: bool = False
+        self,
+        folder: Path,
+        *,
+        seconds: float = 10.0,
+        connections: bool = False,
+        program: str | None = None,
     ) -> Iterator[None]:
         """Watch while the block runs.
 
@@ -61,6 +67,7 @@ class Guard:
             folder: The only place where something may be written.
             seconds: Most processor time (s).
             connections: Whether the target talks to a database of the test.
+            program: The one program of Python that may be started.
 
         Raises:
             Violation: Something happened that must not, also where a parser caught it.
@@ -68,6 +75,7 @@ class Guard:
         """
         self.violations.clear()
         self._connections = connections
+        self._program = program
         previous = signal.signal(signal.SIGVTALRM, _end)
         signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
         self._folder = f"{folder.resolve()}/"
@@ -99,6 +107,8 @@ class Guard:
                     return f"{event} {path!r}"
         elif event == "os.symlink" and not self._inside(arguments[1]):
             return f"{event} {arguments[1]!r}"
+        elif event == "subprocess.Popen" and self._program in arguments[1]:
+            return None
         elif event in PROGRAMS or event == "pickle.find_class":
             return f"{event} {arguments!r:.200}"
         elif event in CONNECTIONS and not self._connections:

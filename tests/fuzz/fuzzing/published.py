@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from agents.relax.potential import UnusablePotential
+from agents.screen import hdf5_arrays
 from agents.screen.alignn_checkpoint import SHIPPED
 from agents.screen.screen import MissingModel, UnsoundModel
 from fuzzing.target import Target, saved
@@ -223,5 +224,12 @@ TARGETS = (
         tokens=(b"ops.aten.",),
         weight=6,
     ),
-    Target("megnet", _megnet, _read_megnet, (UnsoundModel, MissingModel), weight=1.5),
+    Target(
+        "megnet",
+        _megnet,
+        _read_megnet,
+        (UnsoundModel, MissingModel),
+        program=hdf5_arrays.__file__,
+        weight=1.5,
+    ),
 )

@@ -38,6 +38,7 @@ class Target:
         seconds: Most processor time of one input (s).
         weight: Share of inputs in the long run.
         connections: Whether it needs the database of the tests.
+        program: The one program that it may start: a reader with limits of its own.
         largest: Longest input (bytes).
     """
 
@@ -50,6 +51,7 @@ class Target:
     seconds: float = 10.0
     weight: float = 1.0
     connections: bool = False
+    program: str | None = None
     largest: int = 1 << 16
 
 
@@ -92,7 +94,8 @@ def attempt(target: Target, data: bytes, guard: Guard, folder: Path) -> Tried:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with guard.watching(folder, seconds=target.seconds, connections=target.connections):
+            limits = {"seconds": target.seconds, "connections": target.connections}
+            with guard.watching(folder, program=target.program, **limits):
                 target.read(data, folder)
     except target.refusals as error:
         text = str(error)
