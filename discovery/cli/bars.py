@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 DELAY = 1.0
 """Seconds that a command may take before it says anything."""
-EVERY = 5.0
-"""Seconds between two lines where there is no terminal."""
+EVERY, MOST = 5.0, 60.0
+"""Seconds between the first two lines where there is no terminal, and between later ones."""
 REFRESH_PER_SECOND = 5.0
 FIRST_ESTIMATE = 2.0
 """Seconds after which a rate says something about the time that is left."""
@@ -48,8 +48,9 @@ class Working:
         self._terminal = False
         self._console: Console | None = None
         self._live: Live | None = None
-        self._timer: threading.Timer | None = None
-        self._told = 0.0
+        self._ended = threading.Event()
+        self._speaker = threading.Thread(target=self._speak, name="progress", daemon=True)
+        self._pause = EVERY
         self.part(what)
 
     def part(self, what: str, total: float | None = None, unit: str = "") -> None:
@@ -65,6 +66,7 @@ class Working:
             self._done, self._total = 0.0, total
             self._began = time.monotonic()
             self._first: tuple[float, float] | None = None
+            self._pause = EVERY
 
     def at(self, done: float, total: float | None = None, *, what: str | None = None) -> None:
         """Say how much of the part is done.
@@ -80,8 +82,6 @@ class Working:
             self._what = what or self._what
             if self._first is None:  # what was there before does not say how fast this goes
                 self._first = (time.monotonic(), done)
-        if self._live is None and not self._terminal and self._due():
-            self._tell()
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
@@ -129,10 +129,7 @@ class Working:
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
             self._terminal = not self._stderr().is_dumb_terminal
-        self._told = time.monotonic()
-        self._timer = threading.Timer(DELAY, self._begin)
-        self._timer.daemon = True
-        self._timer.start()
+        self._speaker.start()
         return self
 
     def __exit__(
@@ -141,17 +138,27 @@ class Working:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._timer is not None
-        self._timer.cancel()
-        self._timer.join()
+        self._ended.set()
+        self._speaker.join()
         if self._live is not None:
             self._live.stop()
             self._live = None
 
-    def _begin(self) -> None:
-        if not self._terminal:
-            self._tell()
+    def _speak(self) -> None:
+        """Begin to say something if the command lasts; on a terminal Rich goes on with it."""
+        if self._ended.wait(DELAY):
             return
+        if self._terminal:
+            self._draw()
+            return
+        while True:
+            print_progress(self.line())
+            pause = self._pause
+            self._pause = min(2 * pause, MOST)
+            if self._ended.wait(pause):
+                return
+
+    def _draw(self) -> None:
         from rich.live import Live
 
         # stdout may be a file or a pipe that gets one JSON document.
@@ -183,13 +190,6 @@ class Working:
         rate = (self._done - before) / max(now - since, 1e-3)
         left = max(self._total - self._done, 0.0)
         return left / rate if left and rate > 0 else None
-
-    def _due(self) -> bool:
-        return time.monotonic() - self._told >= EVERY
-
-    def _tell(self) -> None:
-        self._told = time.monotonic()
-        print_progress(self.line())
 
     def _amount(self) -> str:
         if self._unit == "%" and self._total:

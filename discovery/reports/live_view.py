@@ -23,7 +23,7 @@ LINE_SECONDS = 20.0
 SHARE = 20
 """The campaign is looked at again after so many times what looking at it took."""
 LONGEST_BAR = 40
-BESIDE_BAR = 30
+BESIDE_BAR = 32
 """Columns that state, count and rate take."""
 LEAST_ROWS = 20
 """Below so many rows of the terminal the best candidates are left out."""
@@ -117,8 +117,8 @@ class LiveView:
             _line(f"{self._elapsed()}, {left}", "bold"),
             *self._funnel(summary, width),
             _line(
-                f"DFT: {dft['completed']} of {dft['submitted']} completed, {dft['running']} running"
-                f", {dft['failed']} failed, {dft['hits']} hits; {core_hours(dft)}"
+                f"DFT: {dft['hits']} hits, {dft['completed']} of {dft['submitted']} completed, "
+                f"{dft['running']} running, {dft['failed']} failed; {core_hours(dft)}"
             ),
         ]
         if summary["best"] and height >= LEAST_ROWS:

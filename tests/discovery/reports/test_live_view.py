@@ -36,6 +36,8 @@ def test_the_view_fits_the_terminal_and_leaves_a_summary(columns: int, rows: int
         )
         assert all(known.match(line) for line in lines), "\n".join(lines)
         assert sum("round" in line for line in lines) == 1
+    bars = [line for frame in views for line in frame if line.startswith("proposed")]
+    assert not any(line.endswith("…") for line in bars)
     full = max(views, key=lambda frame: sum(bool(line) for line in frame))
     assert sum("K2NaGaAs2" in line for line in full) == (5 if rows > 20 else 0)
     assert any("minute left" in line for frame in views for line in frame)
