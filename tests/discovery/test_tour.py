@@ -134,6 +134,7 @@ def test_the_tour_reads_a_finished_campaign_as_it_says(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_the_tour_followed_literally_from_an_empty_directory(tmp_path: Path) -> None:
     environment = {
         **Workplace(tmp_path).environment(),
