@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,8 @@ CHANGES = {  # event: how many of its first arguments are paths
     **dict.fromkeys(("shutil.rmtree", "os.chown", "os.utime"), 1),
 }
 HARMLESS = ("/dev/null",)
+DRIVER_THREADS = "pymongo"
+"""Of the driver, which looks after the connection of another target of this process."""
 OWN_EVALUATIONS = ("/inspect.py", "/typing.py", "/dataclasses.py", "/collections/__init__.py")
 """Modules of Python that evaluate texts of their own: annotations, made-up methods."""
 
@@ -89,7 +92,7 @@ class Guard:
             raise Violation(self.violations[0])
 
     def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if self._folder is None:
+        if self._folder is None or threading.current_thread().name.startswith(DRIVER_THREADS):
             return
         what = self._wrong(event, arguments)
         if what is not None and not _importing():
