@@ -40,9 +40,14 @@ def faults(figure: Figure, *, inside: bool = False) -> list[str]:
 
 
 def _is_labelled(ax: Axes, name: str) -> bool:
-    """Say whether an axis that is shown has a label, itself or together with others."""
+    """Say whether an axis that is shown has a label, itself or together with others.
+
+    Ticks that are words, not numbers, say what they are.
+    """
     axis = getattr(ax, f"{name}axis")
     if not ax.axison or not axis.get_visible() or not axis.get_ticklocs().size:
+        return True
+    if any(letter.isalpha() for text in axis.get_ticklabels() for letter in text.get_text()):
         return True
     together = getattr(ax, f"get_shared_{name}_axes")().get_siblings(ax)
     return bool(
