@@ -23,6 +23,8 @@ LINE_SECONDS = 20.0
 SHARE = 20
 """The campaign is looked at again after so many times what looking at it took."""
 LONGEST_BAR = 40
+MANY = 100_000
+"""Rates are shown in thousands from so many on, that they keep to their column."""
 BESIDE_BAR = 32
 """Columns that state, count and rate take."""
 LEAST_ROWS = 20
@@ -134,7 +136,8 @@ class LiveView:
         for state in FUNNEL:
             reached = summary["reached"].get(state.value, 0)
             rate = self._rate(summary, state.value)
-            per_minute = f"{rate:,.0f}/min" if rate >= 0.5 else ""
+            shown = f"{rate:,.0f}" if rate < MANY else f"{rate / 1000:,.0f}k"
+            per_minute = f"{shown}/min" if rate >= 0.5 else ""
             bar = full * round(longest * reached / total)
             yield _line(f"{state.value:11} {reached:>8,} {per_minute:>10} {bar}")
 
