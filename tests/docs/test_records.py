@@ -42,7 +42,7 @@ NOT_RUN = {
     "models fetch": "the network: tests/agents/relax/test_openlam.py",
     "models references": "needs data sets: tests/agents/relax/test_references.py",
     "models label": "needs data sets: tests/discovery/cli/test_cli.py",
-    "report": "draws for seconds: tests/discovery/figures/test_report_page.py",
+    "report": "draws for seconds: tests/discovery/figures",
     "redo": "DFT: tests/discovery/archive",
     "restore": "writes records: tests/discovery/backup",
     "repair": "writes records: tests/discovery/repair",
