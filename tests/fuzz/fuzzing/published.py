@@ -230,6 +230,6 @@ TARGETS = (
         _read_megnet,
         (UnsoundModel, MissingModel),
         program=hdf5_arrays.__file__,
-        weight=1.5,
+        weight=0.1,
     ),
 )
