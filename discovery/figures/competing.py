@@ -167,6 +167,8 @@ def _stored(document: Record, hull: Record) -> list[CompetingPhase]:
     from agents.relax.phases import subsystems
     from agents.relax.references import ElementalReferences, MissingReference
 
+    if missing := sorted({"reference", "references", "criterion"} - hull.keys()):
+        raise _NotReadable(f"the record of its hull lacks {', '.join(missing)}")
     collection = hull["reference"].split()[0]
     try:
         known = reference_collections.load(collection)
@@ -176,7 +178,7 @@ def _stored(document: Record, hull: Record) -> list[CompetingPhase]:
     now = f"{collection} {known['version']}, files {known['checksum']}"
     if now != hull["reference"] or references.digest != hull["references"]:
         raise _NotReadable(f"the reference data are others since ({now})")
-    largest = hull["settings"].get("max_atoms")
+    largest = (hull.get("settings") or {}).get("max_atoms")
     entries = {
         name: formula
         for name, formula, n_atoms in reference_structures.of_systems(
@@ -214,7 +216,9 @@ def _describe(
         level=hull["level"],
         formation_energy_per_atom=energy,
         energy_above_hull=hull["energy_above_hull"],
-        decomposition=tuple((one["formula"], one["amount"]) for one in hull["decomposition"]),
+        decomposition=tuple(
+            (one["formula"], one["amount"]) for one in hull.get("decomposition", [])
+        ),
     )
 
 

@@ -106,8 +106,8 @@ def _sentence(hull: CandidateHull) -> str:
 
 
 def _why_not(data: CampaignData) -> str:
-    faults = "; ".join(f"{one.formula}: {one.fault}" for one in data.hulls if one.fault)
-    if faults:
+    told = dict.fromkeys(f"{one.formula}: {one.fault}" for one in data.hulls if one.fault)
+    if faults := "; ".join(told):
         return f"the hulls on record cannot be drawn ({faults})"
     if data.hulls:
         return "the candidates with a hull have four or more elements, or one: no plane holds them"
