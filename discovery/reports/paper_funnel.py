@@ -32,6 +32,8 @@ from discovery.reports.funnel import (
 )
 from discovery.reports.paper import DOI, FUNNELS, PaperFunnel, Step
 
+WIDTH = 80
+"""Of the table."""
 ENERGY, GAP = "formation_energy_per_atom", "band_gap"
 LOW, LOWER = Window(property=ENERGY, max=-0.5), Window(property=ENERGY, max=-1.0)
 """What the paper counts after the DFT of its slabs, eV/atom."""
@@ -171,13 +173,16 @@ def _path(paper: PaperFunnel, step: Step) -> list[str]:
     return keys
 
 
-def describe(found: dict[str, Any], generator: str) -> list[str]:
+def describe(found: dict[str, Any], generator: str, width: int = WIDTH) -> list[str]:
     """Lay the comparison out in lines of at most 80 characters.
 
     Args:
         found: As from `paper_funnel`.
         generator: What the campaign's candidates come from.
+        width: Of the terminal; one that is narrower gets several short lines for each row.
     """
+    if width < WIDTH:
+        return _narrow(found, generator)
     lines = [
         f"Beside the paper's campaign {found['name']} (doi {found['doi']}):",
         f"{'':34}{'here, ' + generator:<30}{'paper, ' + found['generator']:>16}",
@@ -188,6 +193,27 @@ def describe(found: dict[str, Any], generator: str) -> list[str]:
         count = "" if paper["count"] is None else str(paper["count"])
         share = "" if paper["share"] is None else f"{paper['share']:.1%}"
         lines.append(f"{step['label']:<34}{_here(step)}{count:>8}{share:>8}".rstrip())
+    return lines
+
+
+def _narrow(found: dict[str, Any], generator: str) -> list[str]:
+    """Lay the comparison out in lines of at most 40 characters."""
+    lines = [
+        f"Beside the paper's {found['name']}",
+        f"(doi {found['doi']}),",
+        f"here {generator}, there {found['generator']}:",
+    ]
+    for step in found["steps"]:
+        paper = step["paper"]
+        count = "" if paper["count"] is None else f" {paper['count']}"
+        share = "" if paper["share"] is None else f" {paper['share']:.1%}"
+        lines.append(step["label"])
+        here = " ".join(_here(step).split())
+        passed, *rest = here.split(" ", 2)
+        shown = here if step["share"] is None else f"{passed} of {' '.join(rest)}"
+        lines.append(f"  here {shown}")
+        if count or share:
+            lines.append(f"  paper{count}{share}")
     return lines
 
 

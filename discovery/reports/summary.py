@@ -85,12 +85,13 @@ def _print_paper(summary: dict[str, Any], console: Console) -> None:
     """Print the paper's funnel with this campaign's numbers, where one belongs to it."""
     paper = summary["paper"]
     if paper is not None:
-        lines = paper_funnel.describe(paper, summary["generator"]["name"])
+        lines = paper_funnel.describe(paper, summary["generator"]["name"], console.width)
         console.print("\n" + "\n".join(lines), highlight=False, markup=False, soft_wrap=True)
     if summary["rediscovered"]["of"]:
         known = None if paper is None else FUNNELS[paper["name"]]
         line = rediscovery.describe(summary["rediscovered"], known)
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        soft = not console.is_terminal
+        console.print(line, highlight=False, markup=False, soft_wrap=soft)
     console.print()
 
 

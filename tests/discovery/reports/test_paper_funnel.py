@@ -212,6 +212,14 @@ def test_status_has_both_and_the_table_fits_a_terminal(campaign: str, database: 
     for name in FUNNELS:
         shown = paper_funnel(campaign, name=name)
         assert shown is not None
-        assert max(map(len, describe(shown, "perov5"))) <= 80
+        wide, narrow = describe(shown, "perov5"), describe(shown, "perov5", 40)
+        assert max(map(len, wide)) <= 80
+        assert max(map(len, narrow)) <= 40
+        # The same numbers, in the same order.
+        for step in shown["steps"]:
+            assert step["label"] in narrow
+            if step["share"] is not None:
+                told = narrow[narrow.index(step["label"]) + 1]
+                assert told.startswith(f"  here {step['passed']} of ")
     insert(database, "none", {"one": {"state": "proposed"}}, paper_funnel=None)
     assert status("none")["paper"] is None
