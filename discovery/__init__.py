@@ -5,6 +5,7 @@ campaign    configuration, what `auto` means, start, the loop
 workers     Celery application, tasks, pool, limits, child processes
 reports     the funnels, the state, the live view
 export      candidates chosen by a filter, as table, JSON, CSV, CIF, frames
+figures     pictures of a campaign, their data, and the report
 lineage     where one candidate and each of its numbers comes from
 references  collections of known crystals: fetched and imported
 structures  a person's own crystals: read, compared, verified

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from discovery.export.output_files import new_folder
@@ -13,6 +14,11 @@ from discovery.figures.source import CampaignData
 from discovery.figures.style import save
 
 ENDINGS = (".svg", ".png", ".csv")
+PACKAGES = ("matplotlib", "sklearn")
+
+
+class MissingPackages(ImportError):
+    """Figures are asked for where the packages that draw them are not installed."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ def draw_all(
     Raises:
         OutputExists: There is something already (`discovery.export.output_files`).
         OutputError: The folder cannot be written.
+        MissingPackages: The extra ``report`` is not installed.
     """
     with new_folder(folder, ENDINGS, overwrite=overwrite) as part:
         drawn = write_figures(data, part, figures=figures)
@@ -70,8 +77,17 @@ def draw_all(
 def write_figures(
     data: CampaignData, folder: Path, *, figures: Iterable[Figure] | None = None
 ) -> list[Drawn]:
-    """Draw figures into a folder that is there; see `draw_all`."""
-    return [_write(one, data, folder) for one in (figures or FIGURES.values())]
+    """Draw figures into a folder that is there; see `draw_all`.
+
+    Raises:
+        MissingPackages: The extra ``report`` is not installed.
+    """
+    if any(find_spec(name) is None for name in PACKAGES):
+        raise MissingPackages(
+            "the packages of figures are missing: pip install 'discovery[report]'"
+        )
+    chosen = FIGURES.values() if figures is None else figures
+    return [_write(one, data, folder) for one in chosen]
 
 
 def _write(figure: Figure, data: CampaignData, folder: Path) -> Drawn:

@@ -10,6 +10,7 @@ import pytest
 
 from discovery.export.output_files import OutputExists
 from discovery.figures import Content, Figure, NothingToShow, draw_all
+from discovery.figures.drawing import MissingPackages
 from discovery.figures.style import new_figure
 
 
@@ -46,6 +47,7 @@ def test_each_figure_is_three_files_and_an_empty_one_a_sentence(tmp_path):
     assert all(path.is_file() for path in line.files.values())
     assert (nothing.content, nothing.files) == (None, {})
     assert nothing.reason == "no candidate was verified yet"
+    assert draw_all(DATA, tmp_path / "none", figures=[]) == []
     assert pandas.read_csv(line.files[".csv"])["x_eV"].tolist() == [0, 1]
 
 
@@ -69,3 +71,10 @@ def test_a_failure_leaves_nothing_and_what_was_there_stays(tmp_path):
     with pytest.raises(OutputExists, match=r"mine\.txt"):
         draw_all(DATA, folder, figures=[LINE], overwrite=True)
     assert (folder / "mine.txt").read_text() == "kept"
+
+
+def test_without_the_packages_it_is_said_how_to_get_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("discovery.figures.drawing.PACKAGES", ("matplotlib", "not_installed"))
+    with pytest.raises(MissingPackages, match=r"discovery\[report\]"):
+        draw_all(DATA, tmp_path / "out", figures=[LINE])
+    assert list(tmp_path.iterdir()) == []
