@@ -70,6 +70,13 @@ def test_every_page_is_there(site: Path) -> None:
     assert [page for page in pages if not (site / page.with_suffix(".html")).is_file()] == []
 
 
+def test_the_menu_names_each_page_once() -> None:
+    settings = yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text())
+    named = re.findall(r"'([\w./-]+\.md)'", str(settings["nav"]))
+    assert len(named) > 40
+    assert sorted(named) == sorted(set(named))
+
+
 def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     outside = [one for page in pages for one in loaded(page) if re.match(r"(\w+:)?//", one)]
