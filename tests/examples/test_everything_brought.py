@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from workplace import Workplace
 
+from db import campaigns
+from discovery import connect
+
 EXAMPLES = Path(__file__).parents[2] / "examples" / "extending"
 NAMES = ("potential", "screen", "proposer", "dft_code")
 
@@ -32,24 +35,26 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.campaign
 @pytest.mark.usefixtures("installed", "elements")
-def test_a_campaign_of_brought_parts_ends_with_verified_candidates(tmp_path: Path) -> None:
+def test_a_campaign_of_brought_parts_ends_with_verified_candidates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MONGODB_URI", raising=False)
     place = Workplace(tmp_path)
     campaign = str(EXAMPLES / "campaign" / "everything-brought.yaml")
 
     place.run("run", "--campaign", campaign, "--workers", "1", "--json")
 
-    (verified,) = place.json(
-        "query", "everything-brought", "--status", "verified", "--format", "json"
-    )
-    candidate = place.json("show", verified["id"], "--json")
+    with connect(home=tmp_path / ".discovery") as records:
+        (verified,) = records.query("everything-brought", status="verified")["id"]
+        candidate = records.candidate(verified)
+        campaign_record = campaigns.load("everything-brought")
     assert candidate["proposer"] == "hill_climbing"
     assert candidate["verification"]["level"].startswith("example-code-1.0-pbe-fast-")
     assert candidate["relaxation"]["level"] == "through-ase-0.3.0"
     said = [one for one in candidate["predictions"] if one["model"] == "nearest-composition"]
     assert len(said) == 1
-    campaign_record = candidate["lineage"]["campaign"]
-    (proposer,) = campaign_record["config"]["propose"]["proposers"]
+    (proposer,) = campaign_record.config["propose"]["proposers"]
     assert proposer["package"] == "example-proposer 1.0"
-    screens = {one["name"]: one for one in campaign_record["resolved"]["screens"]}
+    screens = {one["name"]: one for one in campaign_record.resolved["screens"]}
     assert screens["nearest-composition"]["package"] == "example-screen 1.0"
     assert screens["nearest-composition"]["version"] == said[0]["version"]
