@@ -37,6 +37,11 @@ def content(data: CampaignData) -> Content:
     table = progress(data.candidates)
     if table.empty:
         raise NothingToShow("nothing was evaluated yet, so no search can be followed")
+    if table["best"].isna().all():
+        raise NothingToShow(
+            f"none of the {len(table):,} proposals that were evaluated has both an energy and "
+            "SMACT's consent, so there is no best one and no hit to follow"
+        )
     count_hits = data.candidates["formula"].nunique() > 1
     ends = table.groupby("proposer", sort=False).last()
     budget = int(ends["evaluation"].min())

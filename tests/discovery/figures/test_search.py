@@ -92,3 +92,14 @@ def test_without_an_evaluation_there_is_nothing_to_show(database: Session):
     store_campaign(documents=[candidate(0, State.PROPOSED)])
     with pytest.raises(NothingToShow, match="nothing was evaluated"):
         FIGURE.content(read_campaign("made"))
+
+
+def test_a_search_without_a_valid_crystal_is_a_sentence(database: Session):
+    store_campaign(
+        documents=[
+            candidate(n, State.REJECTED, State.EVALUATED, reason="smact", smact=False)
+            for n in range(3)
+        ]
+    )
+    with pytest.raises(NothingToShow, match="none of the 3 proposals"):
+        FIGURE.content(read_campaign("made"))
