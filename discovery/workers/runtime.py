@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
-from agents.stage import Stage
 from db import campaigns
 from db.connection import connect_worker
 from db.owners import owner_name
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from agents.follow_up.settings import FollowUpSettings
     from agents.relax.hull_settings import HullSettings
     from agents.relax.phases import Geometry
+    from agents.stage import Stage
 
 log = logging.getLogger(__name__)
 
@@ -281,7 +281,9 @@ class Runtime:
         Args:
             name: ``evaluate``, ``prescreen``, ``relax``, ``screen``, ``hull`` or ``stability``.
         """
-        return _STAGES[name](self)
+        from discovery.workers.stages import STAGES
+
+        return STAGES[name](self)
 
     def _check(self, part: str, recorded: str, found: str) -> None:
         if recorded != found:
@@ -294,78 +296,6 @@ class Runtime:
 def _chosen(resolved: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was decided at the campaign's start, and never changes."""
     return {key: value for key, value in resolved.items() if key != "overrides"}
-
-
-def _evaluate(here: Runtime) -> Stage:
-    from agents.relax.stage import EvaluateStage
-
-    hulls = here.single_point_hulls
-    return EvaluateStage(here.potential, here.references, here.config.relax, hulls)
-
-
-def _relax(here: Runtime) -> Stage:
-    from agents.relax.stage import RelaxStage
-
-    return RelaxStage(
-        here.potential, here.references, here.config.relax, second=here.second_potential
-    )
-
-
-def _prescreen(here: Runtime) -> Stage:
-    from agents.screen.stage import PrescreenStage
-
-    return PrescreenStage(here.config.screen)
-
-
-def _screen(here: Runtime) -> Stage:
-    from agents.learn.event import live_head
-    from agents.screen.stage import ScreenStage
-
-    head, _ = live_head(here.campaign, here.generator)
-    return ScreenStage(
-        here.config.screen,
-        here.screen_models,
-        here.generator,
-        head,
-        here.config.targets,
-        training=here.training_crystals,
-        references=here.known_crystals,
-    )
-
-
-def _hull(here: Runtime) -> Stage:
-    from agents.relax.hull_stage import HullStage
-    from agents.relax.rules import out_of_domain
-
-    settings = here.config.relax
-    return HullStage(
-        here.phases,
-        here.config.hull,
-        lease_seconds=settings.lease_seconds,
-        out_of_domain=out_of_domain(here.potential, settings),
-    )
-
-
-def _stability(here: Runtime) -> Stage:
-    from agents.follow_up.stability import StabilityStage
-
-    return StabilityStage(
-        here.potential,
-        here.config.relax,
-        here.follow_up,
-        here.config.seed,
-        here.follow_up_phases,
-    )
-
-
-_STAGES = {
-    "evaluate": _evaluate,
-    "prescreen": _prescreen,
-    "relax": _relax,
-    "screen": _screen,
-    "hull": _hull,
-    "stability": _stability,
-}
 
 
 def runtime(campaign: str) -> Runtime:
