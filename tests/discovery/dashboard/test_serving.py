@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 import requests
+from chromium import open_browser
 from dashboard_browser import CAMPAIGN, Record
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -139,3 +140,40 @@ class TestCommand:
         body = {"output": "nothing"}
         answer = requests.post(f"{address}/_dash-update-component", json=body, timeout=20)
         assert answer.status_code == 400
+
+    def test_the_funnel_moves_and_the_keyboard_stays(
+        self, address: str, records: list[Record], database: Session
+    ) -> None:
+        """In a real browser: nothing is loaded again, and what has the focus keeps it."""
+        with open_browser() as chromium:
+            window = chromium.new_page()
+            window.set_default_timeout(60_000)
+            window.goto(f"{address}/campaign/{CAMPAIGN}")
+            window.wait_for_selector("#funnel")
+            window.evaluate("window.neverReloaded = true")
+            window.focus("#live-pause")
+            failed = "#funnel tbody tr:last-child td:last-child"
+            before = int(window.inner_text(failed))
+            one = next(one for one in records if one["state"] == "proposed")
+            database.database["candidates"].update_one(
+                {"_id": one["_id"]}, {"$set": {"state": "failed"}}
+            )
+            window.wait_for_function(
+                "([cell, number]) => document.querySelector(cell).innerText === number",
+                arg=[failed, str(before + 1)],
+            )
+            assert window.evaluate("window.neverReloaded")
+            assert window.evaluate("document.activeElement.id") == "live-pause"
+            window.keyboard.press("Enter")
+            window.wait_for_selector("text=Refresh again")
+            window.click("nav.siblings >> text=Candidates")
+            window.wait_for_selector("#candidates")
+            window.wait_for_function("() => document.activeElement.id === 'heading'")
+            window.fill("#where", "hit = TRUE")
+            window.keyboard.press("Enter")
+            hits = sum((one.get("verification") or {}).get("hit") is True for one in records)
+            window.wait_for_selector(f"text=of {hits}.")
+            assert window.evaluate("document.activeElement.id") in ("where", "rows-status")
+            window.go_back()
+            window.wait_for_selector("text=of 120.")
+            assert window.evaluate("window.neverReloaded")
