@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 ENERGY = "formation_energy_per_atom_decoded"
 #: Below so many a box would show quartiles of next to nothing: every value is drawn instead.
 FEWEST_FOR_A_BOX = 5
+_LABEL = 0.32  # inches for the number of a generation and that of its crystals
+MOST_LABELS = 20
 
 
 def content(data: CampaignData) -> Content:
@@ -55,9 +57,10 @@ def content(data: CampaignData) -> Content:
 def _draw(table: pandas.DataFrame) -> matplotlib.figure.Figure:
     values = "formation_energy_decoded_eV_per_atom"
     proposers = list(dict.fromkeys(table.sort_values("episode")["proposer"]))
-    columns = min(len(proposers), 3)
-    rows = -(-len(proposers) // columns)
     last = int(table["generation"].max())
+    columns = max(1, min(len(proposers), 3, int(TWO_COLUMNS / (_LABEL * (last + 2)))))
+    every = -(-(last + 1) // MOST_LABELS)
+    rows = -(-len(proposers) // columns)
     figure = new_figure(TWO_COLUMNS, 0.5 + 1.9 * rows)
     axes = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for ax in axes.flat[len(proposers) :]:
@@ -84,7 +87,8 @@ def _draw(table: pandas.DataFrame) -> matplotlib.figure.Figure:
                 ax.plot([g] * len(found), found, "o", color=BLUE, markersize=3, alpha=0.7)
         ax.axhline(0, color="black", linewidth=0.5, linestyle=":")
         ax.set_title(proposer)
-        ax.set_xticks(list(groups), [f"{g}\n{len(found)}" for g, found in groups.items()])
+        named = {g: f"{g}\n{len(found)}" for g, found in groups.items() if g % every == 0}
+        ax.set_xticks(list(named), list(named.values()))
         ax.set_xlim(-0.7, last + 0.7)
     figure.supxlabel("generation, and below it the number of crystals", fontsize=8)
     figure.supylabel("decoded crystals:\n" + FORMATION_ENERGY, fontsize=8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas
 import pytest
 from campaign_records import candidate, store_campaign
 from layout import faults
@@ -15,11 +16,12 @@ from db.states import State
 from discovery.figures import FIGURES, NothingToShow, read_campaign
 from discovery.figures.distributions import FIGURE as DISTRIBUTIONS
 from discovery.figures.generations import FIGURE as GENERATIONS
+from discovery.figures.generations import _draw as draw_generations
 from discovery.figures.hit_structures import FIGURE as CRYSTALS
 from discovery.figures.hit_structures import _repeated
 from discovery.figures.parity import FIGURE as PARITY
 from discovery.figures.source import CampaignData
-from discovery.figures.style import new_figure
+from discovery.figures.style import journal, new_figure
 
 OURS = ("code-map", "code-hulls", "generations", "distributions", "parity", "hit-structures")
 ENERGY, GAP = "formation_energy_per_atom", "band_gap"
@@ -53,6 +55,22 @@ def test_few_values_are_points_and_one_generation_is_nothing_to_compare(database
     )
     with pytest.raises(NothingToShow, match="single generation"):
         GENERATIONS.content(read_campaign("single"))
+
+
+@pytest.mark.parametrize("generations", [10, 45])
+def test_many_generations_of_many_crystals_keep_their_labels_apart(generations: int):
+    numbers = np.tile(np.repeat(np.arange(generations), 1200), 3)
+    table = pandas.DataFrame(
+        {
+            "proposer": np.repeat(["genetic", "donor", "random"], len(numbers) // 3),
+            "generation": numbers,
+            "episode": 0,
+            "formation_energy_decoded_eV_per_atom": np.sin(np.arange(len(numbers))),
+        }
+    )
+    with journal():
+        figure = draw_generations(table)
+    assert faults(figure) == []
 
 
 def test_histograms_hold_each_models_crystals_and_no_other_reference(perovskites: CampaignData):
