@@ -161,13 +161,15 @@ class Working:
     def _draw(self) -> None:
         from rich.live import Live
 
-        # stdout may be a file or a pipe that gets one JSON document.
+        # stdout may be a file or a pipe that gets one JSON document; and a process that is forked
+        # for a part of the work must not wait for a lock of this thread to write a warning.
         live = Live(
             self,
             console=self._stderr(),
             refresh_per_second=REFRESH_PER_SECOND,
             transient=True,
             redirect_stdout=False,
+            redirect_stderr=False,
         )
         live.start()
         self._live = live

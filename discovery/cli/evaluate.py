@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from discovery.cli import completion, evaluate_search
+from discovery.cli.bars import working
 from discovery.cli.options import Json
 from discovery.cli.output import UsageError, print_json
 
@@ -72,15 +73,16 @@ def reconstruction(
 
     generator, name, folder = _subject(checkpoint, dataset, split)
     failed: list[dict[str, Any]] = []
-    result = measure(
-        generator,
-        dataset=name,
-        split=split.value,
-        data_dir=folder,
-        limit=limit,
-        jobs=jobs or available_cores(),
-        failures=failed,
-    )
+    with working("reconstructing"):
+        result = measure(
+            generator,
+            dataset=name,
+            split=split.value,
+            data_dir=folder,
+            limit=limit,
+            jobs=jobs or available_cores(),
+            failures=failed,
+        )
     if failures is not None:
         failures.write_text(json_module.dumps(failed, indent=2) + "\n")
     _show(result, json)
@@ -121,20 +123,21 @@ def generation(
     from model.metrics.matching import available_cores
 
     generator, name, folder = _subject(checkpoint, dataset, Split.test)
-    result = evaluate_generation(
-        generator,
-        dataset=name,
-        data_dir=folder,
-        n=n,
-        n_fingerprints=n_fingerprints,
-        n_unique=n_unique,
-        structures=structures,
-        limit=limit,
-        seed=seed,
-        temperature=temperature,
-        cache=fingerprints or cache_path("fingerprints"),
-        jobs=jobs or available_cores(),
-    )
+    with working("judging what the prior draws"):
+        result = evaluate_generation(
+            generator,
+            dataset=name,
+            data_dir=folder,
+            n=n,
+            n_fingerprints=n_fingerprints,
+            n_unique=n_unique,
+            structures=structures,
+            limit=limit,
+            seed=seed,
+            temperature=temperature,
+            cache=fingerprints or cache_path("fingerprints"),
+            jobs=jobs or available_cores(),
+        )
     _show(result, json)
 
 
@@ -157,9 +160,10 @@ def latent(
     from model.metrics.latent import evaluate_latent
 
     generator, name, folder = _subject(checkpoint, dataset, split)
-    result, table = evaluate_latent(
-        generator, dataset=name, split=split.value, data_dir=folder, limit=limit, seed=seed
-    )
+    with working("looking at the codes"):
+        result, table = evaluate_latent(
+            generator, dataset=name, split=split.value, data_dir=folder, limit=limit, seed=seed
+        )
     if points is not None:
         points.write_text(json_module.dumps(table) + "\n")
     _show(result, json)
@@ -183,13 +187,14 @@ def searchability(
     from model.generator import Generator
     from model.metrics.searchability import evaluate_searchability
 
-    result = evaluate_searchability(
-        Generator.load(checkpoint),
-        n_bases=bases,
-        n_draws=draws,
-        seed=seed,
-        temperature=temperature,
-    )
+    with working("drawing codes and decoding them"):
+        result = evaluate_searchability(
+            Generator.load(checkpoint),
+            n_bases=bases,
+            n_draws=draws,
+            seed=seed,
+            temperature=temperature,
+        )
     _show(result, json)
 
 
@@ -211,16 +216,17 @@ def prediction(
     from model.prior.prediction import structure_prediction
 
     generator, name, folder = _subject(checkpoint, dataset, split)
-    result = structure_prediction(
-        generator=generator,
-        dataset=name,
-        split=split.value,
-        data_dir=folder,
-        limit=limit,
-        samples=samples,
-        seed=seed,
-        temperature=temperature,
-    )
+    with working("predicting structures"):
+        result = structure_prediction(
+            generator=generator,
+            dataset=name,
+            split=split.value,
+            data_dir=folder,
+            limit=limit,
+            samples=samples,
+            seed=seed,
+            temperature=temperature,
+        )
     _show(result, json)
 
 
@@ -245,14 +251,15 @@ def properties(
     from model.metrics.properties import evaluate_properties
 
     generator, name, folder = _subject(checkpoint, dataset, split)
-    result = evaluate_properties(
-        generator,
-        dataset=name,
-        split=split.value,
-        data_dir=folder,
-        limit=limit,
-        extra_labels=_labels(label or []),
-    )
+    with working("judging the property head"):
+        result = evaluate_properties(
+            generator,
+            dataset=name,
+            split=split.value,
+            data_dir=folder,
+            limit=limit,
+            extra_labels=_labels(label or []),
+        )
     _show(result, json)
 
 
@@ -277,7 +284,8 @@ def _subject(
     named = checkpoint or dataset
     if named is None:
         raise UsageError("give --checkpoint, --dataset or both")
-    generator = Generator.load(named)
+    with working(f"loading {named}"):
+        generator = Generator.load(named)
     name = dataset or str(generator.card["config"]["dataset"])
     return generator, name, data_path(f"{name}_{split.value}.csv.gz").parent
 
