@@ -135,7 +135,7 @@ def _summary(data: CampaignData) -> Iterator[str]:
         f"{arrived['screened']:,} came through all rules and screens. "
         f"DFT was chosen for {chosen:,} and has computed {done:,}; "
         + (
-            f"{hits:,} of these lie inside every window: the hits."
+            f"{hits:,} of these {'lies' if hits == 1 else 'lie'} inside every window: the hits."
             if done
             else "there is no hit yet, because only DFT makes one."
         )

@@ -8,18 +8,20 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import yaml
 from campaign_records import candidate, every_way, store_campaign
 from typer.testing import CliRunner
 
 from db.campaigns import UnknownCampaign
 from db.connection import Session, current_database
 from db.states import State
+from discovery.campaign.config import CampaignConfig
 from discovery.cli import app
 from discovery.export.output_files import OutputExists
 from discovery.figures import FIGURES
 from discovery.figures import document as module
 from discovery.figures.document import write_report
-from discovery.figures.facts import verified_candidates
+from discovery.figures.facts import collect, verified_candidates
 from discovery.figures.source import read_campaign
 
 
@@ -113,6 +115,12 @@ def test_numbers_are_those_of_the_records(database: Session, tmp_path: Path, few
     assert "seed" in dict(row for row in page.tables["Main settings"])
     assert "torch 2.13.0" in page.text
     assert "not used: not imported" in page.text
+
+
+def test_the_settings_are_a_campaign_file(database: Session):
+    store_campaign(documents=every_way())
+    data = read_campaign("made")
+    assert CampaignConfig.model_validate(yaml.safe_load(collect(data).configuration)) == data.config
 
 
 def test_hits_come_first_and_the_rest_is_counted(
