@@ -31,6 +31,8 @@ _OPTIONS = json_util.JSONOptions(
 _PLAIN = frozenset({str, int, Int64, float, bool, datetime, ObjectId, type(None)})
 _HASH = re.compile(r"[0-9a-f]{64}")
 _STATES = frozenset(map(str, CalculationState))
+_UNREADABLE = (ValueError, TypeError, RecursionError, LookupError, ArithmeticError, BSONError)
+"""What the reader of extended JSON raises; numbers in decimal are arithmetic errors."""
 
 
 def read_records(archive: Archive, collection: str) -> Iterator[Document]:
@@ -44,7 +46,7 @@ def read_records(archive: Archive, collection: str) -> Iterator[Document]:
         try:
             document = json_util.loads(line, json_options=_OPTIONS)
             plain = isinstance(document, dict) and _is_plain(document)
-        except (ValueError, TypeError, RecursionError, BSONError, LookupError) as error:
+        except _UNREADABLE as error:
             raise ArchiveError(f"{archive.path}: line {number} of {name}: {error!s:.200}") from None
         if not plain:
             raise ArchiveError(f"{archive.path}: line {number} of {name} is no record")

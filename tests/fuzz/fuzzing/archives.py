@@ -96,6 +96,7 @@ def _read_archive(data: bytes, folder: Path) -> object:
 
 
 def _contents() -> list[bytes]:
+    _archives()  # the version of the code is asked of git once, before anything is watched
     return [BETWEEN.join(_members().values())]
 
 
