@@ -64,7 +64,7 @@ def test_workers_load_what_the_campaign_resolved(
     assert not models.head
     assert models.screens[0].batch == 7  # type: ignore[attr-defined]
     choices[0]["files"]["band_gap"] = "0" * 64
-    with pytest.raises(UnsoundModel, match="not those the campaign was started with"):
+    with pytest.raises(UnsoundModel, match="that the campaign was started with, file by file"):
         load_models(choices)
 
 

@@ -312,7 +312,7 @@ def test_every_filter_and_command_of_the_page_is_understood(
     stored: list[Record], ask: Any, mongo_session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = DOCS.read_text()
-    commands = re.findall(r"^    discovery query (.*)$", page, re.MULTILINE)
+    commands = re.findall(r"^discovery query (.*)$", page, re.MULTILINE)
     assert len(commands) >= 5
     for command in commands:
         words = [word for word in shlex.split(command) if word != "photovoltaic-3d"]
