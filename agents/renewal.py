@@ -12,6 +12,9 @@ from pymongo.errors import PyMongoError
 
 from db.retry import LAST_WORDS_SECONDS, patience
 
+AGAIN_SECONDS = 3.0
+"""Between attempts while the database is away."""
+
 log = logging.getLogger(__name__)
 
 
@@ -28,12 +31,15 @@ def renewing(what: str, renew: Callable[[], None], seconds: float) -> Iterator[N
     stop = threading.Event()
 
     def run() -> None:
-        while not stop.wait(seconds / 3):
+        pause = seconds / 3
+        while not stop.wait(pause):
+            pause = seconds / 3
             try:
                 with patience(LAST_WORDS_SECONDS):  # whoever ends the block waits for this
                     renew()
             except PyMongoError as error:
                 log.warning("%s could not be renewed: %s", what, error)
+                pause = min(AGAIN_SECONDS, pause)
 
     here = contextvars.copy_context()  # threads begin without the ids of the log
     thread = threading.Thread(target=here.run, args=(run,), name=f"{what}-renewal", daemon=True)

@@ -19,6 +19,7 @@ from pymongo.errors import OperationFailure
 
 from db.connection import current_database
 from db.retry import idempotent
+from db.snapshot import GONE
 from db.states import State
 
 Document = dict[str, Any]
@@ -28,6 +29,8 @@ RANGE = 1000
 """Numbers of candidates that are remembered together."""
 BY_STATE = "campaign_1_state_1_seq_1"
 UNAUTHORIZED = 13
+ATTEMPTS = 5
+"""The server keeps the moment that is read for five minutes; a large campaign may take longer."""
 
 
 @idempotent
@@ -44,6 +47,24 @@ def aggregate(campaign: str, purpose: str, stages: Sequence[Document]) -> list[D
 
     Returns:
         What the parts give, one after the other.
+    """
+    for _ in range(ATTEMPTS):
+        try:
+            return _by_ranges(campaign, purpose, stages)
+        except OperationFailure as error:
+            if error.code == UNAUTHORIZED:  # whoever may only read remembers nothing
+                break
+            if error.code not in GONE:  # else what was read is remembered: the next gets further
+                raise
+    return _answer(campaign, {}, stages, None)
+
+
+def _by_ranges(campaign: str, purpose: str, stages: Sequence[Document]) -> list[Document]:
+    """Read anew what may have changed, and take the rest from memory.
+
+    Raises:
+        OperationFailure: The server has dropped the moment that is read, or this user may not
+            write.
     """
     database = current_database()
     with database.client.start_session(snapshot=True) as session:
@@ -107,7 +128,7 @@ def _of_range(
 
 
 def _answer(
-    campaign: str, chosen: Document, stages: Sequence[Document], session: ClientSession
+    campaign: str, chosen: Document, stages: Sequence[Document], session: ClientSession | None
 ) -> list[Document]:
     asked: list[Document] = [{"$match": {"campaign": campaign, **chosen}}, *stages]
     candidates = current_database()["candidates"]
@@ -115,8 +136,4 @@ def _answer(
 
 
 def _remember(found: Document) -> None:
-    try:
-        current_database()[COLLECTION].replace_one({"_id": found["_id"]}, found, upsert=True)
-    except OperationFailure as error:
-        if error.code != UNAUTHORIZED:  # whoever may only read has to read everything each time
-            raise
+    current_database()[COLLECTION].replace_one({"_id": found["_id"]}, found, upsert=True)

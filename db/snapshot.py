@@ -24,7 +24,7 @@ Document = dict[str, Any]
 READ_SECONDS = 3600.0
 CHUNK = 1000
 #: SnapshotTooOld, SnapshotUnavailable.
-_GONE = (239, 246)
+GONE = (239, 246)
 
 
 class SnapshotLost(RuntimeError):
@@ -50,7 +50,7 @@ class Snapshot:
     ) -> None:
         if self._session is not None:
             self._session.end_session()
-        if isinstance(error, OperationFailure) and error.code in _GONE:
+        if isinstance(error, OperationFailure) and error.code in GONE:
             raise SnapshotLost(
                 "reading took longer than the server keeps its past (five minutes unless set "
                 "otherwise): stop the campaign and try again, or raise "

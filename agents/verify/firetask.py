@@ -29,6 +29,7 @@ from fireworks.core import rocket
 from pymongo.errors import PyMongoError
 
 from agents.log_context import log_context
+from agents.stop import StopRequested
 from agents.verify.backend import DFTBackend, load_backend
 from agents.verify.queue import guard, pings, workflow_lock
 from agents.verify.queue.answers import LARGEST_ANSWER, parse_answer
@@ -50,7 +51,8 @@ EXIT_INTERRUPTED = 130
 TAIL_BYTES = 4000
 GUARD = [sys.executable, "-I", "-S", guard.__file__]
 """Starts what comes after it, and leaves nothing of it."""
-GUARD_SECONDS = 10.0
+GUARD_SECONDS = 6.0
+"""Less than a launcher that shall end waits for its calculation (`launchpad.STOP_SECONDS`)."""
 SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 log = logging.getLogger(__name__)
@@ -89,7 +91,10 @@ class RunDFT(FiretaskBase):
             Interrupted: The launcher was asked to stop.
         """
         with log_context(calculation=fw_spec.get("hash"), firework=getattr(self, "fw_id", None)):
-            return self._run(fw_spec)
+            try:
+                return self._run(fw_spec)
+            except StopRequested as error:  # FireWorks would take it for a failure of the task
+                raise Interrupted("the launcher was asked to stop") from error
 
     def _run(self, fw_spec: dict[str, Any]) -> FWAction:
         """Run it; every line of the log names the calculation."""

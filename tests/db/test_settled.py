@@ -16,6 +16,7 @@ from db.candidates import load, transition
 from db.connection import Session
 from db.owners import owner_name
 from db.restoration import Restoration
+from db.snapshot import GONE
 from db.states import ALLOWED, TERMINAL, State
 
 BY_STATE = [{"$group": {"_id": "$state", "n": {"$sum": 1}}}]
@@ -106,8 +107,9 @@ def test_another_campaign_of_the_name_is_read_anew(
     assert database.database["settled"].count_documents({}) == 0
 
 
-def test_who_may_only_read_gets_the_same(
-    database: Session, propose: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("why", [settled.UNAUTHORIZED, *GONE])
+def test_who_may_only_read_or_reads_too_long_gets_the_same(
+    why: int, database: Session, propose: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campaigns.create("c", config={}, seed=0)
     reject(propose(4)[1])
@@ -118,7 +120,7 @@ def test_who_may_only_read_gets_the_same(
 
         return replace_one
 
-    monkeypatch.setattr(Collection, "replace_one", refuse(settled.UNAUTHORIZED))
+    monkeypatch.setattr(Collection, "replace_one", refuse(why))
     assert counted() == {"proposed": 3, "rejected": 1}
     assert database.database["settled"].count_documents({}) == 0
     monkeypatch.setattr(Collection, "replace_one", refuse(8000))

@@ -29,7 +29,7 @@ from db.retry import LAST_WORDS_SECONDS, idempotent, is_away, patience
 log = logging.getLogger(__name__)
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NOT_BEGUN = ("WAITING", "READY", "RESERVED", "PAUSED", "FIZZLED", "DEFUSED")
+NOT_BEGUN = ("WAITING", "READY", "PAUSED", "FIZZLED", "DEFUSED")
 """States of Fireworks that no launcher runs."""
 IDLE_SECONDS = 0.5
 RECOVER_SECONDS = 10.0
@@ -167,14 +167,17 @@ def take_out(pad: LaunchPad, fw_id: int) -> bool:
     """Take a Firework out of the queue, if nobody has begun with it; FireWorks keeps it.
 
     FireWorks' own ``defuse_fw`` would reset one that a launcher takes at this moment, and leave its
-    process to compute for nobody.
+    process to compute for nobody. A launcher reserves what it takes before it makes its launch;
+    only what waits in a batch system (``qlaunch --reserve``) is reserved with a launch.
 
     Returns:
         Whether it is out; False where it runs, has ended, or is not there.
     """
     now = datetime.now(UTC)
+    waits = pad.launches.count_documents({"fw_id": fw_id, "state": "RESERVED"}) > 0
+    states = [*NOT_BEGUN, *(["RESERVED"] if waits else [])]
     found = pad.fireworks.find_one_and_update(
-        {"fw_id": fw_id, "state": {"$in": list(NOT_BEGUN)}},
+        {"fw_id": fw_id, "state": {"$in": states}},
         {"$set": {"state": "DEFUSED", "updated_on": now}},
     )
     if found is None:

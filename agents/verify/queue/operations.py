@@ -259,7 +259,8 @@ def defuse(pad: LaunchPad, calculation: Calculation, *, by: str, why: str = "") 
         )
         if running is None:
             raise CannotDo(
-                f"{calculation.hash[:SHORT]} has just ended: the campaign collects its result"
+                f"{calculation.hash[:SHORT]} has just ended, and the campaign collects its result; "
+                "or a launcher takes it at this moment: look again"
             )
         note = f"asked to stop; {reason}"
         calculations.advance(calculation.hash, source, source, by=by, note=note)

@@ -16,12 +16,13 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from agents.prediction import Prediction
+from agents.stop import StopRequested
 from agents.targets import Window
 from agents.verify import firetask
 from agents.verify.agent import VerifyAgent
 from agents.verify.backend import resolve_backend
 from agents.verify.collection import collect_calculations
-from agents.verify.firetask import Interrupted, run_process
+from agents.verify.firetask import Interrupted, RunDFT, run_process
 from agents.verify.gpaw.backend import GPAWBackend
 from agents.verify.queue.launches import answer
 from agents.verify.queue.launchpad import add_firework, launch, launchpad
@@ -238,3 +239,15 @@ def test_candidate_is_verified_by_gpaw_through_the_queue(
     assert collect_calculations(agent.pad, settings) == 0
     assert Path.cwd() == tmp_path
     assert list(tmp_path.iterdir()) == [tmp_path / "home"]
+
+
+def test_a_launcher_that_is_torn_out_of_its_calculation_leaves_it_to_be_run_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def torn(*_: object) -> None:
+        raise StopRequested
+
+    monkeypatch.setattr(RunDFT, "_run", torn)
+    with pytest.raises(Interrupted) as caught:
+        RunDFT().run_task({})
+    assert caught.value.to_dict() == {"interrupted": True}  # what recovery looks for

@@ -184,8 +184,11 @@ def test_a_firework_that_a_launcher_has_taken_is_not_reset(
 ) -> None:
     queue.submit(add_candidate(crystal))
     fireworks, fw_id = queue.pad.fireworks, by_task()["relax"].fw_id
-    for state, out in (("RUNNING", False), ("COMPLETED", False), ("RESERVED", True)):
+    for state, out in (("RUNNING", False), ("RESERVED", False), ("RESERVED", True)):
         fireworks.update_one({"fw_id": fw_id}, {"$set": {"state": state}})
+        if out:  # it waits in a batch system
+            launch_there = {"fw_id": fw_id, "launch_id": 10**6, "state": "RESERVED"}
+            queue.pad.launches.insert_one(launch_there)
         before = fireworks.find_one({"fw_id": fw_id})
         assert take_out(queue.pad, fw_id) is out
         after = fireworks.find_one({"fw_id": fw_id})

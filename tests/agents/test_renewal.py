@@ -1,0 +1,46 @@
+"""What a process holds is renewed while it works, and soon again after an attempt that failed."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from pymongo.errors import AutoReconnect
+
+from agents import renewal
+from agents.renewal import renewing
+
+
+def test_after_a_failure_it_is_tried_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renewal, "AGAIN_SECONDS", 0.05)
+    calls, second = [], threading.Event()
+
+    def renew() -> None:
+        calls.append(len(calls))
+        if len(calls) == 1:
+            raise AutoReconnect("away")
+        second.set()
+
+    with renewing("lease", renew, 1.5):
+        assert second.wait(5)
+    assert len(calls) >= 2
+
+
+def test_a_database_that_is_back_is_not_asked_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout or 0.0)
+            return len(pauses) > 3
+
+    answers = iter([AutoReconnect("away"), None, None])
+
+    def renew() -> None:
+        if (error := next(answers)) is not None:
+            raise error
+
+    monkeypatch.setattr(renewal.threading, "Event", Stop)
+    with renewing("lease", renew, 300.0):
+        pass
+    assert pauses == [100.0, renewal.AGAIN_SECONDS, 100.0, 100.0]
