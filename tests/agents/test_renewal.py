@@ -24,23 +24,3 @@ def test_after_a_failure_it_is_tried_again_soon(monkeypatch: pytest.MonkeyPatch)
     with renewing("lease", renew, 1.5):
         assert second.wait(5)
     assert len(calls) >= 2
-
-
-def test_a_database_that_is_back_is_not_asked_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    pauses: list[float] = []
-
-    class Stop(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            pauses.append(timeout or 0.0)
-            return len(pauses) > 3
-
-    answers = iter([AutoReconnect("away"), None, None])
-
-    def renew() -> None:
-        if (error := next(answers)) is not None:
-            raise error
-
-    monkeypatch.setattr(renewal.threading, "Event", Stop)
-    with renewing("lease", renew, 300.0):
-        pass
-    assert pauses == [100.0, renewal.AGAIN_SECONDS, 100.0, 100.0]
