@@ -14,9 +14,12 @@ POTENTIAL = (  # of a decoded or a relaxed crystal, by the potential; unit and d
     ("max_stress", "largest stress", "eV/Å³", 5),
     ("volume_ratio", "volume, relaxed to decoded", "1", 4),
 )
+ENERGY = "formation_energy_per_atom"
+CORRECTED, JUDGED = f"{ENERGY}_mp2020", f"{ENERGY}_judged"
 DFT = (
-    ("formation_energy_per_atom", "eV/atom", 4),
-    ("formation_energy_per_atom_mp2020", "eV/atom", 4),
+    (ENERGY, "eV/atom", 4),
+    (CORRECTED, "eV/atom", 4),
+    (JUDGED, "eV/atom", 4),  # where it is neither of them
     ("energy_per_atom", "eV/atom", 4),
     ("band_gap", "eV", 4),
     ("energy_above_hull", "eV/atom", 4),
@@ -62,14 +65,17 @@ def numbers(record: Record) -> list[Number]:
 
 def _by_dft(record: Record) -> Iterator[Number]:
     found = record.get("verification") or {}
-    verdicts = found.get("targets") or {}
+    verdicts = dict(found.get("targets") or {})
+    if ENERGY in verdicts:
+        verdicts[_judged_energy(found)] = verdicts.pop(ENERGY)
     words = {True: "inside the window", False: "outside the window", None: ""}
     for name, unit, digits in DFT:
-        if found.get(name) is None:
+        if found.get(name) is None or (name == JUDGED and name not in verdicts):
             continue
-        note = words[verdicts.get(name)]
-        if name == "formation_energy_per_atom_mp2020":
-            note = ", ".join(found.get("mp2020_terms") or [])
+        notes = [words[verdicts.get(name)]]
+        if name == CORRECTED:
+            notes += found.get("mp2020_terms") or []
+        note = ", ".join(filter(None, notes))
         yield Number(
             name, found[name], unit, None, "DFT", found["level"], "as DFT computed it", note, digits
         )
@@ -77,6 +83,12 @@ def _by_dft(record: Record) -> Iterator[Number]:
         yield Number(
             f"energy of {element}", energy, "eV/atom", None, "DFT", found["level"], "element", ""
         )
+
+
+def _judged_energy(found: Record) -> str:
+    """Name the formation energy that the window was asked about: with a U the corrected one."""
+    judged = found.get(JUDGED, found.get(ENERGY))
+    return next((name for name in (ENERGY, CORRECTED) if found.get(name) == judged), JUDGED)
 
 
 def _predicted(record: Record) -> Iterator[Number]:

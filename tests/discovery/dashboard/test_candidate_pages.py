@@ -154,6 +154,22 @@ def test_an_unknown_candidate_is_said_in_a_sentence(pair: Browser) -> None:
         assert "there is no candidate 'nothing'" in written(pair.open(path))
 
 
+def test_the_window_is_noted_at_the_energy_that_was_judged() -> None:
+    plain = {"formation_energy_per_atom": -2.0, "formation_energy_per_atom_mp2020": -2.5}
+    plain |= {"mp2020_terms": ["oxide"], "targets": {"formation_energy_per_atom": True}}
+    plain |= {"level": "gpaw-pbe"}
+    raw, corrected = "formation_energy_per_atom", "formation_energy_per_atom_mp2020"
+    inside = "inside the window"
+    for judged, notes in (
+        ({}, {raw: inside, corrected: "oxide"}),
+        ({f"{raw}_judged": -2.0}, {raw: inside, corrected: "oxide"}),
+        ({f"{raw}_judged": -2.5}, {raw: "", corrected: f"{inside}, oxide"}),
+        ({f"{raw}_judged": -2.7}, {raw: "", corrected: "oxide", f"{raw}_judged": inside}),
+    ):
+        found = numbers({"predictions": [], "verification": {**plain, **judged}})
+        assert {one.property: one.note for one in found} == notes
+
+
 def test_numbers_of_a_record_without_any() -> None:
     assert numbers({"predictions": []}) == []
     assert markup.number(None) == markup.NOTHING
