@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ def powder_pattern(structure: Structure) -> list[Line]:
 
     Raises:
         NoPattern: The cell holds a vacuum that is no part of the crystal, or an element whose form
-            factor pymatgen has not got.
+            factor pymatgen has not got; or it is so small that no line lies between the angles.
     """
     from pymatgen.analysis.diffraction.xrd import ATOMIC_SCATTERING_PARAMS, XRDCalculator
 
@@ -65,6 +66,12 @@ def powder_pattern(structure: Structure) -> list[Line]:
     unknown = {site.specie.symbol for site in structure} - ATOMIC_SCATTERING_PARAMS.keys()
     if unknown:
         raise NoPattern(f"there is no form factor of {', '.join(sorted(unknown))}")
+    least, most = (2 * math.sin(math.radians(angle / 2)) / WAVELENGTH for angle in TWO_THETA)
+    planes = structure.lattice.reciprocal_lattice_crystallographic
+    near = planes.get_points_in_sphere([[0, 0, 0]], [0, 0, 0], most)
+    if not any(point[1] >= least for point in near):
+        low, high = TWO_THETA
+        raise NoPattern(f"this cell has no line between {low:g}° and {high:g}°: it is too small")
     found = XRDCalculator(wavelength=RADIATION).get_pattern(structure, two_theta_range=TWO_THETA)
     return [
         Line(

@@ -57,3 +57,9 @@ def test_a_layer_has_none() -> None:
 def test_an_element_without_form_factor_has_none() -> None:
     with pytest.raises(NoPattern, match="form factor of Lr"):
         powder_pattern(Structure(Lattice.cubic(4), ["Lr"], [[0, 0, 0]]))
+
+
+def test_a_collapsed_cell_has_none() -> None:
+    with pytest.raises(NoPattern, match="no line between 5° and 90°"):
+        powder_pattern(Structure(Lattice.cubic(0.9), ["Si"], [[0, 0, 0]]))
+    assert powder_pattern(Structure(Lattice.cubic(1.1), ["Si"], [[0, 0, 0]]))
