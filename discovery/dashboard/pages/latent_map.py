@@ -15,7 +15,7 @@ from discovery.dashboard.later import Foreign, answer_later, later, text_of
 from discovery.dashboard.links import candidate_link
 from discovery.dashboard.page import Address, NoSuchPage, Page, address_of
 from discovery.dashboard.pictures import picture
-from discovery.dashboard.shared import Shared
+from discovery.dashboard.shared import Shared, StillReading
 from discovery.figures.figure import NothingToShow
 
 if TYPE_CHECKING:
@@ -69,8 +69,10 @@ def shown(about: Any) -> list[Component]:
     campaign, kind = text_of(about.get("campaign")), about["codes"]
     try:
         found = READ.get(campaign)
-    except NothingToShow as nothing:
-        return [markup.message(f"There is no map yet: {nothing.reason}.")]
+    except StillReading as reading:
+        return [markup.message(f"There is no map yet: {reading}.")]
+    if isinstance(found, str):
+        return [markup.message(f"There is no map yet: {found}.")]
     own = found.points[found.points["codes"] == kind]
     if own.empty:
         return [markup.message(f"There are no {KINDS[kind]} with an energy yet.")]
@@ -146,7 +148,15 @@ def callbacks(app: Dash) -> None:
     )
 
 
-READ = Shared(read_map)
+def map_or_reason(campaign: str) -> LatentMap | str:
+    """Read the map of a campaign, or why there is none: an answer too, as dear as a map."""
+    try:
+        return read_map(campaign)
+    except NothingToShow as nothing:
+        return nothing.reason
+
+
+READ: Shared[LatentMap | str] = Shared(map_or_reason)
 PAGE = Page(
     path=MAP,
     title=lambda address: f"Latent map of {address.values['campaign']}",

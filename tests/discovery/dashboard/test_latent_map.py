@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 
 import numpy as np
 import pandas
@@ -108,11 +109,38 @@ def test_what_is_not_there_is_said(opened: Browser) -> None:
 
 
 def test_what_a_campaign_lacks_is_said(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+
     def lacking(name: str) -> LatentMap:
+        reads.append(name)
         raise NothingToShow(f"{name} has no codes")
 
-    monkeypatch.setattr(latent_map, "READ", Shared(lacking))
-    assert part(browser) == "There is no map yet: one has no codes."
+    monkeypatch.setattr(latent_map, "read_map", lacking)
+    monkeypatch.setattr(latent_map, "READ", Shared(latent_map.map_or_reason))
+    for _ in range(2):
+        assert part(browser) == "There is no map yet: one has no codes."
+    assert reads == ["one"]  # that too is kept
+
+
+def test_a_map_that_is_being_read_is_said(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow(name: str) -> LatentMap:
+        began.set()
+        assert go_on.wait(20)
+        return made(10)
+
+    shared = Shared(slow, patience=0.01)
+    monkeypatch.setattr(latent_map, "READ", shared)
+    reader = threading.Thread(target=shared.get, args=("one",))
+    reader.start()
+    assert began.wait(20)
+    said = part(browser)
+    go_on.set()
+    reader.join(20)
+    assert said == "There is no map yet: it is being read: look again in a moment."
 
 
 def test_a_campaign_that_cannot_be_read_says_why(browser: Browser) -> None:

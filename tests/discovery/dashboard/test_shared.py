@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from discovery.dashboard.shared import LEAST_SECONDS, MOST_KEPT, REST, Shared
+from discovery.dashboard.shared import LEAST_SECONDS, MOST_KEPT, REST, Shared, StillReading
 
 
 class Clock:
@@ -55,6 +55,38 @@ def test_those_who_ask_at_once_share_one_answer() -> None:
         one.join(20)
     assert answers == ["one"] * 8
     assert reads == ["one"]
+
+
+def test_nobody_waits_long_for_one_who_reads() -> None:
+    clock, began, go_on = Clock(), threading.Event(), threading.Event()
+    reads: list[str] = []
+
+    def read(name: str) -> int:
+        reads.append(name)
+        began.set()
+        assert go_on.wait(20)
+        return len(reads)
+
+    shared = Shared(read, clock, patience=0.01)
+
+    def meanwhile() -> int:
+        began.clear()
+        go_on.clear()
+        reader = threading.Thread(target=shared.get, args=("one",))
+        reader.start()
+        assert began.wait(20)
+        try:
+            return shared.get("one")
+        finally:
+            go_on.set()
+            reader.join(20)
+
+    with pytest.raises(StillReading, match="look again in a moment"):
+        meanwhile()
+    assert shared.get("one") == 1
+    clock.now += LEAST_SECONDS
+    assert meanwhile() == 1  # the last answer
+    assert shared.get("one") == 2
 
 
 def test_an_error_is_not_kept_and_old_answers_go() -> None:
