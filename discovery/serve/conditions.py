@@ -10,10 +10,11 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from db.connection import current_database
-from db.filters import And, Expression, to_mongo
+from db.filters import And, Expression, InvalidFilter, to_mongo
 from db.filters.expression import Comparison, Has, Known, Not, OneOf, Operator, Or, Part, TextMatch
 from db.retry import idempotent
 from db.selection import campaigns_with_candidates
@@ -23,6 +24,9 @@ NEVER = OneOf(ID, ())
 ALWAYS = Not(NEVER)
 #: The same for every candidate; the cell of a slab is served with its vacuum, as it was computed.
 CONSTANT = {"type": "structures", "nperiodic_dimensions": 3}
+
+#: Conditions of one filter that are asked as ids; each may be a list of all served candidates.
+MOST_ASKED_AS_IDS = 4
 
 _COMPARE: dict[Operator, Callable[[Any, Any], bool]] = {
     Operator.LESS: operator.lt,
@@ -48,14 +52,21 @@ def resolve(expression: Expression, served: Expression) -> Expression:
 
     Returns:
         A filter that `db.filters.to_mongo` compiles.
+
+    Raises:
+        InvalidFilter: More than `MOST_ASKED_AS_IDS` of its conditions are asked as ids.
     """
+    return _replaced(expression, _Served(served))
+
+
+def _replaced(expression: Expression, served: _Served) -> Expression:
     match expression:
         case Not(term):
-            return Not(resolve(term, served))
+            return Not(_replaced(term, served))
         case And(terms):
-            return And(tuple(resolve(term, served) for term in terms))
+            return And(tuple(_replaced(term, served) for term in terms))
         case Or(terms):
-            return Or(tuple(resolve(term, served) for term in terms))
+            return Or(tuple(_replaced(term, served) for term in terms))
         case _ if DERIVED.get(expression.field.name) is not expression.field:
             return expression
         case Known(_, known):
@@ -66,22 +77,60 @@ def resolve(expression: Expression, served: Expression) -> Expression:
             return NEVER
 
 
-def _resolved(term: Comparison | TextMatch, served: Expression) -> Expression:
+class _Served:
+    """The derived values of the served candidates, each read once for a filter."""
+
+    def __init__(self, served: Expression) -> None:
+        self._served = served
+        self._asked_as_ids = 0
+        self._written: dict[str, list[tuple[str, str]]] = {}
+
+    def formulas(self, name: str) -> list[tuple[str, str]]:
+        """Return the stored formulas, each with what the standard writes under a name."""
+        if name not in self._written:
+            write = FORMULAS[name]
+            self._written[name] = [(one, write(one)) for one in self._formulas]
+        return self._written[name]
+
+    def by_id(self, name: str) -> Sequence[tuple[str, Any]]:
+        """Return all ids, each with its value.
+
+        Raises:
+            InvalidFilter: They were asked for too often.
+        """
+        self._asked_as_ids += 1
+        if self._asked_as_ids > MOST_ASKED_AS_IDS:
+            raise InvalidFilter(
+                f"a filter has {MOST_ASKED_AS_IDS} conditions on nsites and last_modified at most"
+            )
+        return self._numbers_of_sites if name == "nsites" else self._times
+
+    @cached_property
+    def _formulas(self) -> list[str]:
+        return _formulas(self._served)
+
+    @cached_property
+    def _times(self) -> list[tuple[str, datetime]]:
+        return _times(self._served)
+
+    @cached_property
+    def _numbers_of_sites(self) -> list[tuple[str, int]]:
+        return _numbers_of_sites(self._served)
+
+
+def _resolved(term: Comparison | TextMatch, served: _Served) -> Expression:
     name = term.field.name
     if name in CONSTANT:
         return ALWAYS if _holds(term, CONSTANT[name]) else NEVER
     if name in FORMULAS:
-        write = FORMULAS[name]
-        return OneOf(FORMULA, tuple(one for one in _formulas(served) if _holds(term, write(one))))
-    found: Sequence[tuple[str, Any]]
-    if name == "nsites":
-        found = _numbers_of_sites(served)
-    elif name == "last_modified":
-        found = _times(served)
-    else:  # structure_features, of which the length alone is compared: 0
-        counts = isinstance(term, Comparison) and not isinstance(term.value, str)
-        return ALWAYS if counts and _holds(term, 0) else NEVER
-    return OneOf(ID, tuple(one for one, value in found if _holds(term, value)))
+        found = served.formulas(name)
+        return OneOf(FORMULA, tuple(one for one, value in found if _holds(term, value)))
+    if name in ("nsites", "last_modified"):
+        ids = served.by_id(name)
+        return OneOf(ID, tuple(one for one, value in ids if _holds(term, value)))
+    # structure_features, of which the length alone is compared: 0
+    counts = isinstance(term, Comparison) and not isinstance(term.value, str)
+    return ALWAYS if counts and _holds(term, 0) else NEVER
 
 
 def _holds(term: Comparison | TextMatch, value: Any) -> bool:

@@ -289,6 +289,7 @@ def test_an_order_and_single_entries(ask: Ask, address: str) -> None:
         ("nelements = 1 OR {'$where': 'sleep(1)'}", 400),
         ("(" * 50 + "nelements=2" + ")" * 50, 400),
         ("nelements = 1e400", 400),
+        (" OR ".join(["nsites > 0"] * 800), 400),
         ("elements_ratios HAS > 0.4", 501),
         ('species_at_sites HAS "Ga"', 501),
     ],
