@@ -11,7 +11,7 @@ from discovery.cli.output import UsageError, print_progress
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from starlette.applications import Starlette
+    from starlette.types import ASGIApp
 
 
 def register(app: typer.Typer) -> None:
@@ -89,7 +89,7 @@ def serve(
                 make_application(neighbours=neighbours, optimade=candidates), host, port, announce
             )
         else:
-            listen(_for_programs(candidates, metrics), host, port, announce)
+            listen(_for_programs(candidates, metrics, host), host, port, announce)
 
 
 def _optimade(everything: bool) -> FastAPI:
@@ -98,14 +98,17 @@ def _optimade(everything: bool) -> FastAPI:
     return make_application(everything=everything)
 
 
-def _for_programs(optimade: FastAPI | None, metrics: bool) -> Starlette:
+def _for_programs(optimade: FastAPI | None, metrics: bool, host: str) -> ASGIApp:
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    from discovery.dashboard.serving import HOSTS
     from discovery.metrics import routes as figures
 
-    if optimade is None:
-        return figures.make_application()
-    if metrics:
+    if optimade is not None and metrics:
         optimade.router.routes[:0] = figures.routes()
-    return optimade
+    app = figures.make_application() if optimade is None else optimade
+    # A page of another site whose name was bound to this machine sends its own name.
+    return TrustedHostMiddleware(app, allowed_hosts=[*HOSTS, host], www_redirect=False)
 
 
 def _address(name: str, url: str) -> str:

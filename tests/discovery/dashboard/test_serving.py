@@ -12,6 +12,7 @@ import pytest
 import requests
 from chromium import open_browser
 from dashboard_browser import CAMPAIGN, Record
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -21,6 +22,7 @@ from typer.testing import CliRunner
 
 from db.connection import Session
 from discovery.cli import app as command_line
+from discovery.cli.serve import _for_programs
 from discovery.dashboard.serving import make_application
 
 
@@ -49,6 +51,19 @@ def test_a_name_that_was_bound_to_this_machine_is_refused(path: str, client: Tes
     ):
         assert client.get(path, headers={"host": host}).status_code == 400, host
     for host in ("127.0.0.1:5000", "localhost:5000", "LOCALHOST", "[::1]:5000"):
+        assert client.get(path, headers={"host": host}).status_code == 200, host
+
+
+@pytest.mark.parametrize(
+    ("optimade", "metrics"), [(None, True), (FastAPI(), False), (FastAPI(), True)]
+)
+def test_such_a_name_is_refused_without_the_pages_too(
+    optimade: FastAPI | None, metrics: bool, database: Session
+) -> None:
+    client = TestClient(_for_programs(optimade, metrics, "127.0.0.2"))
+    path = "/health" if metrics else "/openapi.json"
+    assert client.get(path, headers={"host": "evil.example:5000"}).status_code == 400
+    for host in ("127.0.0.1:5000", "localhost:5000", "[::1]:5000", "127.0.0.2:5000"):
         assert client.get(path, headers={"host": host}).status_code == 200, host
 
 
