@@ -101,7 +101,8 @@ def _measure() -> dict[str, Any]:
         texts = timed("numbers and texts", lambda: collect(data))
         document = timed("document", lambda: render(data, texts, drawn))
         found["files, MB"] = round(sum(p.stat().st_size for p in Path(folder).iterdir()) / 1e6, 1)
-    found["not shown"] = [one.figure.name for one in drawn if one.content is None]
+    found["not shown"] = [one.figure.name for one in drawn if one.reason is not None]
+    found["faults"] = {one.figure.name: one.fault for one in drawn if one.fault is not None}
     found["document, MB"] = round(len(document.encode()) / 1e6, 2)
     found["all, CPU s"] = round(time.process_time(), 1)
     found["peak memory, MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -33,6 +33,8 @@ def report(
 
     The folder holds `report.html`, which needs no other file, and every figure as SVG, PNG and CSV.
     What a campaign has not got yet is said in a sentence. It may be running meanwhile.
+
+    Exit status 1: an error of the program kept figures from being drawn; the report names them.
     """
     from db.connection import connect
     from discovery.cli.bars import working
@@ -53,13 +55,23 @@ def report(
                     for one in drawn
                     if one.content is not None
                 },
-                "not_shown": {one.figure.name: one.reason for one in drawn if one.reason},
+                "not_shown": {
+                    one.figure.name: one.reason for one in drawn if one.reason is not None
+                },
+                "faults": {one.figure.name: one.fault for one in drawn if one.fault is not None},
             }
         )
-        return
-    shown = sum(one.content is not None for one in drawn)
-    size = document.stat().st_size / 1e6
-    print(f"{document} ({size:.1f} MB, {shown} figures); the same as files in {folder}")
-    for one in drawn:
-        if one.reason is not None:
-            print_progress(f"not shown: {one.figure.title}: {one.reason}")
+    else:
+        shown = sum(one.content is not None for one in drawn)
+        size = document.stat().st_size / 1e6
+        print(f"{document} ({size:.1f} MB, {shown} figures); the same as files in {folder}")
+        for one in drawn:
+            if one.reason is not None:
+                print_progress(f"not shown: {one.figure.title}: {one.reason}")
+    failed = [one for one in drawn if one.fault is not None]
+    for one in failed:
+        print_progress(
+            f"could not be drawn (a fault of the program): {one.figure.title}: {one.fault}"
+        )
+    if failed:
+        raise typer.Exit(1)

@@ -55,7 +55,7 @@ def code_space(data: CampaignData) -> CodeSpace:
     same axes.
 
     Raises:
-        NothingToShow: There are too few codes, or their generator is not here.
+        NothingToShow: There are too few codes, or their generator is not here or damaged.
     """
     import pandas
     from sklearn.decomposition import PCA
@@ -140,21 +140,27 @@ def silhouette(
 
 
 def _codebooks(data: CampaignData) -> Any:
-    """Read the codebooks of the campaign's generator, and of no other."""
+    """Read the codebooks of the campaign's generator, and of no other.
+
+    Raises:
+        NothingToShow: It is not here, damaged, or of another version.
+    """
     from model.cards import generator_version, load_card, resolve_checkpoint
     from model.codebooks import GlobalCodebooks
-    from model.errors import MissingCheckpoint
+    from model.errors import CheckpointError, MissingCheckpoint
 
     named = data.record["resolved"]["generator"]
     wanted = f"the generator {named['name']} of version {named['version']}"
     try:
         directory = resolve_checkpoint(data.config.generator)
+        found = generator_version(load_card(directory))
+        if found != named["version"]:
+            raise NothingToShow(
+                f"{wanted} is not on this machine: {directory.name} here is of version {found}, "
+                "whose codes mean something else"
+            )
+        return GlobalCodebooks.read(directory)
     except MissingCheckpoint as error:
         raise NothingToShow(f"{wanted} is not on this machine: {error}") from error
-    found = generator_version(load_card(directory))
-    if found != named["version"]:
-        raise NothingToShow(
-            f"{wanted} is not on this machine: {directory.name} here is of version {found}, whose "
-            "codes mean something else"
-        )
-    return GlobalCodebooks.read(directory)
+    except CheckpointError as error:
+        raise NothingToShow(f"{wanted} cannot be read: {error}") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -82,12 +82,7 @@ def write_report(
         (part / SOURCES).write_text(found.bibtex, encoding="utf-8")
         (part / FILE).write_text(render(data, found, drawn), encoding="utf-8")
     return [
-        Drawn(
-            one.figure,
-            one.content,
-            one.reason,
-            {ending: folder / path.name for ending, path in one.files.items()},
-        )
+        replace(one, files={ending: folder / path.name for ending, path in one.files.items()})
         for one in drawn
     ]
 
@@ -108,7 +103,8 @@ def render(data: CampaignData, found: facts.Facts, drawn: Iterable[Drawn]) -> st
             data=data,
             facts=found,
             pictures=[_picture(one) for one in everything if one.content is not None],
-            missing=[one for one in everything if one.content is None],
+            missing=[one for one in everything if one.reason is not None],
+            faults=[one for one in everything if one.fault is not None],
             stopped=data.record.get("stop_reason"),
         )
     )
@@ -127,11 +123,11 @@ def _picture(drawn: Drawn) -> _Picture:
 
 def _width(pixels: Path) -> int:
     """Return the width of a figure in CSS pixels, so that its letters have their size on paper."""
-    from matplotlib.image import imread
-
     from discovery.figures.style import DPI
 
-    return round(imread(pixels).shape[1] / DPI * 96 * 1.25)
+    with pixels.open("rb") as file:
+        header = file.read(24)  # signature, then the chunk IHDR: length, name, width, height
+    return round(int.from_bytes(header[16:20], "big") / DPI * 96 * 1.25)
 
 
 def _environment() -> jinja2.Environment:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from discovery.figures.figure import Content, Figure, NothingToShow
 from discovery.figures.registry import FIGURES
 from discovery.figures.source import CampaignData
 from discovery.figures.style import save
+
+log = logging.getLogger(__name__)
 
 ENDINGS = (".svg", ".png", ".csv")
 PACKAGES = ("matplotlib", "sklearn")
@@ -27,15 +30,18 @@ class Drawn:
 
     Attributes:
         figure: Which.
-        content: What it shows; None where there is nothing to show.
-        reason: Why there is nothing to show; None where it was drawn.
+        content: What it shows; None where it was not drawn.
+        reason: Why there is nothing to show; None where there is, or where drawing failed.
         files: What was written, by its ending (".svg", ".png", ".csv").
+        fault: The type and message of the program's error that kept it from being drawn; None
+            without one.
     """
 
     figure: Figure
     content: Content | None
     reason: str | None
     files: dict[str, Path]
+    fault: str | None = None
 
 
 def draw_all(
@@ -46,6 +52,8 @@ def draw_all(
     overwrite: bool = False,
 ) -> list[Drawn]:
     """Draw figures into a new folder, which appears whole or not at all.
+
+    An error of the program in one figure is logged and told in its ``fault``; the others are drawn.
 
     Args:
         data: The campaign.
@@ -64,12 +72,7 @@ def draw_all(
     with new_folder(folder, ENDINGS, overwrite=overwrite) as part:
         drawn = write_figures(data, part, figures=figures)
     return [
-        Drawn(
-            one.figure,
-            one.content,
-            one.reason,
-            {ending: folder / path.name for ending, path in one.files.items()},
-        )
+        replace(one, files={ending: folder / path.name for ending, path in one.files.items()})
         for one in drawn
     ]
 
@@ -91,13 +94,20 @@ def write_figures(
 
 
 def _write(figure: Figure, data: CampaignData, folder: Path) -> Drawn:
+    files = {ending: folder / f"{figure.name}{ending}" for ending in ENDINGS}
     try:
         content = figure.content(data)
+        picture = content.draw()
+        for ending in (".svg", ".png"):
+            save(picture, files[ending])
+        content.table.to_csv(files[".csv"], index=False)
     except NothingToShow as nothing:
         return Drawn(figure, None, nothing.reason, {})
-    files = {ending: folder / f"{figure.name}{ending}" for ending in ENDINGS}
-    picture = content.draw()
-    for ending in (".svg", ".png"):
-        save(picture, files[ending])
-    content.table.to_csv(files[".csv"], index=False)
+    except (MissingPackages, MemoryError, OSError):
+        raise
+    except Exception as error:
+        log.exception("the figure %s could not be drawn", figure.name)
+        for path in files.values():
+            path.unlink(missing_ok=True)
+        return Drawn(figure, None, None, {}, f"{type(error).__name__}: {error}")
     return Drawn(figure, content, None, files)

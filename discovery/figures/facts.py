@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from db.documents import Campaign
     from discovery.figures.source import CampaignData
 
-#: Columns of the table of verified candidates: the name in filters, heading, decimals.
+#: Columns of the table of verified candidates: that of `CampaignData`, heading, decimals.
 COLUMNS: dict[str, tuple[str, int]] = {
-    "formation_energy_per_atom": ("E_f, DFT (eV/atom)", 3),
+    "formation_energy_per_atom_judged": ("E_f, DFT, as judged (eV/atom)", 3),
     "band_gap": ("gap, DFT (eV)", 3),
     "energy_above_hull": ("above hull, DFT (eV/atom)", 3),
     "formation_energy_per_atom_potential": ("E_f, potential (eV/atom)", 3),
@@ -119,7 +119,7 @@ def verified_candidates(data: CampaignData) -> pandas.DataFrame:
     """Return the candidates that DFT has computed, hits first, then the lowest energies."""
     done = data.candidates[data.candidates["state"] == "verified"]
     order = done.assign(miss=~done["hit"].eq(True))
-    return done.loc[order.sort_values(["miss", "formation_energy_per_atom", "seq"]).index]
+    return done.loc[order.sort_values(["miss", "formation_energy_per_atom_judged", "seq"]).index]
 
 
 def _summary(data: CampaignData) -> Iterator[str]:

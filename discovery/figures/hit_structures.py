@@ -44,7 +44,7 @@ def content(data: CampaignData) -> Content:
     import pandas
 
     frame = data.candidates
-    hits = frame[frame["hit"].eq(True)].sort_values(["formation_energy_per_atom", "seq"])
+    hits = frame[frame["hit"].eq(True)].sort_values(["formation_energy_per_atom_judged", "seq"])
     verified = int(frame["hit"].notna().sum())
     if hits.empty:
         raise NothingToShow(
@@ -58,10 +58,11 @@ def content(data: CampaignData) -> Content:
         [row for one, cell in cells.items() for row in _rows(shown.loc[one], str(one), cell)]
     )
     caption = (
-        f"Crystals of {'the' if len(shown) == len(hits) else f'{len(shown)} of the'} {len(hits):,} "
-        f"hits among {verified:,} verified candidates"
+        f"{_whose(len(shown), len(hits))} among {verified:,} verified "
+        + ("candidate" if verified == 1 else "candidates")
         + (", those of the lowest formation energy" if len(shown) < len(hits) else "")
-        + f", as {data.record['resolved']['dft']['level']} computed them. "
+        + f", as {data.record['resolved']['dft']['level']} computed "
+        + ("it. " if len(hits) == 1 else "them. ")
         + (
             f"Slabs: {_SLAB[0]} by {_SLAB[1]} cells, without the vacuum. "
             if data.config.dimensionality == 2
@@ -70,16 +71,24 @@ def content(data: CampaignData) -> Content:
             f"{_SHORT_EDGE:g} Å; atoms on faces are drawn on both. "
         )
         + f"Lines join unlike atoms (like ones in elements) nearer than {_BOND:g} times the sum of "
-        "their covalent radii: a help for the eye. Formation energies and gaps by DFT. Fig. 5 of "
-        "the paper shows crystals of its own."
+        "their covalent radii: a help for the eye. Formation energies and gaps by DFT, energies "
+        "as they are held against the window. Fig. 5 of the paper shows crystals of its own."
     )
     words = [
-        f"{row.formula}, {row.formation_energy_per_atom:.2f} eV/atom" for row in shown.itertuples()
+        f"{row.formula}, {row.formation_energy_per_atom_judged:.2f} eV/atom"
+        for row in shown.itertuples()
     ]
     alt = f"Drawings of crystals: {'; '.join(words)}."
     return Content(
         table, caption, alt, partial(_draw, cells, shown, data.config.dimensionality == 2)
     )
+
+
+def _whose(shown: int, hits: int) -> str:
+    """Begin the caption."""
+    if hits == 1:
+        return "Crystal of the only hit"
+    return f"Crystals of {'the' if shown == hits else f'{shown} of the'} {hits:,} hits"
 
 
 def _cell(data: CampaignData, candidate_id: str) -> Structure:
@@ -101,7 +110,7 @@ def _rows(hit: pandas.Series, candidate_id: str, cell: Structure) -> list[dict[s
         "id": candidate_id,
         "formula": hit["formula"],
         "space_group": None if np.isnan(hit["space_group"]) else int(hit["space_group"]),
-        "formation_energy_eV_per_atom": hit["formation_energy_per_atom"],
+        "formation_energy_judged_eV_per_atom": hit["formation_energy_per_atom_judged"],
         "band_gap_eV": hit["band_gap"],
         **{f"{name}_angstrom": getattr(lattice, name) for name in "abc"},
         **{f"{name}_degree": getattr(lattice, name) for name in ("alpha", "beta", "gamma")},
@@ -127,9 +136,8 @@ def _draw(
         group = "" if np.isnan(hit["space_group"]) else f", {symbol(int(hit['space_group']))}"
         ax.set_title(
             f"{_formula(str(hit['formula']))}{group}\n"
-            f"{hit['formation_energy_per_atom']:.2f} eV/atom\ngap {hit['band_gap']:.2f} eV".replace(
-                "\n-", "\n−"
-            ),
+            f"{hit['formation_energy_per_atom_judged']:.2f} eV/atom\n"
+            f"gap {hit['band_gap']:.2f} eV".replace("\n-", "\n−"),
             loc="center",
             fontsize=7,
         )

@@ -22,6 +22,8 @@ NAMES = {
     "band_gap": "band gap",
     "energy_above_hull": "energy above hull",
 }
+#: Rows drawn, the newest; the table has all.
+MOST = 40
 SIDES = {"before": (GREY, "o", "none"), "after": (BLUE, "s", "full")}
 
 
@@ -33,6 +35,7 @@ def content(data: CampaignData) -> Content:
     events = table.drop_duplicates("version")
     made = Counter(events["decision"])
     without = sum(event["version"] is None for event in data.learning)
+    drawn = table.tail(MOST)
     caption = (
         "Mean absolute error of the property head before and after each learning event, on the "
         "newest labels, which neither the head before nor the one judged had learned; bars: 95 % "
@@ -41,14 +44,19 @@ def content(data: CampaignData) -> Content:
         + ", ".join(f"{n} {decision}" for decision, n in sorted(made.items()))
         + "."
         + (f" {without} further events trained none." if without else "")
+        + (
+            f" Drawn: the last {MOST} of {len(table):,} comparisons; the CSV file has all."
+            if len(drawn) < len(table)
+            else ""
+        )
     )
     alt = "; ".join(
         f"event {one.event}, {_name(one.target)}: {one.before:.2f} to {one.after:.2f} "
         f"{one.unit} over {one.labels} labels ({one.decision})"
-        for one in table.itertuples()
+        for one in drawn.itertuples()
     )
     alt = f"Mean absolute error before and after learning. {alt[:1].upper()}{alt[1:]}."
-    return Content(table, caption, alt, partial(_draw, table))
+    return Content(table, caption, alt, partial(_draw, drawn))
 
 
 def errors(data: CampaignData) -> pandas.DataFrame:

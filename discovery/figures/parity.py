@@ -69,9 +69,8 @@ def _table(data: CampaignData) -> pandas.DataFrame:
         OTHER_REFERENCES
     )
     latest = found[~elsewhere].groupby(["id", "property", "model", "level"], sort=False).tail(1)
-    judged = frame["formation_energy_per_atom_judged"]
     computed = {
-        "formation_energy_per_atom": judged.fillna(frame["formation_energy_per_atom"]),
+        "formation_energy_per_atom": frame["formation_energy_per_atom_judged"],
         "band_gap": frame["band_gap"],
     }
     table = latest.assign(

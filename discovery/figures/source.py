@@ -96,7 +96,8 @@ class CampaignData:
             `db.property_table.VERIFIED_PROPERTIES` are there); beside these ``round``,
             ``energy_decoded`` (eV of the cell), ``formation_energy_per_atom_decoded`` (eV/atom, by
             the potential, before relaxation), ``formation_energy_per_atom_judged`` (by DFT, what
-            the window is held against), ``position`` (in the order of DFT), ``left`` (the state it
+            the window is held against: corrected where a Hubbard U was used, else DFT's own value),
+            ``position`` (in the order of DFT), ``left`` (the state it
             was in before its present one), ``smact_cdvae`` (whether the decoded formula passes
             SMACT by CDVAE's rule), ``species_codes`` and ``crystal_codes`` (tuples; what was
             proposed).
@@ -118,7 +119,7 @@ class CampaignData:
         decoded_sample: The same of all candidates with an energy.
         hulls: What hits compete with, at most `MOST_HULLS` of them; where no hit has a hull, what
             the candidates nearest to it compete with.
-        read_at: When, by the clock of the database.
+        read_at: When the first question was asked, by the clock of the database.
     """
 
     name: str
@@ -169,6 +170,7 @@ def read_campaign(name: str, *, sample: int = SAMPLE) -> CampaignData:
     config = from_record(campaigns.load(name).config, source=name)
     with Snapshot() as snapshot:
         record = snapshot.one("campaigns", {"_id": name}) or {}
+        read_at = server_time()
         generations = _generations(snapshot, name)
         candidates, head = _candidates(snapshot, name)
         relaxed = candidates.index[candidates["formation_energy_per_atom_potential"].notna()]
@@ -208,7 +210,7 @@ def read_campaign(name: str, *, sample: int = SAMPLE) -> CampaignData:
         sample=tuple(sampled),
         decoded_sample=tuple(decoded),
         hulls=hulls,
-        read_at=server_time(),
+        read_at=read_at,
     )
 
 
@@ -242,6 +244,9 @@ def _candidates(snapshot: Snapshot, name: str) -> tuple[pandas.DataFrame, pandas
             frame[column] = pandas.to_numeric(frame[column])
     for column in _CODES:
         frame[column] = [_as_tuple(value) for value in frame[column]]
+    # Records without a judged value were judged by DFT's own.
+    judged = frame["formation_energy_per_atom_judged"]
+    frame["formation_energy_per_atom_judged"] = judged.fillna(frame["formation_energy_per_atom"])
     return frame, pandas.DataFrame.from_records(head, columns=["id", *_HEAD_KEYS])
 
 

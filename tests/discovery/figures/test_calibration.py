@@ -120,3 +120,17 @@ def test_what_learning_changed_is_what_the_versions_record(database: Session):
     (axes,) = content.draw().axes
     assert axes.get_xlabel() == "mean absolute error (eV/atom)"
     assert axes.get_xlim()[0] == 0
+
+
+def test_only_the_last_events_are_drawn_and_the_table_has_all(
+    database: Session, monkeypatch: pytest.MonkeyPatch
+):
+    store_campaign(documents=every_way())
+    for number in range(3):
+        store_version("promoted", before=1.0 - number / 10, after=0.5)
+    monkeypatch.setattr("discovery.figures.learning.MOST", 2)
+    content = LEARNING.content(read_campaign("made"))
+    assert len(content.table) == 3
+    assert content.caption.endswith("Drawn: the last 2 of 3 comparisons; the CSV file has all.")
+    (axes,) = content.draw().axes
+    assert [text.get_text()[:2] for text in axes.get_yticklabels()] == ["2:", "3:"]

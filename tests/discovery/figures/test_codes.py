@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from discovery.figures.code_map import FIGURE as MAP
 from discovery.figures.code_space import code_space, silhouette
 from discovery.figures.source import CampaignData
 from discovery.figures.symmetry import space_groups, symbol
+from model.cards import resolve_checkpoint
 from model.codes import CrystalCodes
 from model.generator import Generator
 from model.metrics import latent
@@ -87,6 +90,16 @@ def test_another_version_of_the_generator_is_not_mistaken_for_its_own(perovskite
     data = replace(perovskites, record={**perovskites.record, "resolved": other})
     with pytest.raises(NothingToShow, match="version 372e8f85ca77, whose codes mean something"):
         code_space(data)
+
+
+@pytest.mark.parametrize("damaged", ["card.json", "model.safetensors"])
+def test_a_damaged_generator_is_a_sentence(perovskites: CampaignData, tmp_path: Path, damaged: str):
+    folder = tmp_path / "perov5"
+    shutil.copytree(resolve_checkpoint("perov5"), folder)
+    (folder / damaged).write_bytes((folder / damaged).read_bytes()[:1000])
+    config = perovskites.config.model_copy(update={"generator": str(folder)})
+    with pytest.raises(NothingToShow, match=f"cannot be read: .*{damaged}"):
+        code_space(replace(perovskites, config=config))
 
 
 def test_points_of_the_map_are_those_of_the_table(perovskites: CampaignData):

@@ -6,6 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -22,7 +23,9 @@ from discovery.figures import FIGURES
 from discovery.figures import document as module
 from discovery.figures.document import write_report
 from discovery.figures.facts import collect, verified_candidates
+from discovery.figures.figure import Content, Figure
 from discovery.figures.source import read_campaign
+from discovery.figures.style import new_figure, save
 
 
 class Page(HTMLParser):
@@ -110,7 +113,7 @@ def test_numbers_are_those_of_the_records(database: Session, tmp_path: Path, few
     listed = [dict(zip(head, row)) for row in rows]
     assert [one["verdict"] for one in listed] == ["★ hit", "outside", "no verdict"]
     assert listed[0]["formula"] == "GaInN2"
-    assert listed[0]["E_f, DFT (eV/atom)"] == "-2.400"
+    assert listed[0]["E_f, DFT, as judged (eV/atom)"] == "-2.400"
     assert listed[0]["gap, DFT (eV)"] == "1.250"
     assert "seed" in dict(row for row in page.tables["Main settings"])
     assert "torch 2.13.0" in page.text
@@ -135,6 +138,20 @@ def test_hits_come_first_and_the_rest_is_counted(
     rows = page.tables["Verified candidates, hits first, then by formation energy"]
     assert len(rows) == 51
     assert "10 more are left out" in " ".join(page.text.split())
+
+
+def test_energies_are_those_that_the_window_is_held_against(
+    database: Session, tmp_path: Path, few_figures: None
+):
+    made = [candidate(n, State.VERIFIED, hit=True, energy=-1.0 - n / 10) for n in range(2)]
+    made[0]["verification"]["formation_energy_per_atom_judged"] = -2.2
+    store_campaign(documents=made)
+    write_report("made", tmp_path / "out")
+    head, *rows = page_of(tmp_path / "out").tables[
+        "Verified candidates, hits first, then by formation energy"
+    ]
+    listed = [dict(zip(head, row)) for row in rows]
+    assert [one["E_f, DFT, as judged (eV/atom)"] for one in listed] == ["-2.200", "-1.500"]
 
 
 def test_the_file_needs_no_other_and_loads_nothing(
@@ -163,6 +180,12 @@ def test_a_large_vector_picture_is_replaced_by_pixels(
     images = page_of(tmp_path / "out").images
     assert images
     assert all(str(one["src"]).startswith("data:image/png;base64,") for one in images)
+
+
+def test_the_width_of_a_picture_stands_in_its_header(tmp_path: Path):
+    save(new_figure(3, 2), tmp_path / "whole.png")
+    (tmp_path / "header.png").write_bytes((tmp_path / "whole.png").read_bytes()[:24])
+    assert module._width(tmp_path / "header.png") == 3 * 96 * 1.25
 
 
 def test_texts_of_others_stay_texts_and_credentials_stay_here(
@@ -215,20 +238,46 @@ def test_an_unknown_campaign_is_refused_and_leaves_nothing(database: Session, tm
     assert list(tmp_path.iterdir()) == []
 
 
+def run_report(database: Session, folder: Path, *more: str) -> Any:
+    base, _, options = database.uri.partition("?")
+    address = f"{base.rpartition('/')[0]}/{database.database_name}?{options}"
+    return CliRunner().invoke(app, ["report", "made", "--out", str(folder), "--db", address, *more])
+
+
 def test_the_command_says_what_was_written_as_json(
     database: Session, tmp_path: Path, few_figures: None
 ):
     store_campaign(documents=every_way())
-    base, _, options = database.uri.partition("?")
-    address = f"{base.rpartition('/')[0]}/{database.database_name}?{options}"
     folder = tmp_path / "out"
-    result = CliRunner().invoke(
-        app, ["report", "made", "--out", str(folder), "--json", "--db", address]
-    )
+    result = run_report(database, folder, "--json")
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert told["report"] == str(folder / "report.html")
     assert told["bytes"] == (folder / "report.html").stat().st_size
     assert set(told["figures"]) == {"funnel"}
     assert told["not_shown"] == {"learning": "the property head has not learned yet"}
+    assert told["faults"] == {}
     assert all(Path(path).is_file() for paths in told["figures"].values() for path in paths)
+
+
+def test_a_figure_with_a_fault_is_named_and_the_rest_is_written(
+    database: Session, tmp_path: Path, few_figures: None
+):
+    def broken(data: Any) -> Content:
+        raise KeyError("no such column")
+
+    store_campaign(documents=every_way())
+    module.FIGURES["broken"] = Figure("broken", "Broken picture", broken)
+    result = run_report(database, tmp_path / "out", "--json")
+    assert result.exit_code == 1
+    told = json.loads(result.stdout)
+    assert told["faults"] == {"broken": "KeyError: 'no such column'"}
+    assert set(told["figures"]) == {"funnel"}
+    assert set(told["not_shown"]) == {"learning"}
+    result = run_report(database, tmp_path / "out", "--overwrite")
+    assert result.exit_code == 1
+    assert "Broken picture: KeyError: 'no such column'" in result.stderr
+    page = page_of(tmp_path / "out")
+    _, said = page.text.split("Could not be drawn (a fault of the program)")
+    assert "Broken picture: KeyError: 'no such column'." in said
+    assert len(page.images) == 1

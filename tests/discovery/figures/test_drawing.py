@@ -8,7 +8,7 @@ from typing import Any
 import pandas
 import pytest
 
-from discovery.export.output_files import OutputExists
+from discovery.export.output_files import OutputError, OutputExists
 from discovery.figures import Content, Figure, NothingToShow, draw_all
 from discovery.figures.drawing import MissingPackages
 from discovery.figures.style import new_figure
@@ -28,8 +28,8 @@ def _nothing(data: Any) -> Content:
     raise NothingToShow("no candidate was verified yet")
 
 
-def _broken(data: Any) -> Content:
-    raise ZeroDivisionError
+def _broken(*_: Any, **__: Any) -> None:
+    raise ZeroDivisionError("by nought")
 
 
 LINE, NOTHING = Figure("line", "Line", _line), Figure("nothing", "Nothing", _nothing)
@@ -58,10 +58,32 @@ def test_the_same_picture_is_the_same_file(tmp_path):
         assert first.files[ending].read_bytes() == second.files[ending].read_bytes()
 
 
-def test_a_failure_leaves_nothing_and_what_was_there_stays(tmp_path):
+def test_a_fault_of_one_figure_is_told_and_logged_and_leaves_none_of_its_files(tmp_path, caplog):
+    def halfway(data: Any) -> Content:
+        table: Any = SimpleNamespace(to_csv=_broken)
+        return Content(table, "A line.", "A line.", _picture)
+
+    figures = [Figure("halfway", "Halfway", halfway), LINE]
+    failed, line = draw_all(DATA, tmp_path / "out", figures=figures)
+    assert (failed.content, failed.reason, failed.files) == (None, None, {})
+    assert failed.fault == "ZeroDivisionError: by nought"
+    assert line.fault is None
+    assert sorted(path.stem for path in (tmp_path / "out").iterdir()) == ["line"] * 3
+    assert "the figure halfway could not be drawn" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(MissingPackages, MissingPackages), (MemoryError, MemoryError), (OSError, OutputError)],
+)
+def test_a_failure_leaves_nothing_and_what_was_there_stays(tmp_path, error, told):
+    def ending(data: Any) -> Content:
+        raise error
+
     folder = tmp_path / "out"
-    with pytest.raises(ZeroDivisionError):
-        draw_all(DATA, folder, figures=[LINE, Figure("broken", "Broken", _broken)])
+    with pytest.raises(told):
+        draw_all(DATA, folder, figures=[LINE, Figure("broken", "Broken", ending)])
     assert list(tmp_path.iterdir()) == []
     draw_all(DATA, folder, figures=[LINE])
     with pytest.raises(OutputExists):

@@ -11,7 +11,7 @@ from campaign_records import candidate, store_campaign
 from layout import faults
 from pymatgen.core import Lattice, Structure
 
-from db.connection import Session
+from db.connection import Session, current_database
 from db.states import State
 from discovery.figures import FIGURES, NothingToShow, read_campaign
 from discovery.figures.distributions import FIGURE as DISTRIBUTIONS
@@ -134,6 +134,37 @@ def test_every_hit_is_drawn_with_its_atoms(perovskites: CampaignData):
         assert len(ax.patches) == 15
         assert len(ax.lines) >= 12
         assert {text.get_text() for text in ax.texts} <= {"O", "Sr", "Ti"}
+
+
+def test_energies_by_dft_are_those_that_the_window_is_held_against(
+    perovskites: CampaignData,
+):
+    corrected = {"$subtract": [-5, {"$divide": ["$seq", 100]}]}
+    current_database()["candidates"].update_many(
+        {"state": "verified"}, [{"$set": {f"verification.{ENERGY}_judged": corrected}}]
+    )
+    data = read_campaign("perovskites")
+    hits = data.candidates.query("hit == True").sort_values("seq", ascending=False)
+    judged = -5.0 - hits["seq"] / 100
+    crystals = CRYSTALS.content(data)
+    table = crystals.table.groupby("id", sort=False)["formation_energy_judged_eV_per_atom"].first()
+    assert table.to_dict() == pytest.approx(judged.to_dict())
+    assert list(table.index) == list(hits.index)
+    titles = [ax.get_title() for ax in crystals.draw().axes if ax.patches]
+    assert all(f"\n−{-value:.2f} eV" in one for one, value in zip(titles, judged, strict=True))
+    assert f"{judged.iloc[0]:.2f} eV/atom" in crystals.alt
+    spread = DISTRIBUTIONS.content(data).table.query("property == @ENERGY and source == 'DFT'")
+    stars = spread[spread["hit"].eq(True)].set_index("id")["value"]
+    assert stars.to_dict() == pytest.approx(judged.to_dict())
+
+
+def test_a_single_hit_is_one(perovskites: CampaignData):
+    frame = perovskites.candidates
+    first = frame.index[frame["hit"].eq(True)][0]
+    one = frame["hit"].where(frame["hit"].isna() | (frame.index == first), False)
+    data = replace(perovskites, candidates=frame.assign(hit=one))
+    caption = CRYSTALS.content(data).caption
+    assert caption.startswith("Crystal of the only hit among 24 verified candidates, as gpaw-pbe")
 
 
 def test_small_cells_are_repeated_and_layers_keep_no_faces():

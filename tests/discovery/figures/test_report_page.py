@@ -96,7 +96,7 @@ def test_its_numbers_are_those_of_query_and_status(
         numbers = one["properties"]
         assert row["formula"] == one["formula"]
         assert row["verdict"] == ("★ hit" if one["verification"]["hit"] else "outside")
-        assert row["E_f, DFT (eV/atom)"] == f"{numbers['formation_energy_per_atom']:.3f}"
+        assert row["E_f, DFT, as judged (eV/atom)"] == f"{numbers['formation_energy_per_atom']:.3f}"
         relaxed = one["relaxation"]["formation_energy_per_atom"]
         assert row["E_f, potential (eV/atom)"] == f"{relaxed:.3f}"
         if numbers.get("band_gap") is not None:

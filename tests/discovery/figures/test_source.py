@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from datetime import datetime
+
 import numpy as np
 import pytest
 from campaign_records import candidate, every_way, store_campaign
 
 from db import campaigns
 from db.connection import Session
+from db.events import server_time
 from db.selection import select, stream
 from db.states import State
+from discovery.figures import source
 from discovery.figures.source import CampaignData, read_campaign
 
 NAMES = (
@@ -39,6 +44,19 @@ def test_a_number_that_only_late_candidates_have_is_missing_before(database: Ses
     column = read_campaign("made").candidates["band_gap_alignn"]
     assert np.isnan(column.iloc[0])
     assert column.iloc[1] == 1.5
+
+
+def test_the_time_is_that_of_the_first_question(database: Session, monkeypatch: pytest.MonkeyPatch):
+    store_campaign(documents=[candidate(0, State.PROPOSED)])
+    asked: list[datetime] = []
+
+    def read_hulls(*_: object) -> tuple[()]:
+        time.sleep(0.01)  # the server tells milliseconds
+        asked.append(server_time())
+        return ()
+
+    monkeypatch.setattr(source, "read_hulls", read_hulls)
+    assert read_campaign("made").read_at < asked[0]
 
 
 def test_an_empty_campaign_can_be_read(database: Session):
