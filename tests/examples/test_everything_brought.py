@@ -33,6 +33,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.campaign
 @pytest.mark.usefixtures("installed", "elements")
 def test_a_campaign_of_brought_parts_ends_with_verified_candidates(

@@ -17,6 +17,7 @@ from pathlib import Path
 import pyte
 
 _OF_TERMINALS = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR")
+_OF_PLACES = ("MONGODB_URI", "DISCOVERY_HOME", "DISCOVERY_BROKER")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def record(
         columns: Width.
         rows: Height.
         folder: Working directory.
-        environment: Variables beside this process's.
+        environment: Variables beside this process's; of those that name a database, a broker or
+            a home, only these.
         keys: What to type, each when a text has appeared on the screen: (text, keys).
         seconds: The command is killed after so long.
 
@@ -62,7 +64,8 @@ def record(
     """
     program = sys.executable if command[0] == "python" else command[0]
     # Given as a whole: readline writes COLUMNS where os.environ does not see it.
-    own = {key: value for key, value in os.environ.items() if key not in _OF_TERMINALS}
+    ours = (*_OF_TERMINALS, *_OF_PLACES)
+    own = {key: value for key, value in os.environ.items() if key not in ours}
     variables = {**own, "TERM": "xterm-256color", **(environment or {})}
     child, terminal = pty.fork()
     if child == 0:

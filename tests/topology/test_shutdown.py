@@ -48,6 +48,7 @@ def worked_on(site: Site) -> list[str]:
     return [name for name in leased(site) if name in before]
 
 
+@pytest.mark.long
 def test_a_worker_gives_back_what_it_holds_and_another_takes_over(
     make_site: Callable[..., Site], tmp_path: Path
 ) -> None:

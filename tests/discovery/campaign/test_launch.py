@@ -37,6 +37,7 @@ def place(tmp_path: Path) -> Workplace:
     return Workplace(tmp_path)
 
 
+@pytest.mark.long
 def test_a_limit_of_the_command_line_can_be_lifted_again(place: Workplace) -> None:
     arguments = ("run", "--campaign", "short.yaml", "--workers", "1", "--json")
     first = place.json(*arguments, "--max-candidates", "4")
@@ -48,7 +49,9 @@ def test_a_limit_of_the_command_line_can_be_lifted_again(place: Workplace) -> No
     assert again["updated_at"] == second["updated_at"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_an_interrupted_campaign_says_so_and_continues(place: Workplace, number: int) -> None:
     process = place.start("run", "--campaign", "short.yaml", "--workers", "1")
     log = place.folder / ".discovery" / "logs" / "loop.log"
