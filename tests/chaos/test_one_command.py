@@ -26,8 +26,8 @@ def test_killing_the_one_command_leaves_no_process_and_loses_nothing(
     assert len(below) >= 2  # a worker and a launcher
     run.kill()
     run.wait()
-    until(lambda: not cluster.left_over(), 30)  # the worker gives back what it holds
-    assert not any(alive(pid) for pid in below)
+    # The worker gives back what it holds; a process that just ends has lost its marker already.
+    until(lambda: not cluster.left_over() and not any(alive(pid) for pid in below), 30)
     died, before = time.monotonic(), cluster.progress()
     Crew(cluster)
     until(lambda: cluster.progress() > before, 120)
