@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from model.codes import CrystalCodes
     from model.prior.code_prior import CodePrior
 
-AXES = 3
 _SAME_PLACE = 0.02
 """Codes nearer than this (fraction of the cell) stand for the same coordinate."""
 _REDRAW_EVERY = 3

@@ -1,7 +1,7 @@
 """Colours, markers, sizes and fonts of all figures.
 
 Colours are those of Okabe and Ito, which people with any kind of colour vision can tell apart
-(https://jfly.uni-koeln.de/color/); a second sign always says the same: a marker, a hatch, a word.
+(https://jfly.uni-koeln.de/color/); a second sign always says the same: a marker, a word.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ GREY, PALE = "#767676", "#dddddd"
 PALETTE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, BLACK)
 #: Beside the palette, one each.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo", "***")
 #: For numbers: even in lightness, readable in grey and by every kind of colour vision.
 SEQUENTIAL = "cividis"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -201,8 +201,3 @@ def held_out_nats(
         for name, value in parts.items():
             sums[name] -= float(value.sum())
     return {name: value / len(arrays) for name, value in sums.items()}
-
-
-def bank_codes(bank: CodeBank, role: str) -> Sequence[CrystalCodes]:
-    """Return the codes of all rows with a role."""
-    return [bank.codes(int(i)) for i in bank.rows(role)]
