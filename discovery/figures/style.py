@@ -1,7 +1,7 @@
 """Colours, markers, sizes and fonts of all figures.
 
 Colours are those of Okabe and Ito, which people with any kind of colour vision can tell apart
-(https://jfly.uni-koeln.de/color/); a second sign always says the same: a marker, a word.
+(https://jfly.uni-koeln.de/color/); a second sign always says the same: a marker, a hatch, a word.
 """
 
 from __future__ import annotations
